@@ -5,11 +5,12 @@ use super::error::RuntimeError;
 use super::parts::Parts;
 use super::request::{Defaults, RunRequest};
 use crate::domain::{
-    CheckSpec, Decision, Difference, EngineSpec, Event, ForgeName, OnDifference, Opened, Outcome, Project, ProjectName,
-    Role, Run, RunId, Settings, Sha, open,
+    CheckSpec, Decision, Difference, EngineSpec, Event, OnDifference, Opened, Outcome, Project, ProjectName, Role, Run,
+    RunId, Settings, Sha, open,
 };
 use crate::ports::Repo;
 use crate::ports::checks::RepoRules;
+use crate::ports::forge::LocatedRepo;
 use crate::ports::journal::Transition;
 use crate::ports::leases::{Lease, Owner};
 use crate::ports::run_index::RunFilter;
@@ -291,11 +292,12 @@ pub(super) async fn project(
             fix: "Give --repo PATH_OR_URL, or --project NAME".to_owned(),
         });
     };
+    let LocatedRepo { forge, origin } = deps.forges.locate(repo)?;
     let known = deps.store.projects().await?;
-    if let Some(project) = known.iter().find(|p| p.repo == *repo) {
+    if let Some(project) = known.iter().find(|p| p.repo == origin && p.forge == forge) {
         return Ok((project.clone(), false));
     }
-    let last = repo.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(repo);
+    let last = origin.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(&origin);
     let stem = ProjectName::from_text(last.strip_suffix(".git").unwrap_or(last));
     let free = |name: &ProjectName| known.iter().all(|p| p.name != *name);
     let name = std::iter::once(stem.clone())
@@ -304,8 +306,8 @@ pub(super) async fn project(
         .unwrap_or(stem);
     let project = Project {
         name,
-        repo: repo.clone(),
-        forge: ForgeName::default(),
+        repo: origin,
+        forge,
         base: None,
         branch_prefix: defaults.branch_prefix.clone(),
         checks: Vec::new(),

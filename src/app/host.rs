@@ -1,7 +1,7 @@
 //! The use cases of this installation, carried out with the concrete adapters.
 
 use super::program::{Program, prepare};
-use super::{configure, doctor, probe, prompts, runners, sandbox};
+use super::{configure, doctor, forges, probe, prompts, runners, sandbox, vault_of};
 use crate::actors::Scope;
 use crate::adapters::checks::repo_file::NAME as RULES_FILE;
 use crate::adapters::{demo, store};
@@ -9,8 +9,9 @@ use crate::domain::{ProjectName, Role};
 use crate::platform::git::{Git, Identity, uncommitted_files};
 use crate::platform::sandbox::Sandbox;
 use crate::service::host::{
-    AllowedHosts, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, Host, HostContext, HostError, HostResult,
-    IsolationLevel, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted,
+    AllowedHosts, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext,
+    HostError, HostResult, IsolationLevel, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
+    Uncommitted,
 };
 use crate::telemetry;
 use async_trait::async_trait;
@@ -115,6 +116,18 @@ impl Host for Program {
         prepare(&context.sources.data_dir, &config)?;
         self.init_logs(context, &config, false)?;
         runners::test(&config, &context.sources.data_dir, name).await
+    }
+
+    async fn list_forges(&self, context: &HostContext) -> HostResult<Vec<ForgeRow>> {
+        Ok(forges::list(&self.config(context)?))
+    }
+
+    async fn test_forge(&self, context: &HostContext, name: &str, repo: Option<&str>) -> HostResult<ForgeTest> {
+        let config = self.config(context)?;
+        prepare(&context.sources.data_dir, &config)?;
+        self.init_logs(context, &config, false)?;
+        let vault = vault_of(&config, &context.sources.data_dir).await?;
+        forges::test(&config, vault, name, repo).await
     }
 
     async fn allow_hosts(&self, context: &HostContext, project: &str, hosts: &[String]) -> HostResult<AllowedHosts> {

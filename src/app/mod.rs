@@ -16,7 +16,7 @@ use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{AuditLog, IdempotencyKeys, PortError, PortResult, Sessions, Vault};
 use crate::service::{Caller, Callers, Right, Services, Via};
-use forges::ForgeRegistry;
+use forges::{ConfiguredForges, ForgeRegistry};
 use reloadable::{Reloadable, Surroundings};
 use std::path::Path;
 use std::sync::Arc;
@@ -71,7 +71,6 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     let clock = Arc::new(SystemClock);
     let author = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
     let git = Arc::new(Git::find(author).await?);
-    let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git));
     let pass = &config.engines.pass_env;
     for name in pass.iter().filter(|name| std::env::var_os(name).is_none()) {
         tracing::warn!(name, "a variable listed in engines.pass_env is not set");
@@ -82,7 +81,9 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     }
     let home = owner::home(data_dir)?;
     let store = store::connect(url.expose()).await?.at_home(&home);
-    let vault = Arc::new(store.vault(key_source(config), data_dir));
+    let vault: Arc<dyn Vault> = Arc::new(store.vault(key_source(config), data_dir));
+    let forges = Arc::new(ConfiguredForges::new(vault.clone()));
+    let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git).with_credentials(forges.clone()));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
     let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
     let runs_engines = scope != Scope::Nothing;
@@ -90,6 +91,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     let surroundings = Surroundings {
         workspaces: workspaces.clone(),
         vault,
+        forges: forges.clone(),
         sandbox: sandbox.clone(),
         sessions: RemoteSessions::new(&home),
         // Loading certificates takes time that a command which starts no engine need not spend.
@@ -106,7 +108,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         store: store.clone(),
         workspaces,
         parts: reloadable.clone(),
-        forges: Arc::new(ForgeRegistry::new(forge)),
+        forges: Arc::new(ForgeRegistry::new(forge, forges)),
         isolation: Arc::new(sandbox.clone()),
         clock,
         notifications: Notifications::default(),
@@ -130,7 +132,8 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
 /// alone.
 async fn vault_of(config: &Config, data_dir: &Path) -> PortResult<Option<Arc<dyn Vault>>> {
     let keyed = config.providers.values().any(|keyed| matches!(keyed.source, ApiKeySource::Vault(_)));
-    if !keyed && config.granted.all.engine_secrets.is_empty() {
+    let forges = config.forges.values().any(|forge| forge.vault_secret().is_some());
+    if !keyed && !forges && config.granted.all.engine_secrets.is_empty() {
         return Ok(None);
     }
     let url = config.store.database.url(data_dir);

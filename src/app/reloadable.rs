@@ -2,6 +2,7 @@
 //!
 //! Invariant: an open run keeps what it was born with; a new configuration is adopted whole or not at all.
 
+use super::forges::ConfiguredForges;
 use super::notifying_vault::NotifyingVault;
 use super::{key_reload, secret_registration, settings};
 use crate::actors::{Parts, PartsSource};
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 pub struct Surroundings {
     pub workspaces: Arc<GitWorkspaces>,
     pub vault: Arc<dyn Vault>,
+    pub forges: Arc<ConfiguredForges>,
     pub sandbox: Sandbox,
     pub sessions: RemoteSessions,
     /// `None` in a process that starts no engine.
@@ -108,12 +110,14 @@ impl PartsSource for Reloadable {
 }
 
 async fn build(config: &Config, surroundings: &Surroundings) -> Result<Adopted, String> {
-    let Surroundings { workspaces, vault, sandbox, sessions, proxy } = surroundings;
+    let Surroundings { workspaces, vault, forges, sandbox, sessions, proxy } = surroundings;
     secret_registration::register_all(config);
     let keys = settings::keys(config, vault.as_ref()).await;
     let engines = settings::registry(config, &keys, sandbox, proxy.clone(), Some(vault.clone()))?;
     let prompts = settings::prompts(config, workspaces.clone())?;
     let checks = Arc::new(settings::checks(config, sandbox, proxy.clone(), vault.clone(), sessions));
+    // Last, because the forges are exchanged at once.
+    forges.adopt(config).map_err(|e| e.to_string())?;
     let parts = Parts {
         checks: checks.clone(),
         engines: Arc::new(engines),

@@ -16,6 +16,7 @@ mod engines;
 pub mod escalation;
 pub mod exit;
 pub mod follow;
+pub mod forge;
 pub mod init;
 pub mod list;
 mod live;
@@ -47,7 +48,10 @@ use crate::http::backend::Backend;
 use crate::secrets::redact_all;
 use crate::service::host::HostContext;
 use actions::Action;
-use args::{BudgetCommand, Command, ConfigCommand, EngineCommand, ProjectCommand, RunnerCommand, SandboxCommand, Skep};
+use args::{
+    BudgetCommand, Command, ConfigCommand, EngineCommand, ForgeCommand, ProjectCommand, RunnerCommand, SandboxCommand,
+    Skep,
+};
 use clap::Parser;
 use client::Client;
 use context::{Access, CliContext};
@@ -195,6 +199,8 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Doctor { propose } => admin::doctor(cli, propose).await,
         Command::Runner(RunnerCommand::List) => runner::list(cli).await,
         Command::Runner(RunnerCommand::Test { name }) => runner::test(cli, &name).await,
+        Command::Forge(ForgeCommand::List) => forge::list(cli).await,
+        Command::Forge(ForgeCommand::Test { name, repo }) => forge::test(cli, &name, repo.as_deref()).await,
         Command::Place { .. } => Err(CliError::usage(
             "`skep place` is now called `skep runner`",
             "`skep runner list` lists the runners, `skep runner test NAME` tests one",

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-/// Repository: an absolute path, or a URL.
+/// Repository: an absolute path, a URL, or `OWNER/REPO` on a forge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
 
@@ -66,7 +66,7 @@ pub fn origin(text: &str) -> Result<Origin, String> {
         // A folder inside a repository stands for the repository, as it does for git.
         Ok(found) if found.is_dir() => path = repository_around(&path).unwrap_or(path),
         Ok(_) => return Err(format!("{} is not a directory; pass the directory of the repository", path.display())),
-        Err(_) if is_scp_like(text) => return Ok(Origin(text.to_owned())),
+        Err(_) if is_scp_like(text) || is_owner_and_name(text) => return Ok(Origin(text.to_owned())),
         Err(e) if text.starts_with('~') => {
             return Err(format!("{}: {e}; only the shell expands `~`: remove the quotes", path.display()));
         }
@@ -101,6 +101,16 @@ fn repository_around(folder: &Path) -> Option<PathBuf> {
 fn is_scp_like(text: &str) -> bool {
     let Some((host, path)) = text.split_once(':') else { return false };
     !path.is_empty() && host.contains('@') && !host.contains('/') && !host.starts_with('-') && !host.starts_with('@')
+}
+
+/// Returns whether a text may be `OWNER/REPO`, a repository on a forge.
+fn is_owner_and_name(text: &str) -> bool {
+    let is_word = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with(['-', '.', '~'])
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    text.split_once('/').is_some_and(|(owner, name)| is_word(owner) && is_word(name))
 }
 
 fn lexical(path: &Path) -> PathBuf {
@@ -290,6 +300,7 @@ mod tests {
             assert_eq!(origin(url), Ok(Origin(url.to_owned())));
         }
         assert_eq!(origin("/usr/./lib/../bin"), Ok(Origin("/usr/bin".to_owned())));
+        assert_eq!(origin("my-org/calc"), Ok(Origin("my-org/calc".to_owned())));
         let here = std::env::current_dir().unwrap().to_str().unwrap().to_owned();
         assert_eq!(origin("."), Ok(Origin(here)));
         for (bad, why) in [

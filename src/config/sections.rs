@@ -2,6 +2,7 @@
 
 use super::models::{Keyed, SandboxSettings};
 use crate::adapters::engine::settings::{Agent, PARTIAL_EXIT_CODES};
+use crate::adapters::forge::settings::ForgeSettings;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::platform::access::settings::ProjectGrants;
@@ -41,6 +42,8 @@ pub struct Config {
     pub sandbox: SandboxSettings,
     /// Runners other than this machine, by name: `[runners.*]`.
     pub runners: BTreeMap<String, Runner>,
+    /// Forges other than the local one, by name: `[forges.*]`.
+    pub forges: BTreeMap<String, ForgeSettings>,
     /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and
     /// `[engines]`, and `[project.*]`.
     pub granted: ProjectGrants,

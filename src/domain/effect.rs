@@ -189,6 +189,9 @@ pub enum OwnStatus {
 }
 
 impl OwnStatus {
+    /// The contexts of all of them.
+    pub const CONTEXTS: [&str; 2] = ["skep/checks", "skep/review"];
+
     /// Returns the status context on the forge.
     pub fn context(&self) -> &'static str {
         match self {

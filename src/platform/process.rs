@@ -3,6 +3,7 @@
 //! Invariant: knows nothing of agents and checks; their commands are started through [`super::sandbox`].
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -246,7 +247,7 @@ impl ProcessHandle {
 /// When it cannot be started (the error names the program), or `stdin` does not fit into a pipe (1 MiB for most
 /// users).
 pub fn spawn(program: &Program) -> std::io::Result<InteractiveProcess> {
-    let mut group = start(program)?;
+    let mut group = start(program, None)?;
     let taken = (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
     let (Some(stdin), Some(stdout), err) = taken else {
         return Err(std::io::Error::other("the program was started without pipes"));
@@ -274,8 +275,8 @@ fn write_initial(pipe: &ChildStdin, mut bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Starts the program in its own process group, with pipes.
-fn start(program: &Program) -> std::io::Result<ProcessGroup> {
+/// Starts the program in its own process group, with pipes. It inherits `descriptor` under the same number.
+fn start(program: &Program, descriptor: Option<OwnedFd>) -> std::io::Result<ProcessGroup> {
     let mut command = Command::new(&program.name);
     command
         .args(&program.args)
@@ -287,6 +288,14 @@ fn start(program: &Program) -> std::io::Result<ProcessGroup> {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    if let Some(descriptor) = descriptor {
+        let none = rustix::io::FdFlags::empty();
+        let keep_open = move || rustix::io::fcntl_setfd(&descriptor, none).map_err(std::io::Error::from);
+        #[allow(unsafe_code)] // only makes a system call, which is allowed between fork and exec
+        unsafe {
+            command.pre_exec(keep_open);
+        }
+    }
     let child = command.spawn().map_err(|e| {
         std::io::Error::new(e.kind(), format!("cannot start {:?} in {}: {e}", program.name, program.dir.display()))
     })?;
@@ -317,7 +326,15 @@ pub async fn run(program: &Program, on_output: Option<OnOutput>) -> std::io::Res
 /// # Errors
 /// As for [`run`].
 pub async fn run_with_input(program: &Program, input: Input) -> std::io::Result<ProcessOutput> {
-    run_all(program, input, None, |_| std::future::pending()).await
+    run_all(program, input, None, None, |_| std::future::pending()).await
+}
+
+/// Like [`run`], for a program that inherits one more file descriptor, under the same number.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_with_descriptor(program: &Program, descriptor: OwnedFd) -> std::io::Result<ProcessOutput> {
+    run_all(program, Input::Closed, Some(descriptor), None, |_| std::future::pending()).await
 }
 
 /// Like [`run`], but also kills the program when the future that `monitor` returns for its process id completes; its
@@ -330,17 +347,18 @@ pub async fn run_with_monitor<F: Future<Output = StopReason>>(
     on_output: Option<OnOutput>,
     monitor: impl FnOnce(u32) -> F,
 ) -> std::io::Result<ProcessOutput> {
-    run_all(program, Input::Closed, on_output, monitor).await
+    run_all(program, Input::Closed, None, on_output, monitor).await
 }
 
 async fn run_all<F: Future<Output = StopReason>>(
     program: &Program,
     input: Input,
+    descriptor: Option<OwnedFd>,
     on_output: Option<OnOutput>,
     monitor: impl FnOnce(u32) -> F,
 ) -> std::io::Result<ProcessOutput> {
     let started = Instant::now();
-    let mut group = start(program)?;
+    let mut group = start(program, descriptor)?;
     let stdin = group.child.stdin.take();
     let (out, err) = (group.child.stdout.take(), group.child.stderr.take());
 

@@ -7,6 +7,7 @@ use super::workspace::Repo;
 use crate::domain::{
     ChangeNumber, ChangeRef, ChangeState, ForgeName, Observation, Principal, Sha, StatusState, Timestamp,
 };
+use crate::secrets::Secret;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -178,10 +179,38 @@ pub trait HumanActions: Send + Sync {
     ) -> PortResult<Change>;
 }
 
+/// A repository with the forge that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatedRepo {
+    /// The forge.
+    pub forge: ForgeName,
+    /// The repository's address for git: a path or a URL.
+    pub origin: String,
+}
+
 /// The forges by name. A project names its forge, and so does a run from its start on.
 pub trait Forges: Send + Sync {
+    /// Returns the forge that holds a repository, given as `OWNER/REPO` or as its clone URL. Paths, and URLs of hosts
+    /// that belong to no configured forge, are held by the local forge.
+    fn locate(&self, repo: &str) -> PortResult<LocatedRepo>;
     /// Returns a forge; an unknown name is a permanent error.
     fn get(&self, name: &ForgeName) -> PortResult<Arc<dyn Forge>>;
     /// Returns what people can do on a forge through Skep; a forge with pages of its own is a permanent error.
     fn human_actions(&self, name: &ForgeName) -> PortResult<Arc<dyn HumanActions>>;
+}
+
+/// A credential for git over http.
+#[derive(Clone, Debug)]
+pub struct GitCredential {
+    /// The user name.
+    pub username: String,
+    /// The password or token.
+    pub password: Secret,
+}
+
+/// The credentials of the configured forges, for git.
+#[async_trait]
+pub trait GitCredentials: Send + Sync + std::fmt::Debug {
+    /// Returns the credential for a repository's URL; `None` = its host belongs to no configured forge.
+    async fn credential(&self, url: &str) -> PortResult<Option<GitCredential>>;
 }

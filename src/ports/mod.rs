@@ -29,7 +29,7 @@ pub use checks::{Checks, RepoRules, Trust};
 pub use clock::Clock;
 pub use engine::{Engine, EngineEvent, EngineResult, Engines, Sink};
 pub use error::{PortError, PortResult};
-pub use forge::{Change, Comment, Forge, Forges, HumanActions, Review};
+pub use forge::{Change, Comment, Forge, Forges, GitCredential, GitCredentials, HumanActions, Review};
 pub use idempotency::IdempotencyKeys;
 pub use isolation::Isolation;
 pub use journal::Journal;

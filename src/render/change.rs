@@ -74,7 +74,7 @@ pub fn change_title(run: &Run) -> String {
     run.goal.title()
 }
 
-/// Returns the body of the change: goal, plan, artifacts, how to unblock, metadata.
+/// Returns the body of the change: goal, plan, artifacts, what needs attention, how to unblock, metadata.
 pub fn change_body(run: &Run) -> String {
     let mut text = String::from("## Goal\n");
     text.push_str(&fenced(&run.goal.text));
@@ -99,7 +99,14 @@ pub fn change_body(run: &Run) -> String {
     ));
     for r in run.facts.results.iter().flatten() {
         let (runner, word) = (on_runner(run, &r.name), if r.green { "green" } else { "red" });
-        text.push_str(&format!("- check {}{runner}: {word}\n", inline(&r.name)));
+        text.push_str(&format!("- check {}{runner} at {}: {word}\n", inline(&r.name), run.head.abbrev()));
+    }
+    let concerns = run.concerns();
+    if !concerns.is_empty() {
+        text.push_str("\n## Needs attention\n");
+        for concern in &concerns {
+            text.push_str(&format!("- {}\n", inline(&concern.to_string())));
+        }
     }
     text.push_str(&format!(
         "\n## How to unblock\nSkep comments here when run `{}` needs a person.\n\
@@ -117,6 +124,10 @@ pub fn change_body(run: &Run) -> String {
         run.attempts.len(),
         spent(run)
     ));
+    // W3C trace context: version, trace id, span id, flags.
+    if let Some(trace) = run.traceparent.as_deref().and_then(|context| context.split('-').nth(1)) {
+        text.push_str(&format!("- trace: `{trace}`\n"));
+    }
     text
 }
 

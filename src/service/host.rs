@@ -321,6 +321,43 @@ pub struct RunnerRequirement {
     pub observed: String,
 }
 
+/// Configured forge.
+#[derive(Clone, Debug, Serialize)]
+pub struct ForgeRow {
+    /// Its name.
+    pub name: String,
+    /// Its kind, such as `github`.
+    pub kind: String,
+    /// Its address.
+    pub url: String,
+    /// How Skep authenticates, without any secret.
+    pub account: String,
+}
+
+/// Result of a forge test.
+#[derive(Clone, Debug, Serialize)]
+pub struct ForgeTest {
+    /// The forge's name.
+    pub name: String,
+    /// Whether every permission that is not optional is granted.
+    pub passed: bool,
+    /// Each permission.
+    pub permissions: Vec<ForgePermission>,
+}
+
+/// One permission that Skep uses on a forge.
+#[derive(Clone, Debug, Serialize)]
+pub struct ForgePermission {
+    /// The permission, as the forge names it.
+    pub permission: String,
+    /// Whether it is granted.
+    pub granted: bool,
+    /// Whether Skep works without it.
+    pub optional: bool,
+    /// What was observed, or where to grant it.
+    pub detail: String,
+}
+
 /// An engine that is ready on this machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct EngineOffer {
@@ -401,6 +438,10 @@ pub trait Host: Send + Sync {
     async fn list_runners(&self, context: &HostContext) -> HostResult<Vec<RunnerRow>>;
     /// Runs small checks on a runner.
     async fn test_runner(&self, context: &HostContext, name: &str) -> HostResult<RunnerTest>;
+    /// Lists every configured forge.
+    async fn list_forges(&self, context: &HostContext) -> HostResult<Vec<ForgeRow>>;
+    /// Tests the account of a forge, and its permissions in a repository if one is given.
+    async fn test_forge(&self, context: &HostContext, name: &str, repo: Option<&str>) -> HostResult<ForgeTest>;
     /// Allows hosts for a project's commands, in the configuration file.
     async fn allow_hosts(&self, context: &HostContext, project: &str, hosts: &[String]) -> HostResult<AllowedHosts>;
     /// Adds keys to the configuration file, and returns its path. Keys that exist stay.

@@ -2,7 +2,8 @@
 
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
-use crate::domain::{ForgeName, Policy, Project, ProjectName, Role};
+use crate::domain::{Policy, Project, ProjectName, Role};
+use crate::ports::forge::LocatedRepo;
 use crate::ports::run_index::RunFilter;
 use crate::ports::{PortError, Repo};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 pub struct NewProject {
     /// Name; derived from the repository if absent.
     pub name: Option<String>,
-    /// Repository: an absolute path or a URL.
+    /// Repository: an absolute path, a URL, or `OWNER/REPO` on the configured forge.
     pub repo: String,
     /// Branch that changes land on; the repository's default branch if absent.
     pub base: Option<String>,
@@ -55,10 +56,14 @@ pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResul
         Some(name) => input::project_name(name)?,
         None => name_of(&new.repo)?,
     };
+    let LocatedRepo { forge, origin } = s.forges.locate(&new.repo).map_err(|e| match e {
+        PortError::Permanent { what, fix } => ServiceError::invalid(what, fix),
+        other => other.into(),
+    })?;
     let project = Project {
         name,
-        repo: new.repo,
-        forge: ForgeName::default(),
+        repo: origin,
+        forge,
         base: new.base,
         branch_prefix: s.parts.current().defaults.branch_prefix.clone(),
         checks: input::checks(s, &new.checks)?,

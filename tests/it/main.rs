@@ -8,7 +8,7 @@
 //! | `rules`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
 //! | `store_contract`, `stored_form` | both databases behave the same; stored runs of each version still load |
 //! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
-//! | `forge_contract`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
+//! | `forges_contract`, `forge_contract`, `github`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
 //! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent` | isolation of commands and agents |
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
@@ -39,10 +39,12 @@ mod egress;
 mod engines_contract;
 mod fallback;
 mod forge_contract;
+mod forges_contract;
 mod gates;
 mod git_cut;
 mod git_measure;
 mod git_world;
+mod github;
 mod headless;
 mod hostile_agent;
 mod hostile_bytes;
@@ -95,6 +97,7 @@ mod stored_form;
 mod story_ask;
 mod story_base;
 mod story_flags;
+mod story_github;
 mod story_land;
 mod story_many;
 mod story_refused;

@@ -3,8 +3,8 @@
 mod resources;
 
 pub use resources::{
-    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, Isolation, ProjectCommand, PromptsCommand, RaiseArgs,
-    RunnerCommand, SandboxCommand, SecretCommand, State,
+    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
+    PromptsCommand, RaiseArgs, RunnerCommand, SandboxCommand, SecretCommand, State,
 };
 
 use super::exit::EXIT_CODES;
@@ -264,6 +264,9 @@ pub enum Command {
     /// List and test runners: the hosts (SSH) and containers (Docker) where checks run
     #[command(subcommand)]
     Runner(RunnerCommand),
+    /// List and test forges: where runs open and merge their pull requests
+    #[command(subcommand)]
+    Forge(ForgeCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  skep completions bash > ~/.local/share/bash-completion/completions/skep")]
     Completions {

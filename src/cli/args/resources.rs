@@ -256,6 +256,23 @@ pub enum RunnerCommand {
     },
 }
 
+/// `skep forge …`.
+#[derive(Debug, Subcommand)]
+pub enum ForgeCommand {
+    /// List the configured forges
+    List,
+    /// Test the account of a forge, and its permissions in a repository; changes nothing there
+    #[command(after_help = "Examples:\n  skep forge test github\n  skep forge test github my-org/calc")]
+    Test {
+        /// Name of the forge: NAME of its table [forges.NAME] in the configuration
+        #[arg(value_name = "NAME", value_parser = parse::not_empty)]
+        name: String,
+        /// Repository, as OWNER/REPO or its clone URL
+        #[arg(value_name = "OWNER/REPO", value_parser = parse::not_empty)]
+        repo: Option<String>,
+    },
+}
+
 /// `skep prompts …`.
 #[derive(Debug, Subcommand)]
 pub enum PromptsCommand {

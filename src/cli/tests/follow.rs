@@ -10,8 +10,9 @@ use crate::domain::{Answer, BlockId, Event, Outcome, Phase, Principal, Run, Sha,
 use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
 use crate::http::rest::wire::{self, NewRun};
 use crate::service::host::{
-    AllowedHosts, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, Host, HostContext, HostError, HostResult,
-    IsolationLevel, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted,
+    AllowedHosts, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext,
+    HostError, HostResult, IsolationLevel, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
+    Uncommitted,
 };
 use async_trait::async_trait;
 use axum::extract::{Path, State};
@@ -203,6 +204,12 @@ impl Host for FakeBackend {
         unreachable!()
     }
     async fn test_runner(&self, _: &HostContext, _: &str) -> HostResult<RunnerTest> {
+        unreachable!()
+    }
+    async fn list_forges(&self, _: &HostContext) -> HostResult<Vec<ForgeRow>> {
+        unreachable!()
+    }
+    async fn test_forge(&self, _: &HostContext, _: &str, _: Option<&str>) -> HostResult<ForgeTest> {
         unreachable!()
     }
     async fn allow_hosts(&self, _: &HostContext, _: &str, _: &[String]) -> HostResult<AllowedHosts> {

@@ -361,7 +361,7 @@ pub fn key_in(file: &Path) -> Result<Secret, (String, String)> {
     Ok(Secret::new(found))
 }
 
-fn secret_name(text: &str) -> Parsed<String> {
+pub(super) fn secret_name(text: &str) -> Parsed<String> {
     let good = text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     match good {
         true => Ok(text.to_owned()),
@@ -369,7 +369,7 @@ fn secret_name(text: &str) -> Parsed<String> {
     }
 }
 
-fn base_url(text: &str) -> Parsed<String> {
+pub(super) fn base_url(text: &str) -> Parsed<String> {
     let fix = "write the URL to which the paths of the API are appended, such as \"https://api.example.org/v1/\"";
     let Some(rest) = text.strip_prefix("https://").or(text.strip_prefix("http://")) else {
         return if text.is_empty() { Ok(String::new()) } else { wrong("this is not an http or https URL", fix) };

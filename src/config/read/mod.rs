@@ -1,6 +1,7 @@
 //! All keys: their names, their valid values, and the constraints between them.
 
 mod engines;
+mod forges;
 mod projects;
 mod runners;
 mod sandbox;
@@ -38,6 +39,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     engines::read(r, c, env);
     sandbox::read(r, c);
     runners::read(r, c);
+    forges::read(r, c);
     projects::read(r, c);
     projects::check(r, c);
     secrets(r, c, env);

@@ -5,7 +5,7 @@ use super::local::{LocalRepository, LocalView, Settings, WorkingCopy, read_setti
 use super::mirror::{FileState, Mirrors};
 use super::origin::Origin;
 use super::working_copy::WorkingCopyMove;
-use crate::ports::{PortError, PortResult, Repo};
+use crate::ports::{GitCredential, PortError, PortResult, Repo};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -32,6 +32,8 @@ pub struct Access {
     pub origin: Origin,
     /// The local repository, if it is one.
     pub view: Option<LocalView>,
+    /// The credential of the forge that the origin belongs to.
+    pub credential: Option<GitCredential>,
 }
 
 impl Access {
@@ -82,7 +84,13 @@ impl Mirrors {
     /// When the origin is not allowed, or is a path without a repository, with the fix.
     pub async fn access(&self, repo: &Repo) -> PortResult<Access> {
         let origin = Origin::parse(&repo.origin)?;
-        let Origin::Local(path) = &origin else { return Ok(Access { origin, view: None }) };
+        let Origin::Local(path) = &origin else {
+            let credential = match (&origin, &self.credentials) {
+                (Origin::Http(url), Some(credentials)) => credentials.credential(url).await?,
+                _ => None,
+            };
+            return Ok(Access { origin, view: None, credential });
+        };
         let dir = self.data.join("origins").join(format!("{}.git", repo.project));
         let (path, marker) = (path.clone(), dir.clone());
         let found = run_blocking(move || find_local(&path, &marker)).await?;
@@ -95,7 +103,7 @@ impl Mirrors {
                 "use a clone of it without that extension",
             ));
         }
-        Ok(Access { origin, view: Some(view) })
+        Ok(Access { origin, view: Some(view), credential: None })
     }
 
     /// Creates or refreshes Skep's own git directory for a working copy with this git directory.

@@ -11,7 +11,7 @@ use super::lock::{LockGuard, Locks};
 use super::object::{check_branch, check_sha};
 use super::{Call, Git, NET_TIMEOUT, is_ancestor, read};
 use crate::domain::{ProjectName, Sha};
-use crate::ports::{PortError, PortResult, Repo};
+use crate::ports::{GitCredentials, PortError, PortResult, Repo};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -33,6 +33,8 @@ pub struct RemoteHeads {
 pub struct Mirrors {
     pub(super) data: PathBuf,
     git: Arc<Git>,
+    /// The credentials of forges, for origins over http.
+    pub(super) credentials: Option<Arc<dyn GitCredentials>>,
     locks: Locks,
     /// Serializes changes of Skep's own git directories for local repositories.
     pub(super) views: Arc<Mutex<()>>,
@@ -46,7 +48,14 @@ pub(super) type FileState = Option<(SystemTime, u64)>;
 impl Mirrors {
     /// Mirrors under `<data>/mirrors`.
     pub fn new(data: PathBuf, git: Arc<Git>) -> Self {
-        Self { data, git, locks: Locks::default(), views: Arc::default(), settings: Mutex::default() }
+        let (locks, views, settings) = (Locks::default(), Arc::default(), Mutex::default());
+        Self { data, git, credentials: None, locks, views, settings }
+    }
+
+    /// Uses the credentials of forges for origins over http.
+    #[must_use]
+    pub fn with_credentials(self, credentials: Arc<dyn GitCredentials>) -> Self {
+        Self { credentials: Some(credentials), ..self }
     }
 
     /// Returns the git program.

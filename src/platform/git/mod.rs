@@ -3,6 +3,7 @@
 //! Invariant: no call without an explicit git directory, no inherited environment, no shell.
 
 mod access;
+mod credential;
 pub mod durable_fs;
 mod errors;
 mod hardening;
@@ -35,7 +36,7 @@ pub use working_copy::WorkingCopyMove;
 
 use crate::platform::process::{self, OnOutput, ProcessOutput, Program};
 use crate::platform::sandbox;
-use crate::ports::{PortError, PortResult};
+use crate::ports::{GitCredential, PortError, PortResult};
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -103,6 +104,7 @@ impl Git {
             program: self.program.clone(),
             git_dir: None,
             global: vec!["--literal-pathspecs".into()],
+            credential: None,
             args: Vec::new(),
             env: hardening::environment(&self.program, &self.identity),
             dir: PathBuf::from("/"),
@@ -139,6 +141,7 @@ pub struct Call {
     program: PathBuf,
     git_dir: Option<PathBuf>,
     global: Vec<OsString>,
+    credential: Option<(Origin, GitCredential)>,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     dir: PathBuf,
@@ -168,10 +171,11 @@ impl Call {
         self.dir = work_tree.to_owned();
         self
     }
-    /// Allows access to an origin, by that origin's protocol only.
+    /// Allows access to an origin, by that origin's protocol only, with the credential of its forge.
     #[must_use]
     pub fn with_origin(mut self, access: &Access) -> Self {
         self.global.extend(access.origin.options());
+        self.credential = access.credential.clone().map(|credential| (access.origin.clone(), credential));
         self.env.extend(access.origin.environment());
         self.timeout = NET_TIMEOUT;
         self
@@ -241,7 +245,14 @@ impl Call {
         let program = self.program();
         let mut clearings = 0;
         loop {
-            let finished = process::run(&program, None).await.map_err(|e| errors::start_error(doing, &e))?;
+            let finished = match &self.credential {
+                Some((origin, credential)) => {
+                    let subcommand = program.args.len() - self.args.len();
+                    credential::run(&program, subcommand, origin, credential).await
+                }
+                None => process::run(&program, None).await,
+            };
+            let finished = finished.map_err(|e| errors::start_error(doing, &e))?;
             if finished.timed_out {
                 return Err(PortError::Unknown {
                     what: format!("cannot {doing}: git did not finish within {} s", self.timeout.as_secs()),

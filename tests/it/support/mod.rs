@@ -7,6 +7,7 @@ pub mod checker;
 pub mod cli;
 pub mod engines;
 pub mod fixtures;
+pub mod github;
 pub mod models;
 pub mod people;
 pub mod postgres;

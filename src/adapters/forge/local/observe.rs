@@ -1,10 +1,10 @@
 //! Observes a change: its file, and the current branches of the origin.
 
 use super::LocalForge;
-use super::state::{StoredChange, truncated};
-use crate::domain::change::UnblockComment;
-use crate::domain::{BlockId, ChangeNumber, ChangeState, Observation, Principal, Sha, StatusState};
-use crate::ports::{Change, Comment, PortError, PortResult, Repo};
+use super::state::StoredChange;
+use crate::adapters::forge::comment::parse_unblock;
+use crate::domain::{ChangeNumber, ChangeState, Observation, Principal, Sha, StatusState};
+use crate::ports::{Change, PortError, PortResult, Repo};
 use std::collections::BTreeMap;
 
 /// Author of a merge that was made with git, outside of Skep.
@@ -101,55 +101,4 @@ fn approvals(change: &Change, head: &Sha) -> Vec<Principal> {
         latest.insert(&review.by, review);
     }
     latest.into_values().filter(|r| r.approved && r.head == *head).map(|r| r.by.clone()).collect()
-}
-
-/// Parses `UNBLOCK #b3 answer` or `unblock #3`, if a person wrote it.
-fn parse_unblock(comment: &Comment) -> Option<UnblockComment> {
-    if !comment.by.is_person() || comment.marker.is_some() {
-        return None;
-    }
-    let text = comment.text.trim_start();
-    let (word, rest) = (text.get(..7)?, text.get(7..)?);
-    let rest = rest.strip_prefix(|c: char| c.is_ascii_whitespace())?.trim_start().strip_prefix('#')?;
-    let rest = rest.strip_prefix(['b', 'B']).unwrap_or(rest);
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let (number, answer) = rest.split_at(digits);
-    let at_word_end = answer.chars().next().is_none_or(|c| !c.is_alphanumeric() && c != '_');
-    let block = BlockId(number.parse().ok().filter(|_| word.eq_ignore_ascii_case("unblock") && at_word_end)?);
-    let text = truncated(answer.trim_start_matches([':', ',', '.', '-']).trim());
-    Some(UnblockComment { comment: comment.id, block, by: comment.by.clone(), text })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_unblock;
-    use crate::domain::{Principal, Timestamp};
-    use crate::ports::Comment;
-
-    fn read(by: &str, text: &str) -> Option<(u32, String)> {
-        let by = Principal::from(by);
-        let comment = Comment { id: 1, by, at: Timestamp(0), text: text.to_owned(), marker: None };
-        parse_unblock(&comment).map(|u| (u.block.0, u.text))
-    }
-
-    #[test]
-    fn only_a_comment_by_a_person_that_starts_with_the_command_unblocks() {
-        assert_eq!(read("local:a", "UNBLOCK #b3 use Postgres"), Some((3, "use Postgres".into())));
-        assert_eq!(read("local:a", "  unblock  #12: yes\nand no"), Some((12, "yes\nand no".into())));
-        assert_eq!(read("local:a", "UnBlock #B1"), Some((1, String::new())));
-        for text in [
-            "please UNBLOCK #b3",
-            "UNBLOCK b3",
-            "UNBLOCK #bx",
-            "UNBLOCK #3x",
-            "UNBLOCK#3",
-            "UNBLOCKED #3",
-            "> UNBLOCK #b3",
-            "ünblöck #3",
-            "UNBLOCK #b99999999999",
-        ] {
-            assert_eq!(read("local:a", text), None, "{text}");
-        }
-        assert_eq!(read("skep", "UNBLOCK #b3"), None);
-    }
 }

@@ -1,14 +1,13 @@
 //! Stores changes as files: `<data>/forge/<project>/<n>.json`, each written atomically.
 
 use super::LocalForge;
+pub(super) use crate::adapters::forge::comment::truncated;
 use crate::domain::{ChangeNumber, Principal, Sha};
 use crate::platform::git::durable_fs::{read_text, run_blocking, write_atomic};
 use crate::ports::{Change, PortError, PortResult, Repo};
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 
-/// Upper bound on a stored text, in bytes.
-const MAX_TEXT_BYTES: usize = 64 * 1024;
 /// Upper bound on the changes of a project.
 const MAX_CHANGES: usize = 100_000;
 
@@ -63,11 +62,6 @@ impl LandingIntent {
     pub(super) fn ended(self) -> Self {
         Self { token: None, pushing_since: None, ..self }
     }
-}
-
-/// Truncates a text to the limit, at a character boundary.
-pub(super) fn truncated(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_TEXT_BYTES)].to_owned()
 }
 
 impl LocalForge {

@@ -1,0 +1,64 @@
+//! Comments on changes: their size, and those that answer a block.
+
+use crate::domain::BlockId;
+use crate::domain::change::UnblockComment;
+use crate::ports::Comment;
+
+/// Upper bound on a text, in bytes.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+
+/// Truncates a text to the limit, at a character boundary.
+pub(super) fn truncated(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_TEXT_BYTES)].to_owned()
+}
+
+/// Parses `UNBLOCK #b3 answer` or `unblock #3`, if a person wrote it.
+pub(super) fn parse_unblock(comment: &Comment) -> Option<UnblockComment> {
+    if !comment.by.is_person() || comment.marker.is_some() {
+        return None;
+    }
+    let text = comment.text.trim_start();
+    let (word, rest) = (text.get(..7)?, text.get(7..)?);
+    let rest = rest.strip_prefix(|c: char| c.is_ascii_whitespace())?.trim_start().strip_prefix('#')?;
+    let rest = rest.strip_prefix(['b', 'B']).unwrap_or(rest);
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (number, answer) = rest.split_at(digits);
+    let at_word_end = answer.chars().next().is_none_or(|c| !c.is_alphanumeric() && c != '_');
+    let block = BlockId(number.parse().ok().filter(|_| word.eq_ignore_ascii_case("unblock") && at_word_end)?);
+    let text = truncated(answer.trim_start_matches([':', ',', '.', '-']).trim());
+    Some(UnblockComment { comment: comment.id, block, by: comment.by.clone(), text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_unblock;
+    use crate::domain::{Principal, Timestamp};
+    use crate::ports::Comment;
+
+    fn read(by: &str, text: &str) -> Option<(u32, String)> {
+        let by = Principal::from(by);
+        let comment = Comment { id: 1, by, at: Timestamp(0), text: text.to_owned(), marker: None };
+        parse_unblock(&comment).map(|u| (u.block.0, u.text))
+    }
+
+    #[test]
+    fn only_a_comment_by_a_person_that_starts_with_the_command_unblocks() {
+        assert_eq!(read("local:a", "UNBLOCK #b3 use Postgres"), Some((3, "use Postgres".into())));
+        assert_eq!(read("local:a", "  unblock  #12: yes\nand no"), Some((12, "yes\nand no".into())));
+        assert_eq!(read("local:a", "UnBlock #B1"), Some((1, String::new())));
+        for text in [
+            "please UNBLOCK #b3",
+            "UNBLOCK b3",
+            "UNBLOCK #bx",
+            "UNBLOCK #3x",
+            "UNBLOCK#3",
+            "UNBLOCKED #3",
+            "> UNBLOCK #b3",
+            "ünblöck #3",
+            "UNBLOCK #b99999999999",
+        ] {
+            assert_eq!(read("local:a", text), None, "{text}");
+        }
+        assert_eq!(read("skep", "UNBLOCK #b3"), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! Requests to GitHub's API: bounded, conditional where they are repeated, and within the rate limits.
+
+use super::error::{self, Answer};
+use super::rate::RateGate;
+use crate::ports::{PortError, PortResult};
+use crate::secrets::Secret;
+use http::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_NONE_MATCH, USER_AGENT};
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use octocrab::Octocrab;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Upper bound on an answer, in bytes.
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Concurrent requests to one forge.
+const CONCURRENCY: usize = 8;
+/// Entries of a page.
+pub(super) const PAGE: usize = 100;
+/// Upper bound on remembered answers, and on the size of one.
+const MAX_REMEMBERED: usize = 1_000;
+const MAX_REMEMBERED_BYTES: usize = 64 * 1024;
+
+/// A client of one forge.
+pub(super) struct Client {
+    crab: Octocrab,
+    permits: Semaphore,
+    rate: RateGate,
+    remembered: Mutex<Remembered>,
+}
+
+/// Answers by URL, to be asked for again only if they changed.
+#[derive(Default)]
+struct Remembered {
+    answers: HashMap<String, (u64, HeaderValue, Answer)>,
+    uses: u64,
+}
+
+impl Remembered {
+    fn get(&mut self, url: &str) -> Option<(HeaderValue, Answer)> {
+        self.uses += 1;
+        let uses = self.uses;
+        let (used, etag, answer) = self.answers.get_mut(url)?;
+        *used = uses;
+        Some((etag.clone(), answer.clone()))
+    }
+
+    fn put(&mut self, url: &str, etag: HeaderValue, answer: &Answer) {
+        if answer.body.len() > MAX_REMEMBERED_BYTES {
+            self.answers.remove(url);
+            return;
+        }
+        if self.answers.len() >= MAX_REMEMBERED && !self.answers.contains_key(url) {
+            let oldest = self.answers.iter().min_by_key(|(_, (used, ..))| *used).map(|(url, _)| url.clone());
+            oldest.map(|url| self.answers.remove(&url));
+        }
+        self.uses += 1;
+        self.answers.insert(url.to_owned(), (self.uses, etag, answer.clone()));
+    }
+}
+
+impl Client {
+    /// Creates a client. It needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn new(is_local: bool) -> PortResult<Client> {
+        crate::telemetry::install_crypto();
+        let builder = reqwest::Client::builder()
+            // A token must not follow a redirect to another host.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT);
+        let builder = if is_local { builder.no_proxy() } else { builder };
+        let unusable = |e: &dyn std::fmt::Display| {
+            PortError::permanent(format!("cannot create an HTTP client: {e}"), "install the system's CA certificates")
+        };
+        let http = builder.build().map_err(|e| unusable(&e))?;
+        let crab = Octocrab::builder().build_with_reqwest(http).map_err(|e| unusable(&e))?;
+        let (permits, rate) = (Semaphore::new(CONCURRENCY), RateGate::default());
+        Ok(Client { crab, permits, rate, remembered: Mutex::default() })
+    }
+
+    /// Sends a request and returns the answer, whatever its status. Only `GET` is conditional.
+    ///
+    /// # Errors
+    /// Transient if the request was not sent, or if it was a `GET` without an answer; unknown if another one was sent
+    /// and not answered.
+    pub async fn send(
+        &self,
+        token: Option<&Secret>,
+        method: Method,
+        url: &str,
+        body: Option<&Value>,
+        doing: &str,
+    ) -> PortResult<Answer> {
+        let _permit = self.permits.acquire().await;
+        if let Some(after) = self.rate.wait() {
+            let what = format!("cannot {doing}: the rate limit of {} is used up", error::host(url));
+            return Err(PortError::Transient { what, after: Some(after) });
+        }
+        let is_read = method == Method::GET;
+        let remembered = if is_read { self.remembered().get(url) } else { None };
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(url)
+            .header(USER_AGENT, "skep")
+            .header(ACCEPT, "application/vnd.github+json");
+        if let Some(token) = token {
+            let value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
+                PortError::permanent(
+                    format!("cannot {doing}: the token has characters that no token has"),
+                    "store the token again, as one line",
+                )
+            })?;
+            request = request.header(AUTHORIZATION, sensitive(value));
+        }
+        if let Some((etag, _)) = &remembered {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        let request = self.crab.build_request(request, body).map_err(|e| {
+            PortError::permanent(format!("cannot {doing}: {}", error::chain(&e)), "report this as a bug")
+        })?;
+        let sent = self.crab.execute(request).await;
+        let response = sent.map_err(|e| error::transport(&e, is_read, url, doing))?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|e| {
+            let what = format!("cannot {doing}: the answer of {} is incomplete: {e}", error::host(url));
+            if is_read { PortError::transient(what) } else { PortError::Unknown { what } }
+        })?;
+        let answer = Answer { status: parts.status, headers: parts.headers, body: body.to_bytes().to_vec() };
+        self.rate.observe(&answer);
+        if answer.status == StatusCode::NOT_MODIFIED
+            && let Some((_, before)) = remembered
+        {
+            return Ok(before);
+        }
+        if is_read
+            && answer.status == StatusCode::OK
+            && let Some(etag) = answer.headers.get(ETAG)
+        {
+            self.remembered().put(url, etag.clone(), &answer);
+        }
+        Ok(answer)
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+/// Reads an answer's body.
+///
+/// # Errors
+/// Transient: a proxy on the way may have answered.
+pub(super) fn read<T: DeserializeOwned>(answer: &Answer, doing: &str) -> PortResult<T> {
+    serde_json::from_slice(&answer.body)
+        .map_err(|e| PortError::transient(format!("cannot {doing}: the answer is not what GitHub sends: {e}")))
+}

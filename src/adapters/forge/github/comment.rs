@@ -1,0 +1,82 @@
+//! Writes comments, each once.
+
+use super::api::Api;
+use super::wire::IssueComment;
+use crate::domain::ChangeNumber;
+use crate::ports::{PortError, PortResult};
+use http::{Method, StatusCode};
+use serde_json::json;
+use std::sync::PoisonError;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Upper bound on a comment, in bytes: GitHub accepts 65,536 characters.
+const MAX_TEXT_BYTES: usize = 60 * 1024;
+/// Upper bound on the pages of comments that are read.
+const MAX_PAGES: usize = 20;
+/// How old GitHub's lists may be. A comment whose answer was lost is not written again before.
+const MAX_LIST_AGE: Duration = Duration::from_secs(30);
+/// Upper bound on comments whose answer was lost, in memory.
+const MAX_UNSURE: usize = 1_000;
+
+/// Begins the hidden line at the end of each comment of Skep.
+pub(super) const MARKER_START: &str = "<!-- skep:";
+
+/// Returns the hidden line at the end of the comment of an effect.
+fn hidden(marker: &str) -> String {
+    format!("<!-- {} -->", marker.replace("--", "-"))
+}
+
+/// Returns whether a comment ends with a marker of Skep.
+pub(super) fn is_marked(body: &str) -> bool {
+    body.trim_end().lines().next_back().is_some_and(|line| line.starts_with(MARKER_START))
+}
+
+impl Api<'_> {
+    /// Returns the comments of a pull request, oldest first.
+    pub(super) async fn comments(&self, change: ChangeNumber) -> PortResult<Vec<IssueComment>> {
+        let doing = format!("read the comments on pull request {change}");
+        self.list(&format!("/issues/{change}/comments"), MAX_PAGES, &doing).await
+    }
+
+    pub(super) async fn ensure_comment(&self, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
+        let account = self.account().await?;
+        let hidden = hidden(marker);
+        let key = format!("{}#{change} {hidden}", self.repo);
+        let is_own = |comment: &IssueComment| {
+            account.is(comment.user.as_ref())
+                && comment.body.as_deref().unwrap_or_default().trim_end().ends_with(&hidden)
+        };
+        if self.comments(change).await?.iter().any(is_own) {
+            self.unsure().remove(&key);
+            return Ok(());
+        }
+        let written = self.unsure().get(&key).copied();
+        if let Some(wait) = written.and_then(|at| MAX_LIST_AGE.checked_sub(at.elapsed())) {
+            return Err(PortError::Transient {
+                what: format!("a comment on pull request {change} may have been written; GitHub's list may be old"),
+                after: Some(wait.min(Duration::from_secs(5)).max(Duration::from_millis(100))),
+            });
+        }
+        crate::fault!("before-comment");
+        let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
+        let body = json!({ "body": format!("{}\n\n{hidden}", text.trim_end()) });
+        let doing = format!("comment on pull request {change}");
+        let path = format!("/issues/{change}/comments");
+        let sent = self.write(Method::POST, &path, &body, StatusCode::CREATED, &doing).await;
+        if let Err(PortError::Unknown { .. }) = sent {
+            let mut unsure = self.unsure();
+            if unsure.len() >= MAX_UNSURE {
+                unsure.retain(|_, at| at.elapsed() < MAX_LIST_AGE);
+            }
+            unsure.insert(key, Instant::now());
+        }
+        sent?;
+        crate::fault!("after-comment");
+        Ok(())
+    }
+
+    fn unsure(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<String, Instant>> {
+        self.forge.unsure_comments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,134 @@
+//! GitHub and GitHub Enterprise Server: changes are pull requests.
+//!
+//! Every writing call observes first. The answer to one that was sent may be lost, or GitHub's lists may be some seconds
+//! old: what Skep writes carries a hidden marker, and GitHub itself refuses a second pull request of a branch.
+//!
+//! Invariant: a redirect is never followed, because it would carry the token elsewhere.
+
+mod api;
+mod change;
+mod client;
+mod comment;
+mod credentials;
+mod error;
+mod jwt;
+mod land;
+mod observe;
+mod rate;
+mod self_test;
+mod status;
+mod wire;
+
+use super::settings::{GitHub, RepoName};
+use crate::domain::{ChangeNumber, ChangeRef, ForgeName, Observation, Sha, StatusState};
+use crate::platform::git::{check_branch, check_sha};
+use crate::ports::forge::{ChangeText, Landing};
+use crate::ports::{Forge, GitCredential, GitCredentials, PortError, PortResult, Repo, Vault};
+use api::{Account, Api};
+use async_trait::async_trait;
+use client::Client;
+use credentials::Credentials;
+pub use self_test::{PermissionTest, test};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+/// User name that goes with every kind of token in git over https.
+const GIT_USER: &str = "x-access-token";
+
+/// A GitHub forge.
+pub struct GitHubForge {
+    name: ForgeName,
+    settings: GitHub,
+    client: Client,
+    credentials: Credentials,
+    /// The account that Skep acts as.
+    account: OnceCell<Account>,
+    /// Comments that may have been written, because the answer was lost, and when.
+    unsure_comments: Mutex<HashMap<String, Instant>>,
+}
+
+impl std::fmt::Debug for GitHubForge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GitHubForge").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl GitHubForge {
+    /// Creates the forge. It needs a Tokio runtime, and sends nothing yet.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn new(name: ForgeName, settings: GitHub, vault: Option<Arc<dyn Vault>>) -> PortResult<GitHubForge> {
+        // Only a forge on this machine has a plain URL; no proxy can reach it.
+        let client = Client::new(settings.api_url.starts_with("http:"))?;
+        let credentials = Credentials::new(name.clone(), settings.clone(), vault);
+        let (account, unsure_comments) = (OnceCell::new(), Mutex::default());
+        Ok(GitHubForge { name, settings, client, credentials, account, unsure_comments })
+    }
+
+    fn api(&self, repo: &Repo) -> PortResult<Api<'_>> {
+        let name = self.settings.repository(&repo.origin).ok_or_else(|| {
+            PortError::permanent(
+                format!("{:?} is not a repository of the forge {}, {}", repo.origin, self.name, self.settings.url),
+                "give the project its clone URL on that forge",
+            )
+        })?;
+        Ok(self.api_of(name))
+    }
+
+    fn api_of(&self, repo: RepoName) -> Api<'_> {
+        Api { forge: self, repo }
+    }
+}
+
+#[async_trait]
+impl GitCredentials for GitHubForge {
+    async fn credential(&self, url: &str) -> PortResult<Option<GitCredential>> {
+        let Some(repo) = self.settings.repository(url) else { return Ok(None) };
+        let password = self.credentials.token(&self.client, &repo).await?;
+        Ok(Some(GitCredential { username: GIT_USER.to_owned(), password }))
+    }
+}
+
+#[async_trait]
+impl Forge for GitHubForge {
+    async fn ensure_change(&self, repo: &Repo, text: ChangeText<'_>) -> PortResult<ChangeRef> {
+        check_branch(text.branch)?;
+        check_branch(text.base_branch)?;
+        check_sha(text.head)?;
+        self.api(repo)?.ensure_change(&text).await
+    }
+
+    async fn ensure_comment(&self, repo: &Repo, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
+        self.api(repo)?.ensure_comment(change, marker, text).await
+    }
+
+    async fn set_status(
+        &self,
+        repo: &Repo,
+        _change: ChangeNumber,
+        sha: &Sha,
+        context: &str,
+        state: StatusState,
+        text: &str,
+    ) -> PortResult<()> {
+        check_sha(sha)?;
+        self.api(repo)?.set_status(sha, context, state, text).await
+    }
+
+    async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation> {
+        self.api(repo)?.observe(change).await
+    }
+
+    async fn land(&self, repo: &Repo, change: ChangeNumber, head: &Sha, base: &Sha) -> PortResult<Landing> {
+        check_sha(head)?;
+        check_sha(base)?;
+        self.api(repo)?.land(change, head, base).await
+    }
+
+    async fn close(&self, repo: &Repo, change: ChangeNumber) -> PortResult<()> {
+        self.api(repo)?.close(change).await
+    }
+}

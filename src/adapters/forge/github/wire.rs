@@ -1,0 +1,184 @@
+//! The parts of GitHub's answers that Skep reads. Anything else may be missing or change.
+
+use serde::Deserialize;
+
+/// A user, an organization or an App's bot.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct User {
+    pub login: String,
+    #[serde(rename = "type", default)]
+    pub kind: String,
+}
+
+/// A branch of a pull request.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct PullBranch {
+    #[serde(rename = "ref")]
+    pub name: String,
+    pub sha: String,
+    /// `None` = its fork was deleted.
+    pub repo: Option<NamedRepo>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct NamedRepo {
+    pub full_name: String,
+}
+
+/// A pull request.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Pull {
+    pub number: u64,
+    #[serde(default)]
+    pub node_id: String,
+    pub html_url: String,
+    pub state: String,
+    #[serde(default)]
+    pub draft: bool,
+    #[serde(default)]
+    pub merged_at: Option<String>,
+    #[serde(default)]
+    pub merged_by: Option<User>,
+    #[serde(default)]
+    pub merge_commit_sha: Option<String>,
+    pub title: String,
+    #[serde(default)]
+    pub body: Option<String>,
+    pub user: Option<User>,
+    pub head: PullBranch,
+    pub base: PullBranch,
+}
+
+/// An issue, or a pull request as one.
+#[derive(Debug, Deserialize)]
+pub(super) struct Issue {
+    #[serde(default)]
+    pub closed_by: Option<User>,
+}
+
+/// A comment on an issue or a pull request.
+#[derive(Debug, Deserialize)]
+pub(super) struct IssueComment {
+    pub id: u64,
+    pub user: Option<User>,
+    #[serde(default)]
+    pub body: Option<String>,
+}
+
+/// A review of a pull request.
+#[derive(Debug, Deserialize)]
+pub(super) struct PullReview {
+    pub user: Option<User>,
+    pub state: String,
+    #[serde(default)]
+    pub commit_id: Option<String>,
+}
+
+/// A commit status.
+#[derive(Debug, Deserialize)]
+pub(super) struct CommitStatus {
+    pub state: String,
+    pub context: String,
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// A page of check runs.
+#[derive(Debug, Deserialize)]
+pub(super) struct CheckRuns {
+    pub check_runs: Vec<CheckRun>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct CheckRun {
+    pub name: String,
+    pub status: String,
+    #[serde(default)]
+    pub conclusion: Option<String>,
+}
+
+/// A git reference.
+#[derive(Debug, Deserialize)]
+pub(super) struct GitRef {
+    pub object: GitObject,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct GitObject {
+    pub sha: String,
+}
+
+/// A repository.
+#[derive(Debug, Deserialize)]
+pub(super) struct Repository {
+    pub full_name: String,
+    #[serde(default)]
+    pub archived: bool,
+    #[serde(default)]
+    pub allow_merge_commit: Option<bool>,
+    #[serde(default)]
+    pub allow_squash_merge: Option<bool>,
+    #[serde(default)]
+    pub allow_rebase_merge: Option<bool>,
+    #[serde(default)]
+    pub default_branch: Option<String>,
+}
+
+/// A person's permission in a repository.
+#[derive(Debug, Deserialize)]
+pub(super) struct Permission {
+    pub permission: String,
+}
+
+/// The answer to a merge.
+#[derive(Debug, Deserialize)]
+pub(super) struct Merged {
+    pub sha: String,
+}
+
+/// The body of an error.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ErrorBody {
+    #[serde(default)]
+    pub message: String,
+    #[serde(default)]
+    pub errors: Vec<serde_json::Value>,
+}
+
+/// The answer of the GraphQL API, apart from its data.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct GraphQl {
+    #[serde(default)]
+    pub errors: Vec<GraphQlError>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct GraphQlError {
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    #[serde(default)]
+    pub message: String,
+}
+
+/// An installation of an App.
+#[derive(Debug, Deserialize)]
+pub(super) struct Installation {
+    pub id: u64,
+    #[serde(default)]
+    pub permissions: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    pub suspended_at: Option<String>,
+}
+
+/// An installation token.
+#[derive(Deserialize)]
+pub(super) struct InstallationToken {
+    pub token: String,
+    pub expires_at: String,
+}
+
+/// A GitHub App.
+#[derive(Debug, Deserialize)]
+pub(super) struct App {
+    pub slug: String,
+}

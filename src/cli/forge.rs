@@ -1,0 +1,47 @@
+//! Forges: `forge list`, `forge test`.
+
+use super::context::CliContext;
+use super::exit::{ExitStatus, Stop};
+use super::terminal::Style;
+use super::text::table;
+use serde_json::json;
+
+/// `skep forge list`.
+pub async fn list(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let rows = cli.backend.list_forges(cli.host).await?;
+    terminal.object(&json!({ "forges": rows }))?;
+    if rows.is_empty() {
+        terminal.print("No forge is configured; docs/github.md shows how to add one.\n")?;
+        return Ok(ExitStatus::Success);
+    }
+    let rows = rows.into_iter().map(|r| vec![r.name, r.kind, r.url, r.account]).collect();
+    terminal.print(&table(&["forge", "kind", "address", "account"], rows, terminal.width))?;
+    Ok(ExitStatus::Success)
+}
+
+/// `skep forge test`.
+pub async fn test(cli: &CliContext<'_>, name: &str, repo: Option<&str>) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let tested = cli.backend.test_forge(cli.host, name, repo).await?;
+    terminal.object(&json!(tested))?;
+    let rows = tested.permissions.iter().map(|p| {
+        let state = match (p.granted, p.optional) {
+            (true, _) => "ok",
+            (false, true) => "missing (optional)",
+            (false, false) => "MISSING",
+        };
+        vec![p.permission.clone(), state.to_owned(), p.detail.clone()]
+    });
+    terminal.print(&table(&["permission", "state", "details"], rows.collect(), terminal.width))?;
+    if !tested.passed {
+        terminal.styled(Style::Red, &format!("The forge {} lacks a permission that Skep needs.", tested.name))?;
+        return Ok(ExitStatus::Undelivered);
+    }
+    let what = match repo {
+        Some(repo) => format!("The forge {} works for {repo}.", tested.name),
+        None => format!("The forge {} answers. Name a repository to test its permissions there.", tested.name),
+    };
+    terminal.styled(Style::Green, &what)?;
+    Ok(ExitStatus::Success)
+}

@@ -1,0 +1,130 @@
+//! A whole run on GitHub through the real binary, killed at the points where GitHub is written to.
+
+use crate::support::cli::{Cli, ended};
+use crate::support::github::{Fault, GitHub, TOKEN};
+
+const GOAL: &str = "Say hello";
+const SED: &str = "command: sed -i s/helo/hello/ greet.txt";
+const CHECK: &str = "grep -q hello greet.txt";
+
+/// A machine whose configuration names the double.
+fn machine(github: &GitHub) -> Cli {
+    let cli = Cli::new();
+    let token = github.private_file("token", TOKEN);
+    let config = format!(
+        "[policy]\nbase_checks = \"off\"\n\n[forges.github]\nkind = \"github\"\nurl = \"{0}\"\napi_url = \"{0}\"\ntoken_file = \"{1}\"\n",
+        github.url,
+        token.display()
+    );
+    std::fs::create_dir_all(cli.path("data")).unwrap();
+    std::fs::write(cli.path("data/skep.toml"), config).unwrap();
+    cli
+}
+
+fn started() -> GitHub {
+    let github = GitHub::start();
+    github.push("main", &[("greet.txt", "helo\n")]);
+    github
+}
+
+const RUN: &[&str] = &["run", "--repo", "my-org/calc", "--goal", GOAL, "--engine", SED, "--check", CHECK, "--yes"];
+
+/// Asserts that the run left exactly one merged pull request, and each comment once.
+#[track_caller]
+fn assert_merged_once(github: &GitHub) {
+    let state = github.state();
+    assert_eq!((state.pulls.len(), state.merges), (1, 1), "{:?}", state.pulls);
+    let pull = &state.pulls[0];
+    assert!(!pull.open && !pull.draft && pull.merged.is_some(), "{pull:?}");
+    let mut bodies: Vec<&str> = state.comments.iter().map(|c| c.body.lines().next_back().unwrap()).collect();
+    let all = bodies.len();
+    bodies.sort_unstable();
+    bodies.dedup();
+    assert_eq!(bodies.len(), all, "a comment was written twice: {bodies:?}");
+    assert!(state.leaks.is_empty(), "{:?}", state.leaks);
+    let shown = crate::git_world::git(&github.bare(), &["show", "main:greet.txt"]);
+    assert_eq!(shown, "hello");
+}
+
+#[test]
+fn a_goal_becomes_a_merged_pull_request() {
+    let github = started();
+    let cli = machine(&github);
+    cli.does(&["forge", "list"]).ends(0).says("github");
+    cli.does(&["forge", "test", "github", "my-org/calc"]).ends(0).says("contents: write").says("works");
+    cli.does(&["doctor"]).says("forge github");
+    cli.does(RUN).ends(0).says("delivered as ");
+    assert_merged_once(&github);
+    let view = cli.show(&cli.newest());
+    assert_eq!(view["outcome"]["delivered"]["sha"].as_str(), github.head("main").as_deref());
+    {
+        let state = github.state();
+        let pull = &state.pulls[0];
+        assert_eq!(pull.title, GOAL);
+        for part in ["## Goal", "## Plan", "## Artifacts", "## How to unblock", "## Metadata", "- trace: `"] {
+            assert!(pull.body.contains(part), "{part}: {}", pull.body);
+        }
+        let contexts: Vec<&str> = state.statuses.iter().map(|s| s.context.as_str()).collect();
+        assert!(contexts.contains(&"skep/checks") && contexts.contains(&"skep/review"), "{contexts:?}");
+    }
+    // People use GitHub's own pages; Skep's are for the local forge.
+    cli.does(&["change", "show", "calc#1"]).one_error("has pages of its own", "forge's own pages");
+    // The clone URL is the same project.
+    let url = format!("{}/my-org/calc", github.url);
+    let projects = cli.does(&["project", "list", "--json"]).ends(0).json();
+    assert_eq!(projects["projects"].as_array().unwrap().len(), 1, "{projects}");
+    assert_eq!(projects["projects"][0]["repo"], format!("{url}.git"));
+    assert_eq!(projects["projects"][0]["forge"], "github");
+}
+
+#[test]
+fn a_run_that_is_killed_while_it_writes_to_github_ends_the_same() {
+    for fault in ["before-change", "after-change", "before-comment", "after-comment", "before-land", "after-land-push"]
+    {
+        let github = started();
+        let cli = machine(&github);
+        let mut killed = cli.skep(RUN);
+        killed.env("SKEP_FAULT", fault);
+        let killed = ended(killed);
+        assert_eq!(killed.code, -1, "{fault} is reached:\n{}\n{}", killed.out, killed.err);
+        cli.does(RUN).ends(0);
+        assert_merged_once(&github);
+    }
+}
+
+#[test]
+fn a_run_goes_on_over_lost_answers_and_refusals() {
+    let github = started();
+    let cli = machine(&github);
+    {
+        let mut state = github.state();
+        state.fail("POST /repos/my-org/calc/pulls", Fault::CutAfter);
+        state.fail("POST /repos/my-org/calc/issues", Fault::BadGatewayAfter);
+        state.fail("PUT /repos/my-org/calc/pulls", Fault::CutAfter);
+        state.fail("GET /repos/my-org/calc/pulls", Fault::Answer(503, Vec::new(), String::new()));
+    }
+    cli.does(RUN).ends(0);
+    assert_merged_once(&github);
+}
+
+#[test]
+fn a_missing_permission_is_a_question_that_names_it() {
+    let github = started();
+    let cli = machine(&github);
+    github.state().lacks.insert("pull_requests");
+    cli.does(RUN).ends(4).says("pull_requests=write at ");
+    github.state().lacks.clear();
+    cli.does(&["unblock", &cli.newest()]).ends(4);
+    cli.does(&["approve", &cli.newest()]).ends(0);
+    assert_merged_once(&github);
+}
+
+#[test]
+fn a_repository_without_its_forge_is_refused_with_the_fix() {
+    let cli = Cli::new();
+    cli.does(&["run", "--repo", "my-org/calc", "--goal", "x", "--engine", SED])
+        .ends(2)
+        .one_error("no forge is configured", "docs/github.md");
+    cli.does(&["forge", "list"]).ends(0).says("No forge is configured");
+    cli.does(&["forge", "test", "github"]).ends(2).one_error("there is no forge github", "skep forge list");
+}

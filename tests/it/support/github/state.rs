@@ -1,0 +1,197 @@
+//! What the double of GitHub knows, and how it is told to fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How one request fails.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The work is done, and the connection breaks off before the answer.
+    CutAfter,
+    /// The work is done, and a gateway answers 502.
+    BadGatewayAfter,
+    /// Nothing is done, and this is the answer: status, headers, body.
+    Answer(u16, Vec<(&'static str, String)>, String),
+}
+
+#[derive(Clone, Debug)]
+pub struct Pull {
+    pub number: u64,
+    pub title: String,
+    pub body: String,
+    pub by: String,
+    pub branch: String,
+    /// The repository of the branch; another one is a fork.
+    pub head_repo: String,
+    pub base: String,
+    /// The head, while it is not that of the branch.
+    pub head: String,
+    pub draft: bool,
+    pub open: bool,
+    pub closed_by: Option<String>,
+    pub merged: Option<(String, String)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Comment {
+    pub id: u64,
+    pub pull: u64,
+    pub by: String,
+    pub body: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Review {
+    pub pull: u64,
+    pub by: String,
+    pub state: &'static str,
+    pub head: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub sha: String,
+    pub context: String,
+    pub state: String,
+    pub description: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct CheckRun {
+    pub sha: String,
+    pub name: String,
+    pub status: &'static str,
+    pub conclusion: Option<&'static str>,
+}
+
+/// An installation token of the App.
+#[derive(Clone, Debug)]
+pub struct Minted {
+    pub token: String,
+    pub repositories: Vec<String>,
+    pub permissions: BTreeMap<String, String>,
+    pub revoked: bool,
+}
+
+/// Everything the double knows.
+#[derive(Debug)]
+pub struct State {
+    pub pulls: Vec<Pull>,
+    pub comments: Vec<Comment>,
+    pub reviews: Vec<Review>,
+    pub statuses: Vec<Status>,
+    pub check_runs: Vec<CheckRun>,
+    pub minted: Vec<Minted>,
+    /// People and their permission.
+    pub collaborators: BTreeMap<String, &'static str>,
+    /// Permissions that the account lacks.
+    pub lacks: BTreeSet<&'static str>,
+    /// What the App's installation has.
+    pub installation: BTreeMap<String, String>,
+    /// Merge methods that are not allowed.
+    pub forbidden_methods: BTreeSet<&'static str>,
+    /// A branch protection rule that refuses every merge.
+    pub protected: Option<&'static str>,
+    pub archived: bool,
+    pub no_drafts: bool,
+    /// How long an installation token is valid, in seconds.
+    pub token_secs: i64,
+    /// How many more lists of pull requests and comments are answered without what was written last.
+    pub stale_lists: u32,
+    /// The next requests whose line contains a text fail.
+    pub faults: Vec<(&'static str, Fault)>,
+    /// Method, path and query of every API request.
+    pub requests: Vec<String>,
+    /// Answers that had not changed.
+    pub unchanged: usize,
+    pub git_calls: usize,
+    /// Where a credential was visible while git used it.
+    pub leaks: Vec<String>,
+    pub merges: usize,
+    pub next_id: u64,
+}
+
+impl Default for State {
+    fn default() -> State {
+        let all = ["checks", "contents", "metadata", "pull_requests", "statuses"];
+        State {
+            pulls: Vec::new(),
+            comments: Vec::new(),
+            reviews: Vec::new(),
+            statuses: Vec::new(),
+            check_runs: Vec::new(),
+            minted: Vec::new(),
+            collaborators: [("ann".to_owned(), "write"), ("bob".to_owned(), "admin"), ("eve".to_owned(), "read")]
+                .into(),
+            lacks: BTreeSet::new(),
+            installation: all.map(|name| (name.to_owned(), "write".to_owned())).into(),
+            forbidden_methods: BTreeSet::new(),
+            protected: None,
+            archived: false,
+            no_drafts: false,
+            token_secs: 3_600,
+            stale_lists: 0,
+            faults: Vec::new(),
+            requests: Vec::new(),
+            unchanged: 0,
+            git_calls: 0,
+            leaks: Vec::new(),
+            merges: 0,
+            next_id: 0,
+        }
+    }
+}
+
+impl State {
+    pub fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Opens a pull request as somebody would on GitHub's pages.
+    pub fn open_pull(&mut self, by: &str, branch: &str, head_repo: &str, head: &str) -> u64 {
+        let number = self.id();
+        self.pulls.push(Pull {
+            number,
+            title: "By hand".to_owned(),
+            body: String::new(),
+            by: by.to_owned(),
+            branch: branch.to_owned(),
+            head_repo: head_repo.to_owned(),
+            base: "main".to_owned(),
+            head: head.to_owned(),
+            draft: false,
+            open: true,
+            closed_by: None,
+            merged: None,
+        });
+        number
+    }
+
+    pub fn comment(&mut self, pull: u64, by: &str, body: &str) {
+        let id = self.id();
+        self.comments.push(Comment { id, pull, by: by.to_owned(), body: body.to_owned() });
+    }
+
+    pub fn review(&mut self, pull: u64, by: &str, state: &'static str, head: &str) {
+        self.reviews.push(Review { pull, by: by.to_owned(), state, head: head.to_owned() });
+    }
+
+    pub fn status(&mut self, sha: &str, context: &str, state: &str) {
+        let (sha, context, state) = (sha.to_owned(), context.to_owned(), state.to_owned());
+        self.statuses.push(Status { sha, context, state, description: String::new() });
+    }
+
+    pub fn check_run(&mut self, sha: &str, name: &str, status: &'static str, conclusion: Option<&'static str>) {
+        self.check_runs.push(CheckRun { sha: sha.to_owned(), name: name.to_owned(), status, conclusion });
+    }
+
+    pub fn close_pull(&mut self, number: u64, by: &str) {
+        let pull = self.pulls.iter_mut().find(|pull| pull.number == number).unwrap();
+        (pull.open, pull.closed_by) = (false, Some(by.to_owned()));
+    }
+
+    /// Makes the next request whose line contains a text fail.
+    pub fn fail(&mut self, part: &'static str, fault: Fault) {
+        self.faults.push((part, fault));
+    }
+}
