@@ -96,7 +96,8 @@ impl Api<'_> {
     /// Tests each permission that Skep uses.
     async fn test_permissions(&self, branch: &str) -> PortResult<Vec<PermissionTest>> {
         let new_ref = json!({ "ref": format!("refs/heads/{NO_BRANCH}"), "sha": NO_COMMIT });
-        let new_pull = json!({ "title": "Permission test", "head": NO_BRANCH, "base": branch });
+        // A branch has no commits that it lacks itself.
+        let new_pull = json!({ "title": "Permission test", "head": branch, "base": branch });
         let new_status = json!({ "state": "pending", "context": "skep/forge-test" });
         let tests: [(&str, &str, Method, String, Option<Value>); 6] = [
             ("contents: write", "to push branches and to merge", Method::POST, "/git/refs".to_owned(), Some(new_ref)),

@@ -236,6 +236,9 @@ fn repository(
         ("POST", ["pulls"]) => {
             let head = text("head");
             let Some(sha) = git::head(&bare, &head) else { return invalid("head is invalid") };
+            if head == text("base") {
+                return invalid(&format!("No commits between {head} and {head}"));
+            }
             if state.no_drafts && body["draft"] == true {
                 return error(422, "Draft pull requests are not supported in this repository.");
             }
