@@ -15,7 +15,12 @@ use std::time::Duration;
 /// How long `doctor` waits for a forge.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
-type Configured = BTreeMap<ForgeName, (ForgeSettings, Arc<GitHubForge>)>;
+/// A forge on another machine, with its credentials for git.
+trait RemoteForge: Forge + GitCredentials {}
+
+impl<F: Forge + GitCredentials> RemoteForge for F {}
+
+type Configured = BTreeMap<ForgeName, (ForgeSettings, Arc<dyn RemoteForge>)>;
 
 /// The forges of the configuration. They follow it while the process runs.
 pub struct ConfiguredForges {
@@ -44,7 +49,7 @@ impl ConfiguredForges {
         let mut next = Configured::new();
         for (name, settings) in &config.forges {
             let name = ForgeName(name.clone());
-            let forge = match (before.get(&name), settings) {
+            let forge: Arc<dyn RemoteForge> = match (before.get(&name), settings) {
                 (Some((known, forge)), _) if known == settings => forge.clone(),
                 (_, ForgeSettings::GitHub(github)) => {
                     Arc::new(GitHubForge::new(name.clone(), github.clone(), Some(self.vault.clone()))?)

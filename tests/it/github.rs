@@ -167,7 +167,7 @@ async fn only_people_who_may_write_steer_and_the_worse_of_two_results_counts() {
     let head = open.head.as_str();
     {
         let mut state = open.github().state();
-        // Eve may only read, the bot is none of the people, and a comment is no verdict.
+        // Eve may only read, the bot is none of the people, and a comment gives no verdict.
         state.review(open.number.0, "eve", "APPROVED", head);
         state.review(open.number.0, "ci[bot]", "APPROVED", head);
         state.review(open.number.0, "ann", "APPROVED", head);
@@ -270,7 +270,7 @@ async fn refusals_say_what_to_grant_and_where() {
     };
     let error = open.subject.forge().observe(&renamed, open.number).await.unwrap_err();
     assert!(error.to_string().contains("renamed") && error.fix().contains("project add"), "{error}");
-    // A check that the account may not read is no obstacle.
+    // A check that the account may not read does not stop the run.
     open.github().state().lacks.insert("checks");
     open.subject.observe(open.number).await;
 }

@@ -9,12 +9,16 @@ const CHECK: &str = "grep -q hello greet.txt";
 
 /// A machine whose configuration names the double.
 fn machine(github: &GitHub) -> Cli {
-    let cli = Cli::new();
     let token = github.private_file("token", TOKEN);
+    machine_with(github, &format!("token_file = \"{}\"", token.display()))
+}
+
+/// A machine whose configuration names the double, with this credential.
+fn machine_with(github: &GitHub, credential: &str) -> Cli {
+    let cli = Cli::new();
     let config = format!(
-        "[policy]\nbase_checks = \"off\"\n\n[forges.github]\nkind = \"github\"\nurl = \"{0}\"\napi_url = \"{0}\"\ntoken_file = \"{1}\"\n",
-        github.url,
-        token.display()
+        "[policy]\nbase_checks = \"off\"\n\n[forges.github]\nkind = \"github\"\nurl = \"{0}\"\napi_url = \"{0}\"\n{credential}\n",
+        github.url
     );
     std::fs::create_dir_all(cli.path("data")).unwrap();
     std::fs::write(cli.path("data/skep.toml"), config).unwrap();
@@ -117,6 +121,34 @@ fn a_missing_permission_is_a_question_that_names_it() {
     cli.does(&["unblock", &cli.newest()]).ends(4);
     cli.does(&["approve", &cli.newest()]).ends(0);
     assert_merged_once(&github);
+}
+
+#[test]
+fn a_token_comes_from_a_variable_the_vault_or_gh() {
+    let github = started();
+    let tests = ["forge", "test", "github", "my-org/calc"];
+    let cli = machine_with(&github, "token_env = \"A_TOKEN\"");
+    let mut command = cli.skep(&tests);
+    command.env("A_TOKEN", TOKEN);
+    ended(command).ends(0).says("acts as skep-bot");
+    cli.does(&tests).one_error("the variable A_TOKEN is not set", "set A_TOKEN");
+
+    let cli = machine_with(&github, "token_secret = \"GITHUB_TOKEN\"");
+    cli.does(&tests).one_error("GITHUB_TOKEN", "skep secret set GITHUB_TOKEN");
+    let mut command = cli.skep(&["secret", "set", "GITHUB_TOKEN"]);
+    command.stdin(std::fs::File::open(github.private_file("token", TOKEN)).unwrap());
+    ended(command).ends(0);
+    cli.does(&tests).ends(0).says("acts as skep-bot");
+
+    let cli = machine_with(&github, "token_gh = true");
+    let host = github.url.trim_start_matches("http://");
+    let gh = format!("#!/bin/sh\ntest \"$*\" = 'auth token --hostname {host}' && echo {TOKEN}\n");
+    std::fs::create_dir(cli.path("bin")).unwrap();
+    std::fs::write(cli.path("bin/gh"), gh).unwrap();
+    std::fs::set_permissions(cli.path("bin/gh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = cli.skep(&tests);
+    command.env("PATH", format!("{}:{}", cli.path("bin").display(), std::env::var("PATH").unwrap()));
+    ended(command).ends(0).says("acts as skep-bot");
 }
 
 #[test]

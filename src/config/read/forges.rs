@@ -67,7 +67,10 @@ fn account(r: &mut Reader, at: &dyn Fn(&str) -> String) -> Account {
     let keys = secret(r, at, "private_key");
     let is_app = app_id != 0 || !keys.is_empty();
     let (wanted, key) = if is_app { (keys, "private_key_file") } else { (sources.clone(), "token_env") };
+    // A problem that is reported explains a credential that is missing.
+    let mut is_reported = r.is_bad(&at("kind"));
     if is_app && let Some((key, _)) = sources.first() {
+        is_reported = true;
         r.refuse(key, format!("{} is set as well", at("app_id")), "keep either a token or a GitHub App");
     }
     if is_app && app_id == 0 {
@@ -77,7 +80,7 @@ fn account(r: &mut Reader, at: &dyn Fn(&str) -> String) -> Account {
         r.refuse(second, format!("{first} is set as well"), "keep one of them");
     }
     let source = wanted.into_iter().next().map(|(_, source)| source);
-    if source.is_none() {
+    if source.is_none() && !is_reported {
         let fix = match is_app {
             true => "name the file of the App's private key",
             false => {

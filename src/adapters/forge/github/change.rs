@@ -39,7 +39,8 @@ fn change_ref(pull: &Pull) -> ChangeRef {
 
 impl Api<'_> {
     pub(super) async fn ensure_change(&self, text: &ChangeText<'_>) -> PortResult<ChangeRef> {
-        if let Some(pull) = self.own_pull(text).await? {
+        let head = format!("{}%3A{}", self.repo.owner, escaped(text.branch));
+        if let Some(pull) = self.own_pull(text, &format!("state=all&head={head}")).await? {
             return self.update_pull(pull, text).await;
         }
         crate::fault!("before-change");
@@ -47,8 +48,9 @@ impl Api<'_> {
         crate::fault!("after-change");
         match opened {
             Some(pull) => Ok(change_ref(&pull)),
-            // A lost answer, or another process: the list just did not have it yet.
-            None => match self.own_pull(text).await? {
+            // A lost answer, or another process: the list did not have it yet, or is filtered by another spelling of the
+            // owner.
+            None => match self.own_pull(text, "state=open").await? {
                 Some(pull) => self.update_pull(pull, text).await,
                 None => Err(PortError::transient(format!(
                     "{} has a pull request of {:?} that it does not list yet",
@@ -58,13 +60,12 @@ impl Api<'_> {
         }
     }
 
-    /// Returns the newest pull request that Skep opened for the branch.
+    /// Returns the newest pull request that Skep opened for the branch, of those that a filter lists.
     ///
     /// # Errors
     /// Permanent if somebody else opened one that is still open.
-    async fn own_pull(&self, text: &ChangeText<'_>) -> PortResult<Option<Pull>> {
-        let head = format!("{}%3A{}", self.repo.owner, escaped(text.branch));
-        let path = format!("/pulls?state=all&head={head}&sort=created&direction=desc&per_page={PAGE}");
+    async fn own_pull(&self, text: &ChangeText<'_>, filter: &str) -> PortResult<Option<Pull>> {
+        let path = format!("/pulls?{filter}&sort=created&direction=desc&per_page={PAGE}");
         let mut pulls: Vec<Pull> = self.get(&path, "list pull requests").await?;
         let own_name = self.repo.to_string();
         pulls.retain(|pull| {
@@ -121,24 +122,30 @@ impl Api<'_> {
             let change = json!({ "title": title, "body": body, "base": text.base_branch });
             self.write(Method::PATCH, &format!("/pulls/{}", pull.number), &change, StatusCode::OK, &doing).await?;
         }
-        match (pull.draft, text.draft) {
-            (true, false) => {
-                let doing = format!("mark pull request {} as ready for review", pull.number);
-                self.mutate("markPullRequestReadyForReview", "pullRequestId", &pull.node_id, &doing).await?;
-            }
-            (false, true) => {
-                let doing = format!("convert pull request {} to a draft", pull.number);
-                let converted = self.mutate("convertPullRequestToDraft", "pullRequestId", &pull.node_id, &doing).await;
-                // Where there are no drafts, the pull request is as good without.
-                if let Err(error @ PortError::Permanent { .. }) = converted {
-                    tracing::warn!(%error, "the pull request stays ready for review");
-                } else {
-                    converted?;
-                }
-            }
-            _ => {}
+        if pull.draft != text.draft {
+            self.set_draft(&pull, text.draft).await?;
         }
         Ok(change_ref(&pull))
+    }
+
+    /// Converts a pull request to a draft, or marks it as ready for review.
+    async fn set_draft(&self, pull: &Pull, draft: bool) -> PortResult<()> {
+        let (mutation, doing) = match draft {
+            true => ("convertPullRequestToDraft", "convert a pull request to a draft"),
+            false => ("markPullRequestReadyForReview", "mark a pull request as ready for review"),
+        };
+        let refused = match self.mutate(mutation, "pullRequestId", &pull.node_id, doing).await {
+            Err(error @ PortError::Permanent { .. }) => error,
+            other => return other,
+        };
+        match draft {
+            // Where there are no drafts, the pull request is as good without.
+            true => tracing::warn!(error = %refused, "the pull request stays ready for review"),
+            // The list may have been old.
+            false if self.pull(ChangeNumber(pull.number)).await?.draft => return Err(refused),
+            false => {}
+        }
+        Ok(())
     }
 
     pub(super) async fn close(&self, number: ChangeNumber) -> PortResult<()> {
