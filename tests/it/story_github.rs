@@ -54,10 +54,10 @@ fn assert_merged_once(github: &GitHub) {
 fn a_goal_becomes_a_merged_pull_request() {
     let github = started();
     let cli = machine(&github);
-    cli.does(&["forge", "list"]).ends(0).says("github");
-    cli.does(&["forge", "test", "github", "my-org/calc"]).ends(0).says("contents: write").says("works");
-    cli.does(&["doctor"]).says("forge github");
-    cli.does(RUN).ends(0).says("delivered as ");
+    cli.run(&["forge", "list"]).exits_with(0).prints("github");
+    cli.run(&["forge", "test", "github", "my-org/calc"]).exits_with(0).prints("contents: write").prints("works");
+    cli.run(&["doctor"]).prints("forge github");
+    cli.run(RUN).exits_with(0).prints("delivered as ");
     assert_merged_once(&github);
     let view = cli.show(&cli.newest());
     assert_eq!(view["outcome"]["delivered"]["sha"].as_str(), github.head("main").as_deref());
@@ -72,10 +72,10 @@ fn a_goal_becomes_a_merged_pull_request() {
         assert!(contexts.contains(&"skep/checks") && contexts.contains(&"skep/review"), "{contexts:?}");
     }
     // People use GitHub's own pages; Skep's are for the local forge.
-    cli.does(&["change", "show", "calc#1"]).one_error("has pages of its own", "forge's own pages");
+    cli.run(&["change", "show", "calc#1"]).one_error("has pages of its own", "forge's own pages");
     // The clone URL is the same project.
     let url = format!("{}/my-org/calc", github.url);
-    let projects = cli.does(&["project", "list", "--json"]).ends(0).json();
+    let projects = cli.run(&["project", "list", "--json"]).exits_with(0).json();
     assert_eq!(projects["projects"].as_array().unwrap().len(), 1, "{projects}");
     assert_eq!(projects["projects"][0]["repo"], format!("{url}.git"));
     assert_eq!(projects["projects"][0]["forge"], "github");
@@ -91,7 +91,7 @@ fn a_run_that_is_killed_while_it_writes_to_github_ends_the_same() {
         killed.env("SKEP_FAULT", fault);
         let killed = ended(killed);
         assert_eq!(killed.code, -1, "{fault} is reached:\n{}\n{}", killed.out, killed.err);
-        cli.does(RUN).ends(0);
+        cli.run(RUN).exits_with(0);
         assert_merged_once(&github);
     }
 }
@@ -107,7 +107,7 @@ fn a_run_goes_on_over_lost_answers_and_refusals() {
         state.fail("PUT /repos/my-org/calc/pulls", Fault::CutAfter);
         state.fail("GET /repos/my-org/calc/pulls", Fault::Answer(503, Vec::new(), String::new()));
     }
-    cli.does(RUN).ends(0);
+    cli.run(RUN).exits_with(0);
     assert_merged_once(&github);
 }
 
@@ -116,10 +116,10 @@ fn a_missing_permission_is_a_question_that_names_it() {
     let github = started();
     let cli = machine(&github);
     github.state().lacks.insert("pull_requests");
-    cli.does(RUN).ends(4).says("pull_requests=write at ");
+    cli.run(RUN).exits_with(4).prints("pull_requests=write at ");
     github.state().lacks.clear();
-    cli.does(&["unblock", &cli.newest()]).ends(4);
-    cli.does(&["approve", &cli.newest()]).ends(0);
+    cli.run(&["unblock", &cli.newest()]).exits_with(4);
+    cli.run(&["approve", &cli.newest()]).exits_with(0);
     assert_merged_once(&github);
 }
 
@@ -130,15 +130,15 @@ fn a_token_comes_from_a_variable_the_vault_or_gh() {
     let cli = machine_with(&github, "token_env = \"A_TOKEN\"");
     let mut command = cli.skep(&tests);
     command.env("A_TOKEN", TOKEN);
-    ended(command).ends(0).says("acts as skep-bot");
-    cli.does(&tests).one_error("the variable A_TOKEN is not set", "set A_TOKEN");
+    ended(command).exits_with(0).prints("acts as skep-bot");
+    cli.run(&tests).one_error("the variable A_TOKEN is not set", "set A_TOKEN");
 
     let cli = machine_with(&github, "token_secret = \"GITHUB_TOKEN\"");
-    cli.does(&tests).one_error("GITHUB_TOKEN", "skep secret set GITHUB_TOKEN");
+    cli.run(&tests).one_error("GITHUB_TOKEN", "skep secret set GITHUB_TOKEN");
     let mut command = cli.skep(&["secret", "set", "GITHUB_TOKEN"]);
     command.stdin(std::fs::File::open(github.private_file("token", TOKEN)).unwrap());
-    ended(command).ends(0);
-    cli.does(&tests).ends(0).says("acts as skep-bot");
+    ended(command).exits_with(0);
+    cli.run(&tests).exits_with(0).prints("acts as skep-bot");
 
     let cli = machine_with(&github, "token_gh = true");
     let host = github.url.trim_start_matches("http://");
@@ -148,15 +148,15 @@ fn a_token_comes_from_a_variable_the_vault_or_gh() {
     std::fs::set_permissions(cli.path("bin/gh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let mut command = cli.skep(&tests);
     command.env("PATH", format!("{}:{}", cli.path("bin").display(), std::env::var("PATH").unwrap()));
-    ended(command).ends(0).says("acts as skep-bot");
+    ended(command).exits_with(0).prints("acts as skep-bot");
 }
 
 #[test]
 fn a_repository_without_its_forge_is_refused_with_the_fix() {
     let cli = Cli::new();
-    cli.does(&["run", "--repo", "my-org/calc", "--goal", "x", "--engine", SED])
-        .ends(2)
+    cli.run(&["run", "--repo", "my-org/calc", "--goal", "x", "--engine", SED])
+        .exits_with(2)
         .one_error("no forge is configured", "docs/github.md");
-    cli.does(&["forge", "list"]).ends(0).says("No forge is configured");
-    cli.does(&["forge", "test", "github"]).ends(2).one_error("there is no forge github", "skep forge list");
+    cli.run(&["forge", "list"]).exits_with(0).prints("No forge is configured");
+    cli.run(&["forge", "test", "github"]).exits_with(2).one_error("there is no forge github", "skep forge list");
 }
