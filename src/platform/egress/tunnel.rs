@@ -41,6 +41,16 @@ const HOP_BY_HOP: &[&str] = &[
 /// Serves a proxy request.
 pub async fn serve(session: &Arc<SessionState>, request: Request) -> Response {
     let tunnel = request.method() == Method::CONNECT;
+    let mut response = respond(session, request, tunnel).await;
+    if tunnel && !response.status().is_success() {
+        // Clients such as npm take this for the host's own response and would send their next request, which nobody
+        // reads, on the same connection: they hang until they time out.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn respond(session: &Arc<SessionState>, request: Request, tunnel: bool) -> Response {
     let (host, port) = match target(request.uri(), tunnel) {
         Ok(target) => target,
         Err(why) => return refuse(session, &request.uri().to_string(), why, None),

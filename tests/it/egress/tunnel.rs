@@ -159,6 +159,15 @@ async fn other_hosts_are_denied_with_a_reason_reported_once() {
 }
 
 #[tokio::test]
+async fn the_connection_of_a_denied_tunnel_is_closed() {
+    let opened = session(&proxy(), &["pypi.org"]);
+    // `raw` reads until the connection is closed, and the request does not ask for that.
+    let got = raw(&opened, "CONNECT evil.example:443 HTTP/1.1\r\nhost: evil.example\r\n\r\n").await;
+    let got = got.to_ascii_lowercase();
+    assert!(got.starts_with("http/1.1 403") && got.contains("connection: close"), "{got}");
+}
+
+#[tokio::test]
 async fn names_of_private_addresses_are_denied() {
     let canary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = canary.local_addr().expect("an address").port();
