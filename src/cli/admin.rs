@@ -4,6 +4,7 @@ use super::args::Isolation;
 use super::client::{Client, Driver};
 use super::context::CliContext;
 use super::exit::{CliError, ExitStatus, Stop};
+use super::network;
 use super::terminal::{Style, Terminal};
 use super::text::{brief, shell_quoted, table};
 use crate::http::backend::{ServiceReady, local_url};
@@ -127,7 +128,13 @@ pub async fn migrate(cli: &CliContext<'_>, status_only: bool) -> Result<ExitStat
 /// `skep doctor`.
 pub async fn doctor(cli: &CliContext<'_>, propose: bool) -> Result<ExitStatus, Stop> {
     let terminal = cli.terminal;
-    let Diagnosis { findings, proposed_config } = cli.backend.doctor(cli.host).await?;
+    let Diagnosis { mut findings, proposed_config } = cli.backend.doctor(cli.host).await?;
+    let is_healthy = !findings.iter().any(|f| f.severity == Severity::Error);
+    // The vault is inspected only in a store that exists; another one knows no project, and is not created here.
+    let has_store = findings.iter().any(|f| f.subject == "vault");
+    if is_healthy && has_store && !propose {
+        findings.extend(network::inspect(cli).await?);
+    }
     let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
     terminal.object(&json!({ "healthy": errors == 0, "findings": findings, "proposed_config": proposed_config }))?;
     if propose {

@@ -64,7 +64,7 @@ async fn init_with(
         terminal.suggest("Nothing was written. `skep init --yes` writes it.")?;
         return Ok(ExitStatus::Success);
     }
-    write(cli, client, order, &proposal).await?;
+    write(cli, client, order, &proposal, yes).await?;
     terminal.print("")?;
     // The file counts before it is committed: the working copy is checked.
     let end = check::run(cli, client, &NewCheckPlan { checks: Vec::new(), ..order.clone() }).await?;
@@ -89,11 +89,12 @@ async fn propose(cli: &CliContext<'_>, plan: CheckPlan, folder: Option<&Path>) -
 
 fn show(terminal: &Terminal, proposal: &Proposal) -> Result<(), Stop> {
     let Proposal { plan, repo_file, engines } = proposal;
-    let hosts = network::hosts(&plan.network);
+    let (hosts, addresses) = (network::hosts(&plan.network), network::addresses(&plan.network));
     terminal.object(&json!({ "init": {
         "plan": plan,
         "repo_file": repo_file.as_ref().map(|(_, text)| text),
         "hosts": hosts,
+        "addresses": addresses,
         "engines": engines,
     } }))?;
     terminal.line(Style::Bold, &format!("project {} ({}, {})", plan.project, plan.repo, plan.base_branch))?;
@@ -106,7 +107,11 @@ fn show(terminal: &Terminal, proposal: &Proposal) -> Result<(), Stop> {
     if !hosts.is_empty() {
         section(terminal, "Skep's configuration, hosts that the setup needs:", &format!("{}\n", hosts.join("\n")))?;
     }
-    for need in plan.network.iter().filter(|need| need.hosts.is_empty()) {
+    if !addresses.is_empty() {
+        let title = "Skep's configuration, addresses outside the public internet that these hosts lead to:";
+        section(terminal, title, &format!("{}\n", addresses.join("\n")))?;
+    }
+    for need in plan.network.iter().filter(|need| network::is_unknown(need)) {
         let checks = need.checks.join(", ");
         terminal.line(Style::Dim, &format!("  {checks} starts {}, which may need more hosts", need.manager))?;
     }
@@ -160,7 +165,15 @@ fn repo_text(checks: &[Check]) -> String {
     text
 }
 
-async fn write(cli: &CliContext<'_>, client: &Client, order: &NewCheckPlan, proposal: &Proposal) -> Result<(), Stop> {
+/// Writes what was proposed. `unseen` = nobody has looked at it: then no address outside the public internet is allowed,
+/// because the repository itself may have named a host that leads there.
+async fn write(
+    cli: &CliContext<'_>,
+    client: &Client,
+    order: &NewCheckPlan,
+    proposal: &Proposal,
+    unseen: bool,
+) -> Result<(), Stop> {
     let terminal = cli.terminal;
     if let Some((file, text)) = &proposal.repo_file {
         let unwritable = |e: std::io::Error| {
@@ -171,8 +184,12 @@ async fn write(cli: &CliContext<'_>, client: &Client, order: &NewCheckPlan, prop
         new.write_all(text.as_bytes()).map_err(unwritable)?;
         terminal.line(Style::Green, &format!("wrote {}", file.display()))?;
     }
-    if !network::hosts(&proposal.plan.network).is_empty() {
-        network::allow(cli, client, order, &proposal.plan).await?;
+    let mut entries = network::hosts(&proposal.plan.network);
+    if !unseen {
+        entries.extend(network::addresses(&proposal.plan.network));
+    }
+    if !entries.is_empty() {
+        network::allow(cli, client, order, &proposal.plan.project, &entries).await?;
     }
     if !proposal.engines.is_empty() {
         let file = cli.backend.add_config(cli.host, &proposal.engines).await.map_err(CliError::from)?;

@@ -1,11 +1,13 @@
 //! The network that checks need: asked for once, before anything is spent.
 
 use super::client::Client;
-use super::context::CliContext;
+use super::context::{Access, CliContext};
 use super::exit::{CliError, Stop};
+use super::parse::{Origin, origin_here};
 use super::terminal::{Style, Terminal};
 use super::text::shell_quoted;
-use crate::http::rest::wire::{CheckPlan, NetworkNeed, NewCheckPlan};
+use crate::http::rest::wire::{CheckPlan, NetworkNeed, NewCheckPlan, Project};
+use crate::service::host::{Finding, Severity};
 use std::time::Duration;
 
 /// How often, and at which interval, the routes are asked whether a changed configuration is in effect.
@@ -18,8 +20,8 @@ pub async fn ask(cli: &CliContext<'_>, client: &Client, order: &NewCheckPlan) ->
     let terminal = cli.terminal;
     // Whatever is wrong with the order is reported by what comes next.
     let Ok(plan) = client.post::<CheckPlan>("/checks/plan", order, None).await else { return Ok(()) };
-    let hosts = hosts(&plan.network);
-    if hosts.is_empty() {
+    let entries = entries(&plan.network);
+    if entries.is_empty() {
         return Ok(());
     }
     if !terminal.can_prompt() {
@@ -31,23 +33,33 @@ pub async fn ask(cli: &CliContext<'_>, client: &Client, order: &NewCheckPlan) ->
     if !matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
         return terminal.print("Continuing without. The checks run with what is on this machine.");
     }
-    allow(cli, client, order, &plan).await
+    allow(cli, client, order, &plan.project, &entries).await
 }
 
-/// Allows the hosts of a plan, and waits until that is in effect.
-pub async fn allow(cli: &CliContext<'_>, client: &Client, order: &NewCheckPlan, plan: &CheckPlan) -> Result<(), Stop> {
-    let (terminal, hosts) = (cli.terminal, hosts(&plan.network));
-    let allowed = cli.backend.allow_hosts(cli.host, &plan.project, &hosts).await.map_err(CliError::from)?;
-    let line = format!("allowed for {}: {} ({})", plan.project, hosts.join(", "), allowed.file);
-    terminal.line(Style::Green, &line)?;
-    wait_for_reload(terminal, client, order).await
+/// Allows hosts and addresses for a project, and waits until that is in effect.
+pub async fn allow(
+    cli: &CliContext<'_>,
+    client: &Client,
+    order: &NewCheckPlan,
+    project: &str,
+    entries: &[String],
+) -> Result<(), Stop> {
+    let terminal = cli.terminal;
+    let allowed = cli.backend.allow_hosts(cli.host, project, entries).await.map_err(CliError::from)?;
+    terminal.line(Style::Green, &format!("allowed for {project}: {} ({})", entries.join(", "), allowed.file))?;
+    wait_for_reload(terminal, client, order, entries).await
 }
 
 /// Waits until the changed configuration is in effect.
-async fn wait_for_reload(terminal: &Terminal, client: &Client, order: &NewCheckPlan) -> Result<(), Stop> {
+async fn wait_for_reload(
+    terminal: &Terminal,
+    client: &Client,
+    order: &NewCheckPlan,
+    allowed: &[String],
+) -> Result<(), Stop> {
     for _ in 0..RELOADS {
         let plan: CheckPlan = client.post("/checks/plan", order, None).await?;
-        if hosts(&plan.network).is_empty() {
+        if !entries(&plan.network).iter().any(|entry| allowed.contains(entry)) {
             return Ok(());
         }
         tokio::time::sleep(RELOAD_INTERVAL).await;
@@ -57,32 +69,97 @@ async fn wait_for_reload(terminal: &Terminal, client: &Client, order: &NewCheckP
 
 /// Returns all hosts of the needs, each once.
 pub fn hosts(needs: &[NetworkNeed]) -> Vec<String> {
-    let mut hosts: Vec<String> = Vec::new();
-    for host in needs.iter().flat_map(|need| &need.hosts) {
-        if !hosts.contains(host) {
-            hosts.push(host.clone());
-        }
-    }
-    hosts
+    unique(needs.iter().flat_map(|need| &need.hosts))
 }
 
-/// Describes the needs: which check needs which hosts.
+/// Returns the addresses outside the public internet that the hosts lead to, each once.
+pub fn addresses(needs: &[NetworkNeed]) -> Vec<String> {
+    unique(needs.iter().flat_map(|need| &need.addresses))
+}
+
+/// Returns everything that has to be allowed: hosts, then addresses.
+fn entries(needs: &[NetworkNeed]) -> Vec<String> {
+    [hosts(needs), addresses(needs)].concat()
+}
+
+fn unique<'n>(all: impl Iterator<Item = &'n String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for one in all {
+        if !found.contains(one) {
+            found.push(one.clone());
+        }
+    }
+    found
+}
+
+/// Inspects what the checks of the repository around the current directory need from the network, if it is a known
+/// project. A new one would have to be fetched first, which `skep check` does.
+pub async fn inspect(cli: &CliContext<'_>) -> Result<Option<Finding>, CliError> {
+    let Ok(Origin(repo)) = origin_here() else { return Ok(None) };
+    let connection = cli.connect(Access::Write).await?;
+    let found = inspect_known(&connection.client, repo).await;
+    connection.close().await;
+    found
+}
+
+async fn inspect_known(client: &Client, repo: String) -> Result<Option<Finding>, CliError> {
+    let projects: Vec<Project> = client.get("/projects").await?;
+    let Some(project) = projects.into_iter().find(|project| project.repo == repo) else { return Ok(None) };
+    let order = NewCheckPlan { repo: Some(repo), ..NewCheckPlan::default() };
+    let plan: CheckPlan = client.post("/checks/plan", &order, None).await?;
+    let entries = entries(&plan.network);
+    let (severity, detail, fix) = match entries.as_slice() {
+        [] => (
+            Severity::Ok,
+            format!("{}: the checks may reach every host that they are known to need", project.name),
+            String::new(),
+        ),
+        _ => (
+            Severity::Warning,
+            format!("{}: {}", project.name, what(&plan.network)),
+            allow_command(&project.name, &entries),
+        ),
+    };
+    Ok(Some(Finding { subject: "network".to_owned(), severity, detail, fix }))
+}
+
+fn allow_command(project: &str, entries: &[String]) -> String {
+    let quoted: Vec<String> = entries.iter().map(|entry| shell_quoted(entry)).collect();
+    format!("skep project allow {project} {}", quoted.join(" "))
+}
+
+/// Returns whether nothing is known of what a package manager needs.
+pub fn is_unknown(need: &NetworkNeed) -> bool {
+    need.hosts.is_empty() && need.addresses.is_empty()
+}
+
+/// Describes the needs: which check needs which hosts, and where these lead if that is not the public internet.
 fn what(needs: &[NetworkNeed]) -> String {
-    let each = needs.iter().filter(|need| !need.hosts.is_empty());
-    let each = each.map(|need| format!("{} needs {}.", need.checks.join(", "), need.hosts.join(", ")));
-    each.collect::<Vec<_>>().join(" ")
+    let known = needs.iter().filter(|need| !is_unknown(need));
+    let each = known.map(|need| {
+        let names = if need.hosts.is_empty() { &need.addresses } else { &need.hosts };
+        format!("{} needs {}.", need.checks.join(", "), names.join(", "))
+    });
+    let text = each.collect::<Vec<_>>().join(" ");
+    match (addresses(needs).as_slice(), hosts(needs).is_empty()) {
+        ([], _) => text,
+        (_, true) => format!("{text} An allowed host leads there, outside the public internet."),
+        ([one], _) => format!("{text} Here this leads to {one}, an address outside the public internet."),
+        (more, _) => {
+            format!("{text} Here this leads to {}, addresses outside the public internet.", more.join(", "))
+        }
+    }
 }
 
 /// Returns what is missing, one line each, and the command that allows it.
 pub fn lines(project: &str, needs: &[NetworkNeed]) -> Vec<String> {
     let mut lines = Vec::new();
-    let hosts = hosts(needs);
-    if !hosts.is_empty() {
-        let quoted: Vec<String> = hosts.iter().map(|host| shell_quoted(host)).collect();
-        lines.push(format!("{} The project may not reach them. To allow it:", what(needs)));
-        lines.push(format!("  skep project allow {project} {}", quoted.join(" ")));
+    let entries = entries(needs);
+    if !entries.is_empty() {
+        lines.push(format!("{} The project may not reach it. To allow it:", what(needs)));
+        lines.push(format!("  {}", allow_command(project, &entries)));
     }
-    for need in needs.iter().filter(|need| need.hosts.is_empty()) {
+    for need in needs.iter().filter(|need| is_unknown(need)) {
         let checks = need.checks.join(", ");
         lines.push(format!(
             "{checks} starts {}, which may need the network. If it fails, it names the host to allow.",
@@ -90,4 +167,43 @@ pub fn lines(project: &str, needs: &[NetworkNeed]) -> Vec<String> {
         ));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_put_once_with_the_command_that_allows_it() {
+        let own = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        let need = |checks: &[&str], hosts: &[&str], addresses: &[&str]| NetworkNeed {
+            manager: "npm".to_owned(),
+            checks: own(checks),
+            hosts: own(hosts),
+            addresses: own(addresses),
+        };
+        for (needs, expected) in [
+            (
+                vec![need(&["npm-install"], &["npm.example"], &[])],
+                "npm-install needs npm.example. The project may not reach it. To allow it:\n  \
+                 skep project allow tally npm.example",
+            ),
+            (
+                vec![need(&["a"], &["npm.example"], &["10.1.2.3"]), need(&["b"], &["npm.example"], &["10.1.2.3"])],
+                "a needs npm.example. b needs npm.example. Here this leads to 10.1.2.3, an address outside the public \
+                 internet. The project may not reach it. To allow it:\n  skep project allow tally npm.example 10.1.2.3",
+            ),
+            (
+                vec![need(&["a"], &[], &["10.1.2.3", "10.1.2.4"])],
+                "a needs 10.1.2.3, 10.1.2.4. An allowed host leads there, outside the public internet. The project may not reach it. To allow it:\n  skep project allow tally 10.1.2.3 10.1.2.4",
+            ),
+            (
+                vec![need(&["a"], &[], &[])],
+                "a starts npm, which may need the network. If it fails, it names the host to allow.",
+            ),
+            (Vec::new(), ""),
+        ] {
+            assert_eq!(lines("tally", &needs).join("\n"), expected);
+        }
+    }
 }

@@ -61,8 +61,12 @@ pub struct NetworkNeed {
     pub manager: String,
     /// The checks that start the manager.
     pub checks: Vec<String>,
-    /// The hosts that `egress.hosts` does not allow; empty = they could not be found out.
+    /// The hosts that `egress.hosts` does not allow.
     pub hosts: Vec<String>,
+    /// Addresses outside the public internet that its hosts lead to here, as in a company's own network, and that
+    /// `egress.hosts` does not allow: such an address counts only if it is listed itself. If there are neither hosts
+    /// nor addresses, what the manager needs could not be found out.
+    pub addresses: Vec<String>,
 }
 
 /// Trust in the commit that checks run on. It decides which of their files are kept.

@@ -75,6 +75,26 @@ fn hosts_that_the_setup_needs_are_named_before_anything_runs() {
 }
 
 #[test]
+fn doctor_names_the_hosts_that_the_repository_around_it_needs() {
+    let cli = Cli::new();
+    let lock = r#"{"packages": {"a": {"resolved": "https://packages.example/a.tgz"}}}"#;
+    let package = r#"{"scripts": {"test": "node -e 0"}, "dependencies": {"a": "1"}}"#;
+    cli.repo("tool", &[("package.json", package), ("package-lock.json", lock), ("src/a.js", "")]);
+    let doctor = || {
+        let mut command = cli.skep(&["doctor"]);
+        command.current_dir(cli.path("tool/src"));
+        crate::support::cli::ended(command).ends(0)
+    };
+    let new = doctor();
+    assert!(!new.out.contains("npm-install"), "{}", new.out);
+    cli.does(&["project", "add", "tool"]).ends(0);
+    doctor().says("npm-install needs packages.example").says("fix: skep project allow tool packages.example");
+    cli.does(&["project", "allow", "tool", "packages.example"]).ends(0);
+    let allowed = doctor().says("may reach every host");
+    assert!(!allowed.out.contains("packages.example"), "{}", allowed.out);
+}
+
+#[test]
 fn a_change_of_what_the_checks_run_needs_a_person() {
     let test = "import unittest, calc\nclass T(unittest.TestCase):\n    def test_a(self): self.assertEqual(calc.add(2, 3), 5)\n";
     let files = [("calc.py", "def add(a, b): return a + b\n"), ("test_calc.py", test), ("package.json", "{}\n")];

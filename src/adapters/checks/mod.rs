@@ -17,7 +17,7 @@ use super::runner::{self, LocalSession, NoReport, RunnerSession};
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, Fault, ProjectName};
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
 use crate::platform::access::{Grants, ProjectGrants};
-use crate::platform::egress::hosts::Hosts;
+use crate::platform::egress::hosts::{Hosts, SystemResolver};
 use crate::platform::process::StopReason;
 use crate::platform::sandbox::{Level, Purpose, Sandbox};
 use crate::platform::terminal_text;
@@ -253,18 +253,17 @@ impl Checks for CommandChecks {
             return Vec::new();
         }
         let allowed = Hosts::parse(&self.access_broker.grants(project).hosts).unwrap_or_default();
-        let needed = network::needed(&local, paths, files, &self.user).await;
-        let missing = |need: network::Needed| {
+        let mut missing = Vec::new();
+        for need in network::needed(&local, paths, files, &self.user).await {
             let was_known = !need.hosts.is_empty();
+            let addresses = network::private_addresses(&need.hosts, &allowed, &SystemResolver).await;
             let hosts: Vec<String> =
                 need.hosts.into_iter().filter(|host| !network::is_allowed(&allowed, host)).collect();
-            (!was_known || !hosts.is_empty()).then(|| NetworkNeed {
-                manager: need.manager.to_owned(),
-                checks: need.checks,
-                hosts,
-            })
-        };
-        needed.into_iter().filter_map(missing).collect()
+            if !was_known || !hosts.is_empty() || !addresses.is_empty() {
+                missing.push(NetworkNeed { manager: need.manager.to_owned(), checks: need.checks, hosts, addresses });
+            }
+        }
+        missing
     }
 
     fn assign_runners(

@@ -48,6 +48,7 @@ const MESSAGES: &[&str] = &[
     "hex is running in offline mode",
     "network disabled, request canceled",
     "could not reach host",
+    "has been blocked because of your configuration settings",
     "could not fetch specs",
     "auto-install is disabled",
 ];
@@ -147,6 +148,10 @@ mod tests {
             (
                 "[ERROR] Cannot access central (https://repo.maven.apache.org/maven2) in offline mode",
                 "repo.maven.apache.org",
+            ),
+            (
+                "\u{27a4} YN0080: \u{2502} a@npm:1: Request to 'https://npm.example.org/a/-/a-1.tgz' has been blocked because of your configuration settings",
+                "npm.example.org",
             ),
             ("java.net.UnknownHostException: services.gradle.org", "services.gradle.org"),
         ] {

@@ -4,10 +4,12 @@
 //! Invariant: of a configuration only host names are kept. It may hold tokens and passwords.
 
 mod table;
+#[cfg(test)]
+mod tests;
 
 use super::detect;
 use crate::domain::{CheckKind, CheckSpec};
-use crate::platform::egress::hosts::{Hosts as AllowedHosts, normalize_host};
+use crate::platform::egress::hosts::{Hosts as AllowedHosts, Resolver, entry, may_be_listed, normalize_host};
 use crate::platform::process::{self, Program};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -20,6 +22,9 @@ use table::{MANAGERS, Manager, Source};
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 const MAX_HOSTS: usize = 20;
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Upper bounds on the time a name has to resolve, and on the addresses of one host that are proposed.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
+const MAX_ADDRESSES: usize = 4;
 /// Ends of the address by which Cargo.lock names Cargo's own registry. Its hosts are elsewhere.
 const CARGO_REGISTRY: &str = "/crates.io-index";
 
@@ -89,8 +94,31 @@ impl UserFiles {
 
 /// Returns whether a list of hosts allows a host, with its port.
 pub fn is_allowed(allowed: &AllowedHosts, host: &str) -> bool {
-    let (name, port) = host.rsplit_once(':').and_then(|(n, p)| Some((n, p.parse().ok()?))).unwrap_or((host, 443));
+    let (name, port) = with_port(host);
     allowed.check(name, port).is_ok()
+}
+
+fn with_port(host: &str) -> (&str, u16) {
+    host.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?))).unwrap_or((host, 443))
+}
+
+/// Returns the addresses that hosts lead to and that have to be allowed as well: those outside the public internet, as
+/// of a mirror in a company's network. Addresses of this machine and of metadata services are never proposed, and a
+/// host with an address that may be dialed needs no other one.
+pub async fn private_addresses(hosts: &[String], allowed: &AllowedHosts, resolver: &dyn Resolver) -> Vec<String> {
+    let resolved = hosts.iter().map(|host| async move {
+        let (name, port) = with_port(host);
+        // A name that cannot be resolved is reported by the command that needs it.
+        tokio::time::timeout(RESOLVE_TIMEOUT, resolver.resolve(name, port)).await.ok()?.ok()
+    });
+    let mut found = BTreeSet::new();
+    for addresses in futures::future::join_all(resolved).await.into_iter().flatten() {
+        if !addresses.iter().any(|address| allowed.may_dial(*address)) {
+            let listable = addresses.iter().filter(|a| may_be_listed(a.ip()) && !a.ip().to_canonical().is_loopback());
+            found.extend(listable.map(|a| entry(&a.ip().to_canonical().to_string(), a.port())).take(MAX_ADDRESSES));
+        }
+    }
+    found.into_iter().take(MAX_HOSTS).collect()
 }
 
 /// Returns the paths of a repository whose texts [`needed`] reads.
@@ -250,9 +278,15 @@ fn cargo<'t>(
 /// Asks a manager for the addresses it uses by default: started by Skep in an empty folder, so that nothing of a
 /// repository is read.
 async fn ask(manager: &Manager, user: &UserFiles) -> BTreeSet<String> {
-    let output = if manager.ask.is_empty() { None } else { run(manager.ask, user).await };
-    let output = output.unwrap_or_default();
-    output.split([' ', ',', '|', '\n', '\t']).filter_map(host_of).collect()
+    for line in manager.ask.split("||").map(str::trim).filter(|line| !line.is_empty()) {
+        // A manager may know the question and not the answer: Yarn 1 prints "undefined", and succeeds.
+        let output = run(line, user).await.unwrap_or_default();
+        let hosts: BTreeSet<String> = output.split([' ', ',', '|', '\n', '\t']).filter_map(host_of).collect();
+        if !hosts.is_empty() {
+            return hosts;
+        }
+    }
+    BTreeSet::new()
 }
 
 /// Runs one of Skep's own command lines in an empty folder and returns its output, if it succeeds.
@@ -325,115 +359,4 @@ fn read(path: &Path) -> String {
         let _unreadable = file.take(MAX_FILE_BYTES).read_to_string(&mut text);
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Returns the hosts that a command needs in a repository with these files, without asking a manager.
-    fn hosts_of(command: &str, files: &[(&str, &str)], user: &UserFiles) -> Option<Vec<String>> {
-        let manager = MANAGERS.iter().find(|m| starts(m, command)).unwrap();
-        let paths: Vec<String> = files.iter().map(|(path, _)| (*path).to_owned()).collect();
-        let texts = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
-        match hosts(manager, &paths, &texts, user) {
-            Hosts::Found(hosts) => Some(hosts.into_iter().collect()),
-            Hosts::Ask => None,
-        }
-    }
-
-    #[test]
-    fn hosts_come_from_lock_files_and_configuration() {
-        let user = UserFiles::default();
-        let lock = |text: &str| Some(text.split(' ').filter(|t| !t.is_empty()).map(str::to_owned).collect::<Vec<_>>());
-        for (command, file, text, hosts) in [
-            ("npm ci", "package-lock.json", r#""resolved": "https://npm.example/a.tgz","#, lock("npm.example")),
-            ("npm ci", "package-lock.json", r#"{"funding": {"url": "https://give.example"}}"#, lock("")),
-            ("pnpm install", "pnpm-lock.yaml", "lockfileVersion: 9", None),
-            ("yarn install", "yarn.lock", "  resolved \"https://yarn.example/a#1\"", lock("yarn.example")),
-            ("uv sync", "uv.lock", "url = \"https://files.example/a.whl\"", lock("files.example")),
-            (
-                "bundle install",
-                "Gemfile.lock",
-                "GEM\n  remote: https://gems.example/\nPATH\n  remote: .\n",
-                lock("gems.example"),
-            ),
-            ("cargo test", "Cargo.lock", "source = \"git+https://git.example/a?rev=1#2\"", lock("git.example")),
-            ("cargo test", "Cargo.lock", "name = \"a\"", lock("")),
-            ("cargo test", "Cargo.lock", "source = \"registry+https://x.example/crates.io-index\"", None),
-            ("go test ./...", "go.mod", "module a", lock("")),
-            ("go test ./...", "go.sum", "", lock("")),
-            ("go test ./...", "go.sum", "a v1 h1:x", None),
-            (
-                "./gradlew test",
-                "gradle/wrapper/gradle-wrapper.properties",
-                "distributionUrl=https\\://dist.example/a.zip",
-                lock("dist.example"),
-            ),
-            (
-                "dotnet test",
-                "NuGet.config",
-                "<add key=\"a\" value=\"https://nuget.example:8443/v3\" />",
-                lock("nuget.example:8443"),
-            ),
-            ("pre-commit run", ".pre-commit-config.yaml", "- repo: https://hooks.example/a", lock("hooks.example")),
-        ] {
-            assert_eq!(hosts_of(command, &[(file, text)], &user), hosts, "{command} {text}");
-        }
-        let vendored = [("go.sum", "a v1 h1:x"), ("vendor/", "")];
-        assert_eq!(hosts_of("go test ./...", &vendored, &user), Some(Vec::new()));
-        let configured =
-            [("package.json", ""), ("pnpm-lock.yaml", ""), (".npmrc", "@a:registry=https://u:p@npm.example:81/")];
-        assert_eq!(hosts_of("pnpm install", &configured, &user), lock("npm.example:81"));
-    }
-
-    #[test]
-    fn the_users_configuration_and_cargos_index_are_read() {
-        let home = tempfile::tempdir().unwrap();
-        let write = |file: &str, text: &str| {
-            let path = home.path().join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        write(".npmrc", "registry = https://mine.example/\n//mine.example/:_authToken=secret\n");
-        write(
-            ".cargo/registry/index/index.example-1949cf8c6b5b557f/config.json",
-            r#"{"dl": "https://dl.example/crates"}"#,
-        );
-        let user = UserFiles { home: Some(home.path().to_owned()), ..UserFiles::default() };
-        let found = |command, file| hosts_of(command, &[(file, "[dependencies]")], &user).unwrap();
-        assert_eq!(found("npm install", "package.json"), ["mine.example"]);
-        assert_eq!(found("cargo test", "Cargo.toml"), ["dl.example", "index.example"]);
-    }
-
-    #[test]
-    fn only_commands_that_install_need_the_network() {
-        let needs = |command: &str| MANAGERS.iter().find(|m| starts(m, command)).map(|m| m.name);
-        assert_eq!(needs("npm test"), None);
-        assert_eq!(needs("cd web && { npm ci --no-audit; }"), Some("npm"));
-        assert_eq!(needs("node .yarn/releases/yarn-4.5.0.cjs install --immutable"), Some("yarn"));
-        assert_eq!(needs("make install"), None);
-        assert_eq!(needs("python3 -m pytest -q"), None);
-    }
-
-    #[tokio::test]
-    async fn a_manager_is_asked_where_nothing_is_configured() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("npm"), "#!/bin/sh\necho https://default.example/\n").unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(dir.path().join("npm"), mode).unwrap();
-        let path = format!("{}:/usr/bin:/bin", dir.path().display());
-        let user = UserFiles { environment: vec![("PATH".into(), path.into())], ..UserFiles::default() };
-        let check = CheckSpec {
-            name: "npm-install".to_owned(),
-            kind: CheckKind::Setup,
-            command: "npm install".to_owned(),
-            timeout_secs: 1,
-            junit: None,
-            runner: None,
-        };
-        let found = needed(&[check], &["package.json".to_owned()], &BTreeMap::new(), &user).await;
-        let checks = vec!["npm-install".to_owned()];
-        assert_eq!(found, [Needed { manager: "npm", checks, hosts: vec!["default.example".to_owned()] }]);
-    }
 }

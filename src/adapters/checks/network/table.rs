@@ -31,7 +31,7 @@ pub struct Manager {
     pub home: &'static [Source],
     /// Variables that hold addresses.
     pub variables: &'static [&'static str],
-    /// A command that prints the addresses it uses by default.
+    /// Commands that print the addresses it uses by default; `||` separates them, and the first that prints one counts.
     pub ask: &'static str,
 }
 
@@ -42,8 +42,12 @@ const fn source(file: &'static str, before: &'static [&'static str]) -> Source {
 /// Prints the address of pip's index, which other tools use as well.
 const PIP_ASK: &str =
     "python3 -c \"from pip._internal.models.index import PyPI as p; print(p.url, 'https://' + p.file_storage_domain)\"";
+/// Prints the repository that Maven's own parent of all projects names.
+const MAVEN_ASK: &str = "m=$(readlink -f \"$(command -v mvn)\") && ${JAVA_HOME:+\"$JAVA_HOME\"/bin/}jar -xf \"${m%/*}\"/../lib/maven-model-builder-*.jar org/apache/maven/model/pom-4.0.0.xml && grep '<url>' org/apache/maven/model/pom-4.0.0.xml";
 const PIP_HOME: &[Source] = &[source(".config/pip/pip.conf", &["index-url"]), source(".pip/pip.conf", &["index-url"])];
 const PYPROJECT: Source = source("pyproject.toml", &["url = \""]);
+/// Before version 2, a lock file of npm names git repositories as versions.
+const NPM_LOCK: &[&str] = &["\"resolved\": \"", "\"version\": \"git+"];
 const NPM_RC: Source = source(".npmrc", &["registry=", "registry = "]);
 const GRADLE: &[Source] = &[
     source("gradle/wrapper/gradle-wrapper.properties", &["distributionUrl="]),
@@ -60,7 +64,7 @@ const MAVEN: &[Source] = &[
 /// The managers.
 #[rustfmt::skip]
 pub const MANAGERS: &[Manager] = &[
-    Manager { name: "npm", programs: &["npm", "npx"], installs: &["ci", "install", "i", "exec", "npx"], locks: &[source("package-lock.json", &["\"resolved\": \""]), source("npm-shrinkwrap.json", &["\"resolved\": \""])], plain_locks: &[], vendored: "node_modules/", repo: &[NPM_RC], home: &[NPM_RC], variables: &["npm_config_registry", "NPM_CONFIG_REGISTRY"], ask: "npm config get registry" },
+    Manager { name: "npm", programs: &["npm", "npx"], installs: &["ci", "install", "i", "exec", "npx"], locks: &[source("package-lock.json", NPM_LOCK), source("npm-shrinkwrap.json", NPM_LOCK)], plain_locks: &[], vendored: "node_modules/", repo: &[NPM_RC], home: &[NPM_RC], variables: &["npm_config_registry", "NPM_CONFIG_REGISTRY"], ask: "npm config get registry" },
     Manager { name: "pnpm", programs: &["pnpm"], installs: &["install", "i", "dlx"], locks: &[], plain_locks: &["pnpm-lock.yaml"], vendored: "node_modules/", repo: &[NPM_RC, source("pnpm-lock.yaml", &["tarball: "])], home: &[NPM_RC, source(".config/pnpm/rc", &["registry="])], variables: &["npm_config_registry", "NPM_CONFIG_REGISTRY"], ask: "npm config get registry || pnpm config get registry" },
     Manager { name: "yarn", programs: &["yarn", ".yarn/releases"], installs: &["install", "dlx"], locks: &[source("yarn.lock", &["resolved \""])], plain_locks: &["yarn.lock"], vendored: "node_modules/", repo: &[NPM_RC, source(".yarnrc.yml", &["npmRegistryServer: "]), source(".yarnrc", &["registry "])], home: &[NPM_RC, source(".yarnrc.yml", &["npmRegistryServer: "])], variables: &["YARN_NPM_REGISTRY_SERVER", "npm_config_registry"], ask: "yarn config get npmRegistryServer || yarn config get registry || npm config get registry" },
     Manager { name: "bun", programs: &["bun"], installs: &["install", "x"], locks: &[], plain_locks: &["bun.lock", "bun.lockb"], vendored: "node_modules/", repo: &[NPM_RC, source("bunfig.toml", &["registry = \""])], home: &[NPM_RC, source(".bunfig.toml", &["registry = \""])], variables: &["npm_config_registry", "BUN_CONFIG_REGISTRY"], ask: "npm config get registry" },
@@ -72,10 +76,10 @@ pub const MANAGERS: &[Manager] = &[
     Manager { name: "cargo", programs: &["cargo"], installs: &[], locks: &[source("Cargo.lock", &["source = \"registry+", "source = \"sparse+", "source = \"git+"])], plain_locks: &[], vendored: "vendor/", repo: &[source(".cargo/config.toml", &["registry = \"", "index = \""])], home: &[source(".cargo/config.toml", &["registry = \"", "index = \""])], variables: &["CARGO_REGISTRIES_CRATES_IO_INDEX"], ask: "" },
     Manager { name: "go", programs: &["go"], installs: &[], locks: &[], plain_locks: &["go.sum"], vendored: "vendor/", repo: &[], home: &[], variables: &["GOPROXY"], ask: "go env GOPROXY GOSUMDB" },
     Manager { name: "bundler", programs: &["bundle"], installs: &["install"], locks: &[source("Gemfile.lock", &["remote: "])], plain_locks: &["Gemfile.lock", "Gemfile"], vendored: "", repo: &[source("Gemfile", &["source \"", "source '"]), source(".bundle/config", &["BUNDLE_MIRROR__ALL: \""])], home: &[source(".bundle/config", &["BUNDLE_MIRROR__ALL: \""])], variables: &[], ask: "gem sources --list" },
-    Manager { name: "composer", programs: &["composer"], installs: &["install", "update"], locks: &[source("composer.lock", &["\"type\": \"zip\",\n                \"url\": \""])], plain_locks: &["composer.lock"], vendored: "vendor/", repo: &[], home: &[], variables: &[], ask: "composer config repositories.packagist.org.url" },
+    Manager { name: "composer", programs: &["composer"], installs: &["install", "update"], locks: &[source("composer.lock", &["\"type\": \"zip\",\n                \"url\": \""])], plain_locks: &["composer.lock"], vendored: "vendor/", repo: &[], home: &[], variables: &[], ask: "COMPOSER_ALLOW_SUPERUSER=1 composer config --global --list | grep repositories" },
     Manager { name: "nuget", programs: &["dotnet"], installs: &[], locks: &[], plain_locks: &[], vendored: "", repo: &[source("NuGet.config", &["value=\""]), source("nuget.config", &["value=\""])], home: &[source(".nuget/NuGet/NuGet.Config", &["value=\""])], variables: &[], ask: "dotnet nuget list source" },
     Manager { name: "gradle", programs: &["gradle", "gradlew"], installs: &[], locks: &[], plain_locks: &[], vendored: "", repo: GRADLE, home: &[], variables: &[], ask: "" },
-    Manager { name: "maven", programs: &["mvn", "mvnw"], installs: &[], locks: &[], plain_locks: &[], vendored: "", repo: MAVEN, home: &[source(".m2/settings.xml", &["<url>"])], variables: &[], ask: "" },
+    Manager { name: "maven", programs: &["mvn", "mvnw"], installs: &[], locks: &[], plain_locks: &[], vendored: "", repo: MAVEN, home: &[source(".m2/settings.xml", &["<url>"])], variables: &[], ask: MAVEN_ASK },
     Manager { name: "mix", programs: &["mix"], installs: &["deps.get"], locks: &[], plain_locks: &["mix.lock"], vendored: "", repo: &[], home: &[], variables: &["HEX_MIRROR"], ask: "mix hex.config mirror_url" },
     Manager { name: "deno", programs: &["deno"], installs: &[], locks: &[source("deno.lock", &["\"https:"])], plain_locks: &[], vendored: "", repo: &[], home: &[], variables: &["NPM_CONFIG_REGISTRY", "JSR_URL"], ask: "" },
     Manager { name: "swift", programs: &["swift"], installs: &[], locks: &[source("Package.resolved", &["\"location\" : \""])], plain_locks: &[], vendored: "", repo: &[], home: &[], variables: &[], ask: "" },

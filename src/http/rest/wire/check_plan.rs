@@ -59,13 +59,17 @@ pub struct NetworkNeed {
     pub manager: String,
     /// Names of the checks that start it.
     pub checks: Vec<String>,
-    /// Hosts; empty if they could not be found out.
+    /// Hosts.
     pub hosts: Vec<String>,
+    /// Addresses outside the public internet that its hosts lead to, which have to be allowed as well. If there are
+    /// neither hosts nor addresses, what the manager needs could not be found out.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 impl From<service::NetworkNeed> for NetworkNeed {
     fn from(need: service::NetworkNeed) -> NetworkNeed {
-        NetworkNeed { manager: need.manager, checks: need.checks, hosts: need.hosts }
+        NetworkNeed { manager: need.manager, checks: need.checks, hosts: need.hosts, addresses: need.addresses }
     }
 }
 
