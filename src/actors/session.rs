@@ -231,7 +231,9 @@ async fn env(
             .await
             .map_err(|e| PortError::transient(format!("cannot create the folder {}: {e}", dir.display())))?;
     }
-    deps.parts().checks.fill_cache(&target.repo, &dir, &cache).await;
+    if engine.runs_commands() {
+        deps.parts().checks.fill_cache(&target.repo, &dir, &cache).await;
+    }
     let prompt = match engine.reads_prompt() {
         true => {
             let prompt = without_secrets(order, prompts.render(&target.repo, order, &patch).await?);

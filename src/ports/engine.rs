@@ -132,6 +132,10 @@ pub trait Engine: Send + Sync {
     fn reads_prompt(&self) -> bool {
         false
     }
+    /// Returns whether it starts commands: if so, their home and caches are filled before it starts.
+    fn runs_commands(&self) -> bool {
+        true
+    }
     /// Carries out one order. Dropping the future ends the session and every process it started.
     async fn run(&self, order: &Order, env: &AttemptEnv, sink: Sink) -> PortResult<EngineResult>;
 }

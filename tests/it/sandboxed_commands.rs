@@ -360,6 +360,11 @@ async fn a_command_as_another_user_can_use_crates_with_narrow_modes() {
     own.insert("CARGO_HOME".into(), home.path().join("cargo").into());
     let helper = Path::new(env!("CARGO_BIN_EXE_skep"));
     let sandbox = Sandbox::new(&own, &[]).with_policy(&Policy::default(), Some(helper)).expect("bubblewrap");
+    // The thousands of files of a registry are only linked for a project that uses them.
+    let other = tempfile::tempdir().expect("a directory");
+    let ended = run(&sandbox, other.path(), "test -d $CARGO_HOME && ! test -e $CARGO_HOME/registry", None).await;
+    assert!(ended.ok(), "{ended:?}");
+    std::fs::write(dir.path().join("Cargo.toml"), "").expect("a file");
     let line = "cat $CARGO_HOME/registry/cache/index/*.crate && ! test -e $CARGO_HOME/registry/src/index/narrow-1.0.0/lib.rs \
                 && mkdir -p $CARGO_HOME/registry/src/index && echo mine > $CARGO_HOME/registry/src/index/lib.rs";
     let ended = run(&sandbox, dir.path(), line, None).await;

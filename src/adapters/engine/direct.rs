@@ -39,6 +39,10 @@ impl DirectEngine {
 
 #[async_trait]
 impl Engine for DirectEngine {
+    fn runs_commands(&self) -> bool {
+        false
+    }
+
     async fn run(&self, order: &Order, env: &AttemptEnv, _sink: Sink) -> PortResult<EngineResult> {
         Ok(free(match order.step {
             Step::Explore => StepOutcome::Notes(explore(&env.dir)),

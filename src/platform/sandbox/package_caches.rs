@@ -17,8 +17,11 @@ use std::path::{Path, PathBuf};
 const MADE: &str = "packages-linked";
 /// Maximum number of links of all caches together.
 const LINKS_MAX: usize = 200_000;
-/// Directories below the root folder that are searched for a project file.
-const FOLDERS_MAX: usize = 200;
+/// Upper bounds on the directories that are searched for a project file, and on the entries of each.
+const FOLDERS_MAX: usize = 1_000;
+const ENTRIES_MAX: usize = 10_000;
+/// Directories that hold no project of the repository.
+const LEFT_OUT: &[&str] = &[".git", "node_modules"];
 
 /// Cache of one package manager.
 struct PackageCache {
@@ -180,8 +183,7 @@ impl HostCaches {
         let mut left = LINKS_MAX;
         for (package_cache, found) in PACKAGE_CACHES.iter().zip(&self.found) {
             let Some(from) = found else { continue };
-            let is_used = |project: &str| names.iter().any(|name| name.starts_with(project));
-            if !package_cache.projects.iter().any(|project| is_used(project)) {
+            if !uses(&names, package_cache.projects) {
                 continue;
             }
             // Created where no command can put a link in the way, then moved without following one.
@@ -211,20 +213,29 @@ fn move_in(cache: &RootedDir, job: &Job<'_>, staging: &tempfile::TempDir, target
     }
 }
 
-/// Returns the names of the files in the root folder and in the folders below it.
-fn project_files(dir: &Path) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut folders = vec![dir.to_owned()];
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && folders.len() < FOLDERS_MAX {
-            folders.push(entry.path());
+/// Returns the names of the files in a directory and in those below it, the nearest ones first.
+pub fn project_files(dir: &Path) -> Vec<String> {
+    let (mut names, mut folders) = (Vec::new(), vec![dir.to_owned()]);
+    let mut next = 0;
+    while let Some(folder) = folders.get(next).cloned() {
+        next += 1;
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().take(ENTRIES_MAX) {
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            match entry.file_name().into_string() {
+                Ok(name) if !is_dir => names.push(name),
+                Ok(name) if !LEFT_OUT.contains(&name.as_str()) && folders.len() < FOLDERS_MAX => {
+                    folders.push(entry.path());
+                }
+                _ => {}
+            }
         }
     }
-    for folder in folders {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(10_000);
-        names.extend(entries.filter_map(|entry| entry.file_name().into_string().ok()));
-    }
     names
+}
+
+/// Returns whether a project with these files uses what projects with such files use; an empty list fits every project.
+pub fn uses(names: &[String], projects: &[&str]) -> bool {
+    projects.is_empty() || projects.iter().any(|project| names.iter().any(|name| name.starts_with(project)))
 }
 
 /// Variables that make package managers fail at once instead of trying to reach a host again and again, and use what
@@ -253,6 +264,20 @@ mod tests {
     use super::*;
     use std::fs;
     use std::time::Duration;
+
+    #[test]
+    fn a_project_is_recognized_by_files_at_any_depth() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["a/b/c/d", "node_modules/x", ".git"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        for file in ["a/b/c/d/Cargo.toml", "node_modules/x/package.json", ".git/setup.py"] {
+            fs::write(dir.path().join(file), "").unwrap();
+        }
+        let names = project_files(dir.path());
+        assert!(uses(&names, &["Cargo.toml"]) && uses(&names, &[]));
+        assert!(!uses(&names, JAVASCRIPT) && !uses(&names, PYTHON));
+    }
 
     #[test]
     fn only_the_caches_a_project_may_use_are_linked_and_never_through_a_planted_link() {

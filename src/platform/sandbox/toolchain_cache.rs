@@ -4,6 +4,7 @@
 //! runs as Skep's user. The command's homes consist of real directories with links to the host's files and finished
 //! packages: nothing is copied, and nothing of the host's can be changed.
 
+use super::package_caches::{project_files, uses};
 use super::view::Visible;
 use super::{Job, Level, folders, tree};
 use std::collections::BTreeMap;
@@ -27,24 +28,31 @@ struct Home {
     dir: &'static str,
     /// Linked parts: name, depth for a command that downloads, depth for one that cannot.
     parts: &'static [(&'static str, usize, usize)],
+    /// Beginnings of names of the files by which a project is recognized that uses these parts; empty = every project
+    /// does. A home has thousands of files, and making the links for each command takes seconds.
+    projects: &'static [&'static str],
 }
 
 const HOMES: &[Home] = &[
     Home {
         variable: "CARGO_HOME",
         dir: "cargo",
+        parts: &[("bin", 1, 1), ("config.toml", 0, 0), ("config", 0, 0)],
+        projects: &[],
+    },
+    Home {
+        variable: "CARGO_HOME",
+        dir: "cargo",
         parts: &[
-            ("bin", 1, 1),
-            ("config.toml", 0, 0),
-            ("config", 0, 0),
             ("registry/index", MAX_DEPTH, 1),
             ("registry/cache", MAX_DEPTH, 1),
             (UNPACKED, 2, 2),
             ("git/db", MAX_DEPTH, 1),
             ("git/checkouts", 2, 2),
         ],
+        projects: &["Cargo.toml"],
     },
-    Home { variable: "PYTHONUSERBASE", dir: "python", parts: &[("bin", 1, 1), ("lib", 3, 1)] },
+    Home { variable: "PYTHONUSERBASE", dir: "python", parts: &[("bin", 1, 1), ("lib", 3, 1)], projects: &[] },
 ];
 
 /// Unpacked packages, with the file modes their authors chose: another user may not be able to read all of them. In
@@ -116,8 +124,9 @@ pub fn make(
     // Created in a separate directory, where no command can put a link in the way.
     let staging = tempfile::Builder::new().prefix("homes-").tempdir_in(job.cache)?;
     let made = staging.path().join(DIR_NAME);
+    let names = project_files(job.dir);
     let mut left = LINKS_MAX;
-    for home in HOMES {
+    for home in HOMES.iter().filter(|home| uses(&names, home.projects)) {
         let Some(root) = host.get(OsStr::new(home.variable)).map(Path::new) else { continue };
         let own = made.join(home.dir);
         std::fs::create_dir_all(&own)?;
