@@ -197,6 +197,9 @@ fn other_languages() {
     ] {
         assert_eq!(commands(files).last().map(String::as_str), Some(last), "{files:?}");
     }
+    // Gems that are installed need no network, and documentation tools are not dependencies of a test.
+    assert!(commands(&[("Gemfile", ""), ("spec/a_spec.rb", "")])[0].starts_with("bundle check >/dev/null 2>&1 || {"));
+    assert_eq!(commands(&[("mix.exs", ""), ("mix.lock", "")])[0], "mix deps.get --only test");
     let cmake =
         [("CMakeLists.txt", "option(A_BUILD_TESTS \"x\" OFF)\noption(A_CUDA_TEST \"x\" OFF)\nenable_testing()")];
     let command = &commands(&cmake)[0];

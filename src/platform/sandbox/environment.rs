@@ -110,6 +110,8 @@ pub const TOOLCHAINS: &[Toolchain] = &[
     Toolchain { variable: "JENV_ROOT", beneath_home: ".jenv", parts: &[] },
     Toolchain { variable: "SDKMAN_DIR", beneath_home: ".sdkman", parts: &["bin", "candidates", "libexec", "src"] },
     Toolchain { variable: "ASDF_DATA_DIR", beneath_home: ".asdf", parts: &[] },
+    // Hex and Rebar, without which Mix can fetch nothing.
+    Toolchain { variable: "MIX_HOME", beneath_home: ".mix", parts: &["archives", "elixir", "escripts"] },
     Toolchain { variable: "MISE_DATA_DIR", beneath_home: ".local/share/mise", parts: &[] },
     Toolchain { variable: "MISE_CONFIG_DIR", beneath_home: ".config/mise", parts: &["config.toml"] },
 ];

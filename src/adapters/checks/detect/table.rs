@@ -101,9 +101,13 @@ const fn rule(
     Rule { family, files, condition, checks }
 }
 
-/// Gems go into the checkout, because the system's folder cannot be written to.
-const BUNDLE: (&str, CheckKind, &str) =
-    ("bundle-install", Setup, "bundle config set --local path vendor/bundle && bundle install");
+/// Gems that are installed are used, as in a development environment. Others go into the checkout, because the system's
+/// folder cannot be written to.
+const BUNDLE: (&str, CheckKind, &str) = (
+    "bundle-install",
+    Setup,
+    "bundle check >/dev/null 2>&1 || { bundle config set --local path vendor/bundle && bundle install; }",
+);
 const COMPOSER: (&str, CheckKind, &str) =
     ("composer-install", Setup, "composer install --no-interaction --no-progress");
 const RAKE: (&str, CheckKind, &str) = ("rake-test", Test, "bundle exec rake test");
@@ -139,7 +143,7 @@ pub const LANGUAGES: &[Rule] = &[
     rule("php", &["composer.json", "tests/|test/"], Json("composer.json", "/require-dev/phpunit~1phpunit"), &[COMPOSER, ("phpunit", Test, "vendor/bin/phpunit {1}")]),
     rule("php", &["phpunit.xml|phpunit.xml.dist|phpunit.dist.xml"], Always, &[("phpunit", Test, "phpunit")]),
 
-    rule("elixir", &["mix.exs", "mix.lock"], Always, &[("mix-deps", Setup, "mix deps.get"), ("mix-test", Test, "mix test")]),
+    rule("elixir", &["mix.exs", "mix.lock"], Always, &[("mix-deps", Setup, "mix deps.get --only test"), ("mix-test", Test, "mix test")]),
     rule("elixir", &["mix.exs"], Always, &[("mix-test", Test, "mix test")]),
     rule("erlang", &["rebar.config"], Always, &[("rebar3-eunit", Test, "rebar3 eunit")]),
 
