@@ -364,7 +364,8 @@ async fn a_command_as_another_user_can_use_crates_with_narrow_modes() {
     let other = tempfile::tempdir().expect("a directory");
     let ended = run(&sandbox, other.path(), "test -d $CARGO_HOME && ! test -e $CARGO_HOME/registry", None).await;
     assert!(ended.ok(), "{ended:?}");
-    std::fs::write(dir.path().join("Cargo.toml"), "").expect("a file");
+    std::fs::create_dir(dir.path().join("work")).expect("a directory");
+    std::fs::write(dir.path().join("work/Cargo.toml"), "").expect("a file");
     let line = "cat $CARGO_HOME/registry/cache/index/*.crate && ! test -e $CARGO_HOME/registry/src/index/narrow-1.0.0/lib.rs \
                 && mkdir -p $CARGO_HOME/registry/src/index && echo mine > $CARGO_HOME/registry/src/index/lib.rs";
     let ended = run(&sandbox, dir.path(), line, None).await;

@@ -32,6 +32,25 @@ const LOCK_FILES: &[&str] = &[
     "requirements.txt", "uv.lock", "yarn.lock",
 ];
 
+/// Whether the commands of a project may reach hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// They may, so that they download into caches of their own.
+    Open,
+    /// They may not. Their caches have links to what the host has downloaded, and nothing can be downloaded into these.
+    Closed,
+}
+
+impl Network {
+    /// Returns the networks whose caches are usable with this one, the best first.
+    fn usable(self) -> &'static [Network] {
+        match self {
+            Network::Open => &[Network::Open],
+            Network::Closed => &[Network::Open, Network::Closed],
+        }
+    }
+}
+
 /// The kept caches of all projects. Without a folder, nothing is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Caches {
@@ -52,12 +71,12 @@ impl Caches {
 
     /// Fills the new folder `to` with the cache for the lock files of the checkout `dir`, else with the project's newest
     /// one. Without one, or if it cannot be copied, `to` is not created: commands then start from nothing.
-    pub async fn fill(&self, project: &ProjectName, dir: &Path, to: &Path) {
-        let Some(of_project) = self.of_project(project) else { return };
+    pub async fn fill(&self, project: &ProjectName, network: Network, dir: &Path, to: &Path) {
+        let usable: Vec<PathBuf> = network.usable().iter().filter_map(|n| self.of_project(project, *n)).collect();
         let (name, to) = (self.name(dir), to.to_owned());
         let _in_use = IN_USE.read().await;
         let copied = run_blocking(move || {
-            let Some(from) = best(&of_project, &name) else { return Ok(()) };
+            let Some(from) = best(&usable, &name) else { return Ok(()) };
             if std::fs::symlink_metadata(&to).is_ok() {
                 return Ok(());
             }
@@ -73,8 +92,8 @@ impl Caches {
     }
 
     /// Keeps the folder `from`, which only commands of a base commit have written to. It is moved, not copied.
-    pub async fn keep(&self, project: &ProjectName, dir: &Path, from: &Path) {
-        let Some(of_project) = self.of_project(project) else { return };
+    pub async fn keep(&self, project: &ProjectName, network: Network, dir: &Path, from: &Path) {
+        let Some(of_project) = self.of_project(project, network) else { return };
         let (name, from) = (self.name(dir), from.to_owned());
         let _in_use = IN_USE.write().await;
         let kept = run_blocking(move || {
@@ -95,8 +114,12 @@ impl Caches {
         }
     }
 
-    fn of_project(&self, project: &ProjectName) -> Option<PathBuf> {
-        Some(self.root.as_ref()?.join(digest([project.as_str().as_bytes(), self.environment.as_bytes()])))
+    fn of_project(&self, project: &ProjectName, network: Network) -> Option<PathBuf> {
+        let mut parts = vec![project.as_str().as_bytes(), self.environment.as_bytes()];
+        if network == Network::Open {
+            parts.push(b"network");
+        }
+        Some(self.root.as_ref()?.join(digest(parts)))
     }
 
     /// Names the cache for the lock files of a checkout.
@@ -118,10 +141,10 @@ pub async fn clear(cache: &Path) -> PortResult<()> {
     run_blocking(move || remove_path(&cache)).await
 }
 
-/// Returns the cache with this name, else the project's newest one.
-fn best(of_project: &Path, name: &str) -> Option<PathBuf> {
-    let exact = of_project.join(name);
-    if exact.is_dir() { Some(exact) } else { newest_first(of_project).into_iter().next() }
+/// Returns the cache with this name, else the newest one, of the first folder that has one.
+fn best(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
+    let exact = folders.iter().map(|folder| folder.join(name)).find(|exact| exact.is_dir());
+    exact.or_else(|| folders.iter().find_map(|folder| newest_first(folder).into_iter().next()))
 }
 
 fn newest_first(of_project: &Path) -> Vec<PathBuf> {
@@ -158,12 +181,12 @@ mod tests {
     async fn keep(caches: &Caches, project: &str, tree: &Path, cache: &Path, text: &str) {
         fs::create_dir_all(cache).unwrap();
         fs::write(cache.join("from"), text).unwrap();
-        caches.keep(&ProjectName::new(project).unwrap(), tree, cache).await;
+        caches.keep(&ProjectName::new(project).unwrap(), Network::Closed, tree, cache).await;
         assert!(!cache.exists(), "it was moved");
     }
 
     async fn filled(caches: &Caches, project: &str, tree: &Path, to: &Path) -> Option<String> {
-        caches.fill(&ProjectName::new(project).unwrap(), tree, to).await;
+        caches.fill(&ProjectName::new(project).unwrap(), Network::Closed, tree, to).await;
         let text = fs::read_to_string(to.join("from")).ok();
         remove_path(to).unwrap();
         text
@@ -193,12 +216,33 @@ mod tests {
         let caches = Caches::in_dir(&root.path().join("caches"), "here");
         keep(&caches, "one", &tree, &cache, "base").await;
         let project = ProjectName::new("one").unwrap();
-        caches.fill(&project, &tree, &cache).await;
+        caches.fill(&project, Network::Closed, &tree, &cache).await;
         fs::write(cache.join("from"), "changed").unwrap();
         fs::write(cache.join("more"), "planted").unwrap();
         remove_path(&cache).unwrap();
-        caches.fill(&project, &tree, &cache).await;
+        caches.fill(&project, Network::Closed, &tree, &cache).await;
         assert_eq!(fs::read_to_string(cache.join("from")).unwrap(), "base");
         assert!(!cache.join("more").exists());
+    }
+
+    #[tokio::test]
+    async fn links_to_what_the_host_downloaded_do_not_get_in_the_way_of_downloads() {
+        let (root, tree, cache) = dirs();
+        let caches = Caches::in_dir(&root.path().join("caches"), "here");
+        let project = ProjectName::new("one").unwrap();
+        let found = async |network| {
+            caches.fill(&project, network, &tree, &cache).await;
+            let text = fs::read_to_string(cache.join("from")).ok();
+            remove_path(&cache).unwrap();
+            text
+        };
+        keep(&caches, "one", &tree, &cache, "links").await;
+        assert_eq!(found(Network::Closed).await.as_deref(), Some("links"));
+        assert_eq!(found(Network::Open).await, None, "once hosts are allowed, the caches start empty");
+        fs::create_dir_all(&cache).unwrap();
+        fs::write(cache.join("from"), "downloads").unwrap();
+        caches.keep(&project, Network::Open, &tree, &cache).await;
+        assert_eq!(found(Network::Open).await.as_deref(), Some("downloads"));
+        assert_eq!(found(Network::Closed).await.as_deref(), Some("downloads"), "a closed network uses them as well");
     }
 }

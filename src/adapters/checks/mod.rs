@@ -24,7 +24,7 @@ use crate::platform::terminal_text;
 use crate::ports::checks::{CheckProgress, CheckWatch, Checked, Checks, NetworkNeed, RepoRules, Trust};
 use crate::ports::{Isolation, PortError, PortResult, Repo};
 use async_trait::async_trait;
-use caches::Caches;
+use caches::{Caches, Network};
 use detect::Detected;
 use network::UserFiles;
 use sha2::{Digest, Sha256};
@@ -92,6 +92,13 @@ impl CommandChecks {
             if let Err(error) = runner::sweep(name, runner, &self.sessions).await {
                 tracing::debug!(%error, "cannot sweep a runner at startup; retrying before its next use");
             }
+        }
+    }
+
+    fn network(&self, project: &ProjectName) -> Network {
+        match self.access_broker.has_proxy() && !self.access_broker.grants(project).hosts.is_empty() {
+            true => Network::Open,
+            false => Network::Closed,
         }
     }
 
@@ -319,7 +326,7 @@ impl Checks for CommandChecks {
         // Whatever a killed process left there was written by another commit.
         caches::clear(cache).await?;
         let own = cache.join(Purpose::Check.dir_name());
-        self.caches.fill(&repo.project, dir, &own).await;
+        self.caches.fill(&repo.project, self.network(&repo.project), dir, &own).await;
         let mut results: Vec<Checked> = Vec::with_capacity(specs.len());
         let mut failed_setup: Option<&str> = None;
         // One checkout per runner, shared by all checks that run there. An error drops the sessions, which ends them.
@@ -347,14 +354,15 @@ impl Checks for CommandChecks {
             session.close().await;
         }
         if trust == Trust::Base && failed_setup.is_none() {
-            self.caches.keep(&repo.project, dir, &own).await;
+            self.caches.keep(&repo.project, self.network(&repo.project), dir, &own).await;
         }
         caches::clear(cache).await?;
         Ok(results)
     }
 
     async fn fill_cache(&self, repo: &Repo, dir: &Path, cache: &Path) {
-        self.caches.fill(&repo.project, dir, &cache.join(Purpose::Agent.dir_name())).await;
+        let own = cache.join(Purpose::Agent.dir_name());
+        self.caches.fill(&repo.project, self.network(&repo.project), dir, &own).await;
     }
 }
 

@@ -24,6 +24,13 @@ const PASSED: &[&str] = &[
 const PROXIES: &[&str] =
     &["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "all_proxy", "http_proxy", "https_proxy", "no_proxy"];
 
+/// Variables by which Yarn from version 2 finds a proxy.
+const YARN_PROXIES: &[&str] = &["YARN_HTTPS_PROXY", "YARN_HTTP_PROXY"];
+/// Variables with options of a build tool's JVM, and an option it needs besides the proxy: Maven from version 3.9 reads
+/// properties of the JVM only if it is asked to. `JAVA_TOOL_OPTIONS` would print a line in every JVM of the tests.
+const JVM_OPTIONS: &[(&str, &str)] =
+    &[("GRADLE_OPTS", ""), ("MAVEN_OPTS", " -Daether.connector.http.useSystemProperties=true"), ("SBT_OPTS", "")];
+
 /// Toolchain caches, each a subdirectory of the command's own cache.
 const CACHES: &[(&str, &str)] = &[
     ("CARGO_TARGET_DIR", "cargo-target"),
@@ -67,7 +74,8 @@ pub fn is_protected(name: &str) -> bool {
     let set = PASSED.iter().filter(|name| !MIRRORS.contains(name)).chain(PROXIES).copied();
     let set = set.chain(TOOLCHAINS.iter().map(|t| t.variable)).chain(CACHES.iter().chain(FIXED).map(|(name, _)| *name));
     let offline = OFFLINE.iter().map(|(name, _)| *name).filter(|name| !MIRRORS.contains(name));
-    let set = set.chain(offline).chain([PYTHON_BYTECODE.0]);
+    let tools = YARN_PROXIES.iter().copied().chain(JVM_OPTIONS.iter().map(|(name, _)| *name));
+    let set = set.chain(offline).chain(tools).chain([PYTHON_BYTECODE.0]);
     set.chain(EXECUTION_VARS.iter().copied()).any(|protected| protected.eq_ignore_ascii_case(name))
         || EXECUTION_VAR_PREFIXES.iter().any(|b| name.get(..b.len()).is_some_and(|n| n.eq_ignore_ascii_case(b)))
 }
@@ -247,12 +255,31 @@ impl Host {
                 set(name, if is_exception { "localhost,127.0.0.1,::1" } else { url.expose() }.into());
             }
         }
+        for (name, value) in given.proxy.map(|url| tool_proxies(url.expose())).unwrap_or_default() {
+            set(name, value.into());
+        }
         set(given.job_marker.0, given.job_marker.1.into());
         for (name, value) in job.env {
             set(name, value.into());
         }
         env.into_iter().collect()
     }
+}
+
+/// Returns variables for programs that ignore the usual ones of a proxy: Yarn from version 2, and the build tools of the
+/// JVM. These send no credentials to open a tunnel, so they get none.
+fn tool_proxies(url: &str) -> Vec<(&'static str, String)> {
+    let mut found: Vec<(&str, String)> = YARN_PROXIES.iter().map(|name| (*name, url.to_owned())).collect();
+    let address = url.strip_prefix("http://").filter(|address| !address.contains('@'));
+    if let Some((host, port)) = address.and_then(|address| address.rsplit_once(':')) {
+        // No list of exceptions: the default of the JVM leaves out this machine, and old start scripts would take the
+        // `|` in it for a pipe.
+        let options =
+            ["http", "https"].map(|scheme| format!("-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port}"));
+        let options = options.join(" ");
+        found.extend(JVM_OPTIONS.iter().map(|(name, more)| (*name, format!("{options}{more}"))));
+    }
+    found
 }
 
 /// Files in the home that select versions of programs, and contain nothing else.
@@ -289,6 +316,18 @@ fn absolute_only(path: Option<&OsString>) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_that_ignore_the_usual_variables_find_the_proxy() {
+        let found = tool_proxies("http://127.0.0.1:7390");
+        let value = |name: &str| found.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
+        assert_eq!(value("YARN_HTTPS_PROXY"), Some("http://127.0.0.1:7390"));
+        let maven = value("MAVEN_OPTS").unwrap();
+        assert!(maven.starts_with("-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=7390 -Dhttps.proxyHost=127.0.0.1 "));
+        assert!(found.iter().all(|(name, value)| is_protected(name) && !value.contains(['|', ';', '&'])));
+        let with_login = tool_proxies("http://skep:canary@127.0.0.1:9");
+        assert!(with_login.iter().all(|(name, _)| name.starts_with("YARN_")), "{with_login:?}");
+    }
 
     #[test]
     fn only_listed_variables_without_credentials_are_passed_on() {

@@ -255,6 +255,8 @@ pub const OFFLINE: &[(&str, &str)] = &[
     ("RUSTUP_AUTO_INSTALL", "0"),
     ("UV_OFFLINE", "1"),
     ("YARN_ENABLE_NETWORK", "0"),
+    // Else pnpm tries to download the version of itself that the project asks for.
+    ("npm_config_manage_package_manager_versions", "false"),
     ("npm_config_offline", "true"),
 ];
 
