@@ -83,14 +83,14 @@ fn doctor_names_the_hosts_that_the_repository_around_it_needs() {
     let doctor = || {
         let mut command = cli.skep(&["doctor"]);
         command.current_dir(cli.path("tool/src"));
-        crate::support::cli::ended(command).ends(0)
+        crate::support::cli::ended(command).exits_with(0)
     };
     let new = doctor();
     assert!(!new.out.contains("npm-install"), "{}", new.out);
-    cli.does(&["project", "add", "tool"]).ends(0);
-    doctor().says("npm-install needs packages.example").says("fix: skep project allow tool packages.example");
-    cli.does(&["project", "allow", "tool", "packages.example"]).ends(0);
-    let allowed = doctor().says("may reach every host");
+    cli.run(&["project", "add", "tool"]).exits_with(0);
+    doctor().prints("npm-install needs packages.example").prints("fix: skep project allow tool packages.example");
+    cli.run(&["project", "allow", "tool", "packages.example"]).exits_with(0);
+    let allowed = doctor().prints("may reach every host");
     assert!(!allowed.out.contains("packages.example"), "{}", allowed.out);
 }
 
