@@ -15,9 +15,10 @@ const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "
 /// and name resolution is of no use without a network.
 #[rustfmt::skip]
 const ETC: &[&str] = &[
-    "/etc/alternatives", "/etc/ca-certificates", "/etc/ca-certificates.conf", "/etc/fonts", "/etc/hosts", "/etc/ld.so.cache",
-    "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/magic", "/etc/mime.types", "/etc/nsswitch.conf",
-    "/etc/os-release", "/etc/pki/ca-trust", "/etc/pki/tls", "/etc/protocols", "/etc/services", "/etc/ssl/certs",
+    "/etc/alternatives", "/etc/ca-certificates", "/etc/ca-certificates.conf", "/etc/crypto-policies", "/etc/fonts", "/etc/groovy",
+    "/etc/hosts", "/etc/java", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/magic",
+    "/etc/maven/logging", "/etc/maven/m2.conf", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/os-release", "/etc/php.d",
+    "/etc/php.ini", "/etc/pki/ca-trust", "/etc/pki/tls", "/etc/protocols", "/etc/services", "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf", "/etc/timezone",
 ];
 
@@ -33,6 +34,8 @@ const NAMED: &[&str] = &[
     "npm_config_cafile",
 ];
 
+/// Maximum number of entries of a directory of configurations that are inspected.
+const ETC_MAX: usize = 2_000;
 /// The largest toolchain configuration file that is searched for credentials, in bytes.
 const CONFIG_MAX: u64 = 64 * 1024;
 
@@ -58,10 +61,23 @@ pub fn of(host: &Host, more: &[PathBuf]) -> Vec<Visible> {
             Err(_) => continue,
         }
     }
-    let paths = ETC.iter().map(PathBuf::from).chain(toolchains(host)).chain(named(host));
+    let etc = ETC.iter().map(PathBuf::from).chain(runtimes(Path::new("/etc")));
+    let paths = etc.chain(toolchains(host)).chain(named(host));
     let found = paths.chain(on_path(host)).chain(host.packages.paths());
     add(&mut visible, found.filter(|p| may_show(p, host)).chain(more.iter().cloned()));
     visible
+}
+
+/// Lists the configuration of language runtimes that a distribution puts below `/etc`, with a version in its name: a JDK
+/// cannot open a TLS connection without it, and PHP loads no extension. Server processes keep passwords beside it.
+fn runtimes(etc: &Path) -> Vec<PathBuf> {
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().take(ETC_MAX).map(|e| e.path());
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let is_jdk = |path: &PathBuf| name(path).starts_with("java") && name(path).contains("jdk");
+    let php = entries(&etc.join("php")).flat_map(|version| [version.join("cli"), version.join("mods-available")]);
+    let mut found: Vec<PathBuf> = entries(etc).filter(is_jdk).chain(php).filter(|path| path.is_dir()).collect();
+    found.sort();
+    found
 }
 
 /// Checks the paths that the configuration adds.
@@ -236,6 +252,17 @@ mod tests {
                 _ => None,
             })
             .collect()
+    }
+
+    #[test]
+    fn configurations_of_runtimes_are_shown_and_those_of_servers_are_not() {
+        let etc = tempfile::tempdir().unwrap();
+        for folder in ["java-17-openjdk", "javascript-common", "php/8.2/cli", "php/8.2/fpm", "php/8.2/mods-available"] {
+            std::fs::create_dir_all(etc.path().join(folder)).unwrap();
+        }
+        let found = runtimes(etc.path());
+        let found: Vec<_> = found.iter().map(|path| path.strip_prefix(etc.path()).unwrap().to_str().unwrap()).collect();
+        assert_eq!(found, ["java-17-openjdk", "php/8.2/cli", "php/8.2/mods-available"]);
     }
 
     #[test]
