@@ -306,12 +306,11 @@ impl Sandbox {
         let (on_output, flush) = on_output.map(redacting).unzip();
         let mut output = process::run_with_monitor(&program, on_output, self.monitor(job, &reaper)).await?;
         if reaper.ran_out_of_memory() && !output.ok() {
-            let max_mib = self.policy.limits.memory >> 20;
-            let why = format!("its processes used all of the allowed {max_mib} MiB of memory");
+            let mib = self.policy.limits.memory >> 20;
+            let why = format!("its processes used all of the allowed {mib} MiB of memory");
             output.stop_reason = Some(StopReason::Excess(why));
         }
-        // Dropped only after the group has ended, so that processes that left the group are still found. An early
-        // return drops it, too.
+        // Dropped only after the group has ended (or by an early return): it still finds processes that left the group.
         drop(reaper);
         flush.into_iter().for_each(|flush: Flush| flush());
         // Redact before anyone truncates the output: a value cut in two would not be recognized.
