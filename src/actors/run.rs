@@ -88,12 +88,18 @@ impl Actor for RunSupervisor {
 
     async fn post_stop(&self, _me: ActorRef<RunMsg>, s: &mut State) -> Result<(), ActorProcessingErr> {
         crate::fault!("before-give-back");
-        for worker in s.held.iter().flat_map(|held| held.roles.values()) {
+        let Some(held) = &s.held else { return Ok(()) };
+        // What is interrupted here has not failed, so it does not count towards the starts that are given up.
+        for worker in held.roles.values() {
             heartbeat::record_stop(&s.args.deps.workspaces.meter_file(s.args.run, worker.attempt));
         }
-        if let Some(held) = &s.held
-            && let Err(error) = s.args.deps.store.release(&held.lease).await
-        {
+        let store = &s.args.deps.store;
+        for key in held.acting.keys() {
+            if let Err(error) = store.withdraw_effect(&held.lease, key).await {
+                tracing::debug!(run = %held.run.id, %key, %error, "an interrupted effect counts as a start");
+            }
+        }
+        if let Err(error) = store.release(&held.lease).await {
             // The lease expires by itself.
             tracing::debug!(run = %held.run.id, %error, "cannot release the lease");
         }

@@ -63,6 +63,8 @@ pub trait Journal: Send + Sync {
     /// Counts a start of an effect before it is carried out, and returns the number of its starts, including this one.
     /// Fenced.
     async fn begin_effect(&self, lease: &Lease, key: &EffectKey) -> PortResult<u32>;
+    /// Takes back the count of a start that this process interrupts on purpose. Changes nothing without the lease.
+    async fn withdraw_effect(&self, lease: &Lease, key: &EffectKey) -> PortResult<()>;
     /// Returns a run's state without leasing the run. A snapshot that cannot be read is a permanent error of this run
     /// only.
     async fn load(&self, run: RunId) -> PortResult<Option<Run>>;

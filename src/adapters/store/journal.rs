@@ -27,6 +27,8 @@ const BEGIN_POSTGRES: &str = "WITH mine AS (SELECT id FROM run WHERE id = $1 AND
 /// SQLite has one writer at a time, so the check and the count are atomic.
 const BEGIN_SQLITE: &str = "UPDATE outbox SET begun = begun + 1 WHERE run = $1 AND key = $4 \
     AND EXISTS (SELECT 1 FROM run WHERE id = $1 AND owner = $2 AND epoch = $3) RETURNING begun";
+const WITHDRAW: &str = "UPDATE outbox SET begun = begun - 1 WHERE run = $1 AND key = $4 AND begun > 0 \
+    AND EXISTS (SELECT 1 FROM run WHERE id = $1 AND owner = $2 AND epoch = $3) RETURNING begun";
 const MINE: &str = "SELECT 1 AS one FROM run WHERE id = $1 AND owner = $2 AND epoch = $3";
 const LOAD: &str = "SELECT version, snapshot FROM run WHERE id = $1";
 const EVENTS: &str =
@@ -89,6 +91,11 @@ impl Journal for SeaStore {
             format!("run {}: effect {key} is not pending", lease.run),
             "nothing to do: the effect has ended, or was never decided",
         ))
+    }
+
+    async fn withdraw_effect(&self, lease: &Lease, key: &EffectKey) -> PortResult<()> {
+        let mine = [lease.run.to_string().into(), lease.owner.0.as_str().into(), lease.epoch.into()];
+        self.write(WITHDRAW, mine.into_iter().chain([key.as_str().into()])).await.map(|_| ())
     }
 
     async fn load(&self, run: RunId) -> PortResult<Option<Run>> {

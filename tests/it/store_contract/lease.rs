@@ -108,6 +108,12 @@ async fn beginning_an_effect_is_counted(b: TestStore) {
     let taken = skep::ports::Leases::acquire(&again, r.id, &owner("one"), 60).await.expect("an answer").expect("a run");
     assert_eq!(taken.pending.iter().map(|p| p.begun).collect::<Vec<_>>(), [2]);
     assert!(fenced(&b.store.begin_effect(&lease, &key).await));
+    b.store.withdraw_effect(&lease, &key).await.expect("nothing to do without the lease");
+    assert_eq!(b.store.begin_effect(&taken.lease, &key).await.expect("a count"), 3);
+    for _ in 0..5 {
+        b.store.withdraw_effect(&taken.lease, &key).await.expect("a start is taken back");
+    }
+    assert_eq!(b.store.begin_effect(&taken.lease, &key).await.expect("a count"), 1);
     b.commit(finishing(&mut r, &taken.lease, Phase::Working)).await.expect("a transition");
     assert!(permanent(b.store.begin_effect(&taken.lease, &key).await).0.contains("not pending"));
 }

@@ -31,6 +31,9 @@ impl Journal for Away {
     async fn begin_effect(&self, _: &Lease, _: &EffectKey) -> PortResult<u32> {
         away()
     }
+    async fn withdraw_effect(&self, _: &Lease, _: &EffectKey) -> PortResult<()> {
+        away()
+    }
     async fn load(&self, _: RunId) -> PortResult<Option<Run>> {
         away()
     }
