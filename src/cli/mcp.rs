@@ -8,14 +8,16 @@ mod bridge;
 
 use super::context::CliContext;
 use super::exit::{CliError, ExitStatus, Stop};
+use crate::platform::stop_signal;
 use bridge::Bridge;
 use futures::future::{AbortHandle, Abortable};
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Stdout};
-use tokio::sync::{Mutex, mpsc};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Maximum bytes of a message; the same limit as for a request body.
 const MAX_MESSAGE_BYTES: u64 = 1024 * 1024;
@@ -34,26 +36,39 @@ const SERVER_ERROR: i32 = -32_000;
 /// Answers messages until standard input ends.
 pub async fn mcp(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
     let bridge = Bridge::new(*cli);
-    let ended = answer_all(&bridge).await;
+    let (output, writer) = Output::open();
+    let ended = answer_all(&bridge, &output).await;
+    drop(output);
     bridge.close().await;
+    let _written = writer.await;
     ended.map(|()| ExitStatus::Success)
 }
 
-/// Standard output, one message per line.
-pub struct Output(Mutex<Stdout>);
+/// Standard output, one message per line. A task of its own writes: a call that is not polled holds nobody up.
+pub struct Output(mpsc::Sender<String>);
 
 impl Output {
+    fn open() -> (Output, JoinHandle<()>) {
+        let (sender, mut messages) = mpsc::channel::<String>(1);
+        let writer = tokio::spawn(async move {
+            let mut output = tokio::io::stdout();
+            while let Some(line) = messages.recv().await {
+                // If nobody reads any more, standard input ends as well, and with it the command.
+                let _closed = output.write_all(line.as_bytes()).await;
+                let _closed = output.flush().await;
+            }
+        });
+        (Output(sender), writer)
+    }
+
     /// Writes a message.
     pub async fn write(&self, message: &Value) {
-        let mut output = self.0.lock().await;
-        // If nobody reads any more, standard input ends as well, and with it the command.
-        let _closed = output.write_all(format!("{message}\n").as_bytes()).await;
-        let _closed = output.flush().await;
+        // The writer ends only after this sender.
+        let _written = self.0.send(format!("{message}\n")).await;
     }
 }
 
-async fn answer_all(bridge: &Bridge<'_>) -> Result<(), Stop> {
-    let output = &Output(Mutex::new(tokio::io::stdout()));
+async fn answer_all(bridge: &Bridge<'_>, output: &Output) -> Result<(), Stop> {
     let mut lines = read_lines();
     let mut calls = FuturesUnordered::new();
     let mut running: HashMap<String, AbortHandle> = HashMap::new();
@@ -72,6 +87,8 @@ async fn answer_all(bridge: &Bridge<'_>) -> Result<(), Stop> {
                 bridge.release_if_idle().await;
                 continue;
             }
+            // Runs in this process are stopped in order, and go on with the next command.
+            () = stop_signal::requested(1) => break,
         };
         let Some(line) = line else {
             is_open = false;

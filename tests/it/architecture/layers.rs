@@ -43,7 +43,7 @@ const MAY: &[(&str, &[&str])] = &[
         ],
     ),
     // Exception: which calls may be repeated is known by the tools.
-    ("cli::mcp", &["cli", "http::mcp", "http::rest::wire"]),
+    ("cli::mcp", &["cli", "http::mcp", "http::rest::wire", "platform::stop_signal"]),
     // Tests build runs to check how they are rendered.
     ("cli::tests", &["cli", "domain", "http", "ports", "render", "service"]),
     // The composition root, the only place that names concrete adapters.

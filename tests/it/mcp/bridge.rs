@@ -82,8 +82,12 @@ fn an_agent_carries_runs_without_a_service() {
     let run = agent.start(&machine);
     let view = agent.until_it_asks(&run);
     assert_eq!(view["questions"][0]["code"], "approve_merge", "{view}");
-    agent.send(&json!("not a message"));
-    assert_eq!(agent.receive()["error"]["code"], -32_600);
+    // Each right after the answer to another.
+    for _ in 0..50 {
+        agent.call("list_projects", json!({}));
+        agent.send(&json!("not a message"));
+        assert_eq!(agent.receive()["error"]["code"], -32_600);
+    }
     writeln!(agent.input.as_mut().expect("an open input"), "{{").expect("written");
     assert_eq!(agent.receive()["error"]["code"], -32_700);
     agent.leave();
@@ -109,6 +113,19 @@ fn a_killed_service_is_found_again_by_the_agent() {
     assert_eq!(view["questions"][0]["code"], "approve_merge", "{view}");
     machine.run(&["approve", &run]).exits_with(0);
     agent.leave();
+}
+
+#[test]
+fn a_stopped_agent_leaves_its_runs_in_order() {
+    let machine = Cli::new();
+    machine.repo("tool", &[("a.txt", "hello\n")]);
+    let mut agent = Agent::new(&machine);
+    let run = agent.start(&machine);
+    let pid = rustix::process::Pid::from_raw(i32::try_from(agent.program.id()).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+    assert!(agent.program.wait().expect("its end").success());
+    assert!(!machine.path("data/service.json").exists());
+    machine.run(&["show", &run]).exits_with(0);
 }
 
 #[test]
