@@ -12,7 +12,7 @@ pub struct Of<'a> {
     pub run: &'a str,
     /// Its project.
     pub project: &'a str,
-    /// The number of its change, once open.
+    /// The number of its change on the local forge, once open.
     pub change: Option<u64>,
 }
 
@@ -73,6 +73,7 @@ pub fn inspection(of: Of<'_>, escalation: &Escalation) -> Vec<String> {
     let run = of.run;
     match (escalation.code.as_str(), of.change, &escalation.task) {
         ("approve_merge", Some(change), _) => vec![format!("skep change show {}#{change} --patch", of.project)],
+        ("approve_merge", None, _) => vec![format!("skep diff {run}")],
         ("approve_diff", _, Some(task)) => vec![format!("skep show {run} --patch {task}")],
         ("approve_plan", ..) => vec![format!("skep show {run}")],
         ("tries" | "step_time" | "environment", ..) => vec![format!("skep logs {run}")],

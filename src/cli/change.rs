@@ -87,7 +87,7 @@ async fn find(client: &Client, name: &ChangeName) -> Result<(String, u64), CliEr
 async fn list(client: &Client, terminal: &Terminal, project: Option<String>) -> Result<ExitStatus, Stop> {
     let projects = match project {
         Some(project) => vec![project],
-        None => project::names(client).await?,
+        None => project::names_on_local_forge(client).await?,
     };
     let mut rows = Vec::new();
     let mut listed = Vec::new();

@@ -23,7 +23,7 @@ pub enum Form {
 
 /// Prints an escalation.
 pub fn print(terminal: &Terminal, view: &Run, escalation: &Escalation, form: Form) -> Result<(), Stop> {
-    let of = Of { run: &view.short_id, project: &view.project, change: view.change };
+    let of = Of { run: &view.short_id, project: &view.project, change: view.local_change() };
     terminal.print("")?;
     terminal.prose(Style::Plain, &format!("Run: {}", escalation.run), 5)?;
     happened(terminal, view, escalation)?;
@@ -75,8 +75,9 @@ fn happened(terminal: &Terminal, view: &Run, escalation: &Escalation) -> Result<
 /// Returns the command that shows all of what happened.
 fn whole(view: &Run, escalation: &Escalation) -> String {
     let run = &view.short_id;
-    match (escalation.code.as_str(), view.change) {
+    match (escalation.code.as_str(), view.local_change()) {
         ("approve_merge", Some(number)) => format!("skep change show {}#{number} --patch", view.project),
+        ("approve_merge", None) => format!("skep diff {run}"),
         (code, _) if code.starts_with("approve_") => format!("skep show {run} --json"),
         _ => {
             let of_task = |task: &Option<String>| escalation.task.is_none() || *task == escalation.task;

@@ -32,7 +32,9 @@ pub fn print(terminal: &Terminal, view: &Run, last: Timestamp) -> Result<(), Sto
         line("diff", &view.diff.summary())?;
     }
     if let Some(number) = view.change {
-        line("change", &format!("{}#{number}", view.project))?;
+        let name = format!("{}#{number}", view.project);
+        let url = view.change_url.as_deref().filter(|_| view.local_change().is_none());
+        line("change", &url.map_or(name.clone(), |url| format!("{name} at {url}")))?;
     }
     let ended = view.attempts.iter().filter_map(|a| a.ended.as_ref()).map(|e| e.at).max();
     let last = ended.map_or(last, |at| at.max(last));

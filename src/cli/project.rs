@@ -78,10 +78,10 @@ pub fn only_reads(command: &ProjectCommand) -> bool {
     !matches!(command, ProjectCommand::Add { .. } | ProjectCommand::Remove { .. })
 }
 
-/// Returns the names of all projects.
-pub async fn names(client: &Client) -> Result<Vec<String>, CliError> {
+/// Returns the names of the projects on the local forge.
+pub async fn names_on_local_forge(client: &Client) -> Result<Vec<String>, CliError> {
     let found: Vec<Project> = client.get("/projects").await?;
-    Ok(found.into_iter().map(|p| p.name.to_string()).collect())
+    Ok(found.into_iter().filter(|p| p.forge == "local").map(|p| p.name).collect())
 }
 
 fn show(terminal: &Terminal, project: &Project) -> Result<(), Stop> {

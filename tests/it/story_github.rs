@@ -57,7 +57,7 @@ fn a_goal_becomes_a_merged_pull_request() {
     cli.run(&["forge", "list"]).exits_with(0).prints("github");
     cli.run(&["forge", "test", "github", "my-org/calc"]).exits_with(0).prints("contents: write").prints("works");
     cli.run(&["doctor"]).prints("forge github");
-    cli.run(RUN).exits_with(0).prints("delivered as ");
+    cli.run(RUN).exits_with(0).prints("delivered as ").prints(&format!("calc#1 at {}/my-org/calc/pull/1", github.url));
     assert_merged_once(&github);
     let view = cli.show(&cli.newest());
     assert_eq!(view["outcome"]["delivered"]["sha"].as_str(), github.head("main").as_deref());
@@ -73,6 +73,7 @@ fn a_goal_becomes_a_merged_pull_request() {
     }
     // People use GitHub's own pages; Skep's are for the local forge.
     cli.run(&["change", "show", "calc#1"]).one_error("has pages of its own", "forge's own pages");
+    cli.run(&["change", "list"]).exits_with(0).prints("No changes yet");
     // The clone URL is the same project.
     let url = format!("{}/my-org/calc", github.url);
     let projects = cli.run(&["project", "list", "--json"]).exits_with(0).json();
@@ -118,7 +119,8 @@ fn a_missing_permission_is_a_question_that_names_it() {
     github.state().lacks.insert("pull_requests");
     cli.run(RUN).exits_with(4).prints("pull_requests=write at ");
     github.state().lacks.clear();
-    cli.run(&["unblock", &cli.newest()]).exits_with(4);
+    let asked = cli.run(&["unblock", &cli.newest()]).exits_with(4).prints("skep diff ");
+    assert!(!asked.out.contains("skep change show"), "{}", asked.out);
     cli.run(&["approve", &cli.newest()]).exits_with(0);
     assert_merged_once(&github);
 }

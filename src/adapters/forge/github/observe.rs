@@ -106,7 +106,7 @@ impl Api<'_> {
         let reviews: Vec<PullReview> = self.list(&format!("/pulls/{number}/reviews"), MAX_PAGES, &doing).await?;
         let mut latest: BTreeMap<String, (User, bool)> = BTreeMap::new();
         for review in reviews {
-            let Some(user) = review.user.filter(|user| is_person(user)) else { continue };
+            let Some(user) = review.user.filter(is_person) else { continue };
             let approves = match review.state.as_str() {
                 "APPROVED" => review.commit_id.as_deref() == Some(head.as_str()),
                 "CHANGES_REQUESTED" | "DISMISSED" => false,

@@ -156,6 +156,12 @@ impl From<&domain::Cooldown> for Cooldown {
 }
 
 impl Run {
+    /// Returns the number of its change if people review it through Skep, and not on the pages of its forge.
+    pub fn local_change(&self) -> Option<u64> {
+        let has_pages = self.change_url.as_deref().is_some_and(|url| url.contains("://"));
+        self.change.filter(|_| !has_pages)
+    }
+
     /// Returns the form of a run as it is at `at`.
     pub fn new(run: &domain::Run, at: domain::Timestamp) -> Run {
         let settings = &run.settings;

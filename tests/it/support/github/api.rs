@@ -71,7 +71,7 @@ fn is_app(parts: &Parts) -> bool {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let (issued, expires) = (claims["iat"].as_u64().unwrap_or(0), claims["exp"].as_u64().unwrap_or(0));
     key.verify(signed.as_bytes(), &signature).is_ok()
-        && claims["iss"] == APP_ID.to_string()
+        && claims["iss"].as_str().and_then(|id| id.parse().ok()) == Some(APP_ID)
         && issued <= now
         && expires > now
         && expires - issued <= 600
