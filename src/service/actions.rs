@@ -295,12 +295,8 @@ pub async fn retry(
             Ok(opened)
         }
         None => {
-            let used_up = |k: &BlockKind| {
-                use BlockKind::{Environment, Rounds, StepTime, Tries};
-                matches!(k, Tries { .. } | StepTime { .. } | Environment { .. } | Rounds)
-            };
             let answer = hint.map_or(Answer::Yes, |text| Answer::Text { text });
-            let block = choose_block(&run, block, used_up, "another try")?;
+            let block = choose_block(&run, block, is_used_up, "another try")?;
             let (mut run, mut if_seq) = change_settings(s, caller, target, run, settings).await?;
             if let Some(raise) = more {
                 let event = Event::Raised { raise, by: caller.principal.clone() };
@@ -315,6 +311,12 @@ pub async fn retry(
             Ok(Opened { run, is_new: false })
         }
     }
+}
+
+/// Returns whether another try lifts a block.
+pub(super) fn is_used_up(kind: &BlockKind) -> bool {
+    use BlockKind::{Environment, Rounds, StepTime, Tries};
+    matches!(kind, Tries { .. } | StepTime { .. } | Environment { .. } | Rounds)
 }
 
 /// Lifts the quarantine of a run whose cause was fixed, and resumes the run.

@@ -105,7 +105,7 @@ impl GitHub {
 
     /// Returns the settings of a forge at its address.
     pub fn settings(&self, account: Account) -> Settings {
-        Settings { url: self.url.clone(), api_url: self.url.clone(), account, merge_method: None }
+        Settings { url: self.url.clone(), api_url: self.url.clone(), account, merge_method: None, intake: Default::default() }
     }
 
     /// Returns the account of the token, which is stored in a file.
