@@ -54,6 +54,10 @@ pub const POINTS: &[&str] = &[
     "mid-mirror",
 ];
 
+/// The names of the fault points of the intake from forges, which a run from the command line does not pass.
+pub const INTAKE_POINTS: &[&str] =
+    &["before-delivery", "after-delivery", "after-issue-claim", "after-command", "before-settle", "before-issue-close"];
+
 /// Marks a fault point.
 #[macro_export]
 macro_rules! fault {

@@ -5,7 +5,9 @@ use crate::adapters::forge::settings::{ForgeSettings, RepoName};
 use crate::config::Config;
 use crate::domain::ForgeName;
 use crate::ports::forge::LocatedRepo;
-use crate::ports::{Forge, ForgeIssues, Forges, GitCredential, GitCredentials, HumanActions, PortError, PortResult, Vault};
+use crate::ports::{
+    Forge, ForgeIssues, Forges, GitCredential, GitCredentials, HumanActions, PortError, PortResult, Vault,
+};
 use crate::service::host::{Finding, ForgePermission, ForgeRow, ForgeTest, HostError, HostResult, Severity};
 use async_trait::async_trait;
 use std::collections::BTreeMap;

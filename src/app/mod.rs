@@ -127,7 +127,15 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         scope,
     };
     let vault = reloadable.vault();
-    Ok(Ports { deps, vault, audit: store.clone(), idempotency: store.clone(), intake: store.clone(), sessions: store, reloadable })
+    Ok(Ports {
+        deps,
+        vault,
+        audit: store.clone(),
+        idempotency: store.clone(),
+        intake: store.clone(),
+        sessions: store,
+        reloadable,
+    })
 }
 
 /// Opens the vault for a process without ports; `None` if the configuration uses no secret, so that the store is left

@@ -72,8 +72,5 @@ pub fn refused(detail: &str, fix: &str) -> String {
 /// Returns the reply to a command that does not exist.
 pub fn unknown_command(word: &str) -> String {
     let what = if word.is_empty() { "a command is missing".to_owned() } else { format!("there is no command {word}") };
-    refused(
-        &what,
-        "use run, approve, decline TEXT, answer TEXT, pause, resume, retry, cancel or status after /skep",
-    )
+    refused(&what, "use run, approve, decline TEXT, answer TEXT, pause, resume, retry, cancel or status after /skep")
 }

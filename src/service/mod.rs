@@ -11,6 +11,7 @@ pub mod budgets;
 pub mod caller;
 pub mod changes;
 pub mod checks;
+pub mod ci;
 pub mod error;
 pub mod health;
 pub mod host;

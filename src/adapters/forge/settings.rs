@@ -249,7 +249,13 @@ mod tests {
 
     fn github(url: &str) -> GitHub {
         let account = Account::Token(SecretSource::GitHubCli);
-        GitHub { url: url.to_owned(), api_url: format!("{url}/api/v3"), account, merge_method: None, intake: Intake::default() }
+        GitHub {
+            url: url.to_owned(),
+            api_url: format!("{url}/api/v3"),
+            account,
+            merge_method: None,
+            intake: Intake::default(),
+        }
     }
 
     #[test]

@@ -17,19 +17,20 @@ const MAX_REASON_BYTES: usize = 8 * 1024;
 const RECEIVE: &str = "INSERT INTO delivery \
     (home, forge, id, event, repository, fact, key, state, reason, tries, received_at, due_at, settled_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $10, $11) ON CONFLICT (home, forge, id) DO NOTHING RETURNING seq";
-const DUE: &str = "SELECT * FROM delivery WHERE home = $1 AND settled_at IS NULL AND due_at <= $2 ORDER BY seq LIMIT $3";
+const DUE: &str =
+    "SELECT * FROM delivery WHERE home = $1 AND settled_at IS NULL AND due_at <= $2 ORDER BY seq LIMIT $3";
 const NEXT_DUE: &str = "SELECT min(due_at) AS at FROM delivery WHERE home = $1 AND settled_at IS NULL";
 const PIN: &str = "UPDATE delivery SET target = $3 WHERE home = $1 AND seq = $2 AND target IS NULL";
 const TARGET: &str = "SELECT target FROM delivery WHERE home = $1 AND seq = $2";
-const SETTLE: &str = "UPDATE delivery SET state = $3, reason = $4, settled_at = $5, due_at = $6 WHERE home = $1 AND seq = $2";
-const POSTPONE: &str =
-    "UPDATE delivery SET tries = tries + 1, reason = $3, due_at = $4 WHERE home = $1 AND seq = $2 AND settled_at IS NULL";
+const SETTLE: &str =
+    "UPDATE delivery SET state = $3, reason = $4, settled_at = $5, due_at = $6 WHERE home = $1 AND seq = $2";
+const POSTPONE: &str = "UPDATE delivery SET tries = tries + 1, reason = $3, due_at = $4 WHERE home = $1 AND seq = $2 AND settled_at IS NULL";
 /// Keeps the text of the reply that is still to be written.
-const POSTPONE_REPLY: &str = "UPDATE delivery SET tries = tries + 1, due_at = $3 WHERE home = $1 AND seq = $2 AND state = 'applied'";
+const POSTPONE_REPLY: &str =
+    "UPDATE delivery SET tries = tries + 1, due_at = $3 WHERE home = $1 AND seq = $2 AND state = 'applied'";
 const WAS_APPLIED: &str = "SELECT seq FROM delivery \
     WHERE home = $1 AND forge = $2 AND key = $3 AND seq <> $4 AND state IN ('applied', 'done', 'failed') LIMIT 1";
-const LIST: &str =
-    "SELECT * FROM delivery WHERE home = $1 AND forge = $2 AND seq < $3 ORDER BY seq DESC LIMIT $4";
+const LIST: &str = "SELECT * FROM delivery WHERE home = $1 AND forge = $2 AND seq < $3 ORDER BY seq DESC LIMIT $4";
 const FORGET: &str = "DELETE FROM delivery WHERE home = $1 AND forge = $2 AND settled_at IS NOT NULL AND seq <= \
     (SELECT seq FROM delivery WHERE home = $1 AND forge = $2 ORDER BY seq DESC LIMIT 1 OFFSET $3)";
 
@@ -143,16 +144,8 @@ impl Intake for SeaStore {
     async fn replace_issue_run(&self, issue: &IssueRun, before: RunId) -> PortResult<bool> {
         let [forge, repository, number, home, run] = self.issue_values(issue);
         let progress = json(&issue.progress)?;
-        let values = [
-            forge,
-            repository,
-            number,
-            home,
-            run,
-            issue.asked_at.0.into(),
-            progress.into(),
-            before.to_string().into(),
-        ];
+        let values =
+            [forge, repository, number, home, run, issue.asked_at.0.into(), progress.into(), before.to_string().into()];
         Ok(!self.write(REPLACE, values).await?.is_empty())
     }
 
@@ -191,13 +184,7 @@ impl SeaStore {
 
     fn issue_values(&self, issue: &IssueRun) -> [Value; 5] {
         let IssueRun { forge, repository, number: issue_number, run, .. } = issue;
-        [
-            forge.as_str().into(),
-            repository.as_str().into(),
-            number(*issue_number),
-            self.home(),
-            run.to_string().into(),
-        ]
+        [forge.as_str().into(), repository.as_str().into(), number(*issue_number), self.home(), run.to_string().into()]
     }
 }
 

@@ -4,7 +4,9 @@ use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::engines::{base_url, secret_name};
 use super::{is_plain_to_others, path, variable_name, wrong};
-use crate::adapters::forge::settings::{Account, ForgeSettings, GITHUB_URL, GitHub, Intake, LOCAL, MergeMethod, SecretSource};
+use crate::adapters::forge::settings::{
+    Account, ForgeSettings, GITHUB_URL, GitHub, Intake, LOCAL, MergeMethod, SecretSource,
+};
 
 /// Reads every forge.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {

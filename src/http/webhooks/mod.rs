@@ -49,6 +49,11 @@ async fn receive(
     let (parts, body) = request.into_parts();
     let body = match read(&parts.headers, body, &large).await {
         Ok(body) => body,
+        Err(StatusCode::PAYLOAD_TOO_LARGE) => {
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return ApiError::new(status, "too_large", "the body is larger than 25 MiB", "Send fewer events")
+                .into_response();
+        }
         Err(status) => return status.into_response(),
     };
     let header = |name: &str| parts.headers.get(name)?.to_str().ok().map(str::to_owned);

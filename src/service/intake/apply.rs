@@ -1,8 +1,11 @@
 //! Applies one delivery: reads what it is about from the forge, checks who asked, and acts.
 
+use super::start::Started;
 use super::{caller, commands, projects_of, repo_of, start};
 use crate::domain::delivery::UNBLOCKED_LABEL;
-use crate::domain::{ChangeNumber, Command, DeliveryState, Fact, ForgeName, Project, Run, Timestamp, command, delivery};
+use crate::domain::{
+    ChangeNumber, Command, DeliveryState, Fact, ForgeName, Project, Run, Timestamp, command, delivery,
+};
 use crate::ports::forge_issues::{Actor, ForgeIssues, Issue, IssueComment};
 use crate::ports::intake::Delivery;
 use crate::ports::run_index::RunMatch;
@@ -35,7 +38,7 @@ impl Settled {
 }
 
 /// A repository on a forge, with the project that holds it.
-pub(super) struct Place {
+pub(super) struct TrackedRepo {
     pub forge: ForgeName,
     pub repository: String,
     pub tracker: Arc<dyn ForgeIssues>,
@@ -44,7 +47,7 @@ pub(super) struct Place {
 }
 
 /// A person who may write to the repository, and when they asked.
-pub(super) struct Asker {
+pub(super) struct Requester {
     pub actor: Actor,
     pub at: Timestamp,
 }
@@ -62,19 +65,19 @@ pub(super) async fn apply(s: &Services, delivery: &Delivery) -> ServiceResult<Se
         return Ok(Settled::ignored(format!("no project holds {repository}; `skep project add {repository}` adds it")));
     };
     let repo = repo_of(&project);
-    let place = Place { forge: forge.clone(), repository: repository.clone(), tracker, project, repo };
+    let tracked = TrackedRepo { forge: forge.clone(), repository: repository.clone(), tracker, project, repo };
     match fact {
-        Fact::Moved { branches } => moved(s, &place, branches).await,
-        Fact::Labelled { number, label } => labelled(s, &place, *number, label).await,
-        Fact::Commented { comment, .. } => commented(s, &place, delivery, *comment).await,
+        Fact::Moved { branches } => moved(s, &tracked, branches).await,
+        Fact::Labelled { number, label } => labelled(s, &tracked, *number, label).await,
+        Fact::Commented { comment, .. } => commented(s, &tracked, delivery, *comment).await,
     }
 }
 
 /// Lets the runs of these branches observe their changes.
-async fn moved(s: &Services, place: &Place, branches: &[String]) -> ServiceResult<Settled> {
+async fn moved(s: &Services, tracked: &TrackedRepo, branches: &[String]) -> ServiceResult<Settled> {
     let mut runs = Vec::new();
     for branch in branches {
-        if let Some(run) = run_of_branch(s, place, branch).await? {
+        if let Some(run) = run_of_branch(s, tracked, branch).await? {
             s.runtime.refresh(run.id).await;
             runs.push(run.id.abbrev());
         }
@@ -86,80 +89,85 @@ async fn moved(s: &Services, place: &Place, branches: &[String]) -> ServiceResul
 }
 
 /// Returns the run of a branch.
-pub(super) async fn run_of_branch(s: &Services, place: &Place, branch: &str) -> PortResult<Option<Run>> {
+pub(super) async fn run_of_branch(s: &Services, tracked: &TrackedRepo, branch: &str) -> PortResult<Option<Run>> {
     if !delivery::may_be_run_branch(branch) {
         return Ok(None);
     }
     let short = branch.rsplit('/').next().unwrap_or_default();
     let RunMatch::One(id) = s.store.find(short).await? else { return Ok(None) };
     let run = s.store.load(id).await?;
-    Ok(run.filter(|run| run.project == place.project.name && run.settings.branch == branch))
+    Ok(run.filter(|run| run.project == tracked.project.name && run.settings.branch == branch))
 }
 
 /// Returns the run that an issue or pull request is about.
-pub(super) async fn run_of(s: &Services, place: &Place, issue: &Issue) -> PortResult<Option<Run>> {
+pub(super) async fn run_of(s: &Services, tracked: &TrackedRepo, issue: &Issue) -> PortResult<Option<Run>> {
     match &issue.pull {
         Some((branch, _)) => {
-            let run = run_of_branch(s, place, branch).await?;
+            let run = run_of_branch(s, tracked, branch).await?;
             Ok(run.filter(|run| run.change.as_ref().is_some_and(|change| change.number.0 == issue.number)))
         }
-        None => match s.intake.issue_run(&place.forge, &place.repository, issue.number).await? {
+        None => match s.intake.issue_run(&tracked.forge, &tracked.repository, issue.number).await? {
             Some(row) => s.store.load(row.run).await,
             None => Ok(None),
         },
     }
 }
 
-async fn labelled(s: &Services, place: &Place, number: u64, label: &str) -> ServiceResult<Settled> {
-    let rules = place.tracker.rules();
+async fn labelled(s: &Services, tracked: &TrackedRepo, number: u64, label: &str) -> ServiceResult<Settled> {
+    let rules = tracked.tracker.rules();
     let is_start = rules.label.as_deref().is_some_and(|start| start.eq_ignore_ascii_case(label));
     let is_unblock = label == UNBLOCKED_LABEL;
     if !is_start && !is_unblock {
         return Ok(Settled::ignored("the label means nothing to Skep any more"));
     }
-    let Some(issue) = place.tracker.issue(&place.repo, number).await? else {
+    let Some(issue) = tracked.tracker.issue(&tracked.repo, number).await? else {
         return Ok(Settled::ignored("the issue does not exist any more"));
     };
     if is_start && (!issue.is_open || issue.pull.is_some()) {
         return Ok(Settled::ignored("only an open issue starts a run"));
     }
-    let Some(act) = place.tracker.labelled(&place.repo, &issue, label).await? else {
+    let Some(act) = tracked.tracker.labelled(&tracked.repo, &issue, label).await? else {
         return Ok(Settled::ignored("the label was removed"));
     };
-    let Some(asker) = person_who_may_write(place, act.by, act.at).await? else {
+    let Some(requester) = person_who_may_write(tracked, act.by, act.at).await? else {
         return Ok(Settled::ignored("whoever set the label may not write to the repository"));
     };
-    match is_start {
-        true => start::start(s, place, &issue, &asker, "").await.map(|(settled, _)| settled),
-        false => commands::unblock_by_label(s, place, &issue, &asker).await,
+    if !is_start {
+        return commands::unblock_by_label(s, tracked, &issue, &requester).await;
     }
+    let Started { settled, notice, .. } = start::start(s, tracked, &issue, &requester, "").await?;
+    if let Some(notice) = notice {
+        let marker = format!("skep:intake:label:{}", requester.at.0);
+        tracked.tracker.put_comment(&tracked.repo, ChangeNumber(number), &marker, &notice).await?;
+    }
+    Ok(settled)
 }
 
 /// Returns whoever asked, if it is a person who may write to the repository.
 async fn person_who_may_write(
-    place: &Place,
+    tracked: &TrackedRepo,
     by: Option<Actor>,
     at: Timestamp,
-) -> PortResult<Option<Asker>> {
+) -> PortResult<Option<Requester>> {
     match by {
-        Some(actor) if actor.principal.is_person() && place.tracker.may_write(&place.repo, &actor).await? => {
-            Ok(Some(Asker { actor, at }))
+        Some(actor) if actor.principal.is_person() && tracked.tracker.may_write(&tracked.repo, &actor).await? => {
+            Ok(Some(Requester { actor, at }))
         }
         _ => Ok(None),
     }
 }
 
-async fn commented(s: &Services, place: &Place, delivery: &Delivery, id: u64) -> ServiceResult<Settled> {
+async fn commented(s: &Services, tracked: &TrackedRepo, delivery: &Delivery, id: u64) -> ServiceResult<Settled> {
     if let Some(key) = &delivery.new.key
-        && s.intake.was_applied(&place.forge, key, delivery.seq).await?
+        && s.intake.was_applied(&tracked.forge, key, delivery.seq).await?
     {
         return Ok(Settled::ignored("another delivery of the same comment was applied"));
     }
-    let Some(comment) = place.tracker.comment(&place.repo, id).await? else {
+    let Some(comment) = tracked.tracker.comment(&tracked.repo, id).await? else {
         return Ok(Settled::ignored("the comment does not exist any more"));
     };
     if delivery.state == DeliveryState::Applied {
-        return reply(place, &comment, &delivery.reason).await;
+        return reply(tracked, &comment, &delivery.reason).await;
     }
     if comment.is_own || comment.by.as_ref().is_none_or(|by| !by.principal.is_person()) {
         return Ok(Settled::ignored("only people give commands"));
@@ -167,15 +175,15 @@ async fn commented(s: &Services, place: &Place, delivery: &Delivery, id: u64) ->
     let Some(command) = command::parse(&comment.text) else {
         return Ok(Settled::ignored("the comment contains no command any more"));
     };
-    let Some(asker) = person_who_may_write(place, comment.by.clone(), comment.at).await? else {
+    let Some(requester) = person_who_may_write(tracked, comment.by.clone(), comment.at).await? else {
         let number = ChangeNumber(comment.number);
-        place.tracker.put_comment(&place.repo, number, REFUSED_MARKER, REFUSED).await?;
+        tracked.tracker.put_comment(&tracked.repo, number, REFUSED_MARKER, REFUSED).await?;
         return Ok(Settled::ignored("the author of the comment may not write to the repository"));
     };
-    let Some(issue) = place.tracker.issue(&place.repo, comment.number).await? else {
+    let Some(issue) = tracked.tracker.issue(&tracked.repo, comment.number).await? else {
         return Ok(Settled::ignored("the issue does not exist any more"));
     };
-    let outcome = carry_out(s, place, delivery, &issue, &asker, &command).await;
+    let outcome = carry_out(s, tracked, delivery, &issue, &requester, &command).await;
     let text = match outcome {
         Ok(text) => text,
         Err(error) if error.kind == ErrorKind::Unavailable => return Err(error),
@@ -184,15 +192,15 @@ async fn commented(s: &Services, place: &Place, delivery: &Delivery, id: u64) ->
     crate::fault!("after-command");
     // From here on, only the reply is repeated.
     s.intake.settle(delivery.seq, DeliveryState::Applied, &text, s.clock.now()).await?;
-    reply(place, &comment, &text).await
+    reply(tracked, &comment, &text).await
 }
 
 async fn carry_out(
     s: &Services,
-    place: &Place,
+    tracked: &TrackedRepo,
     delivery: &Delivery,
     issue: &Issue,
-    asker: &Asker,
+    requester: &Requester,
     command: &Command,
 ) -> ServiceResult<String> {
     match command {
@@ -200,17 +208,18 @@ async fn carry_out(
             if !issue.is_open {
                 return Ok(render::issue::refused("the issue is closed", "Reopen it, then comment again"));
             }
-            let (settled, run) = start::start(s, place, issue, asker, text).await?;
-            Ok(run.map_or(settled.reason, |run| render::issue::state(&run, s.clock.now())))
+            let Started { settled, run, notice } = start::start(s, tracked, issue, requester, text).await?;
+            let state = run.map(|run| render::issue::state(&run, s.clock.now()));
+            Ok(notice.or(state).unwrap_or_else(|| render::issue::refused(&settled.reason, "")))
         }
         Command::Run { .. } => {
             Ok(render::issue::refused("a run starts at an issue", "Comment `/skep run` on an issue"))
         }
         Command::Unknown { word } => Ok(render::issue::unknown_command(word)),
-        _ => match run_of(s, place, issue).await? {
+        _ => match run_of(s, tracked, issue).await? {
             Some(run) => {
-                let caller = caller(&asker.actor.principal);
-                commands::carry_out(s, place, delivery, &caller, (issue, asker.at), command, run).await
+                let caller = caller(&requester.actor.principal);
+                commands::carry_out(s, tracked, delivery, &caller, (issue, requester.at), command, run).await
             }
             None => Ok(render::issue::refused(
                 "no run of Skep belongs here",
@@ -220,8 +229,8 @@ async fn carry_out(
     }
 }
 
-async fn reply(place: &Place, comment: &IssueComment, text: &str) -> ServiceResult<Settled> {
+async fn reply(tracked: &TrackedRepo, comment: &IssueComment, text: &str) -> ServiceResult<Settled> {
     let marker = format!("skep:intake:reply:{}", comment.id);
-    place.tracker.put_comment(&place.repo, ChangeNumber(comment.number), &marker, text).await?;
+    tracked.tracker.put_comment(&tracked.repo, ChangeNumber(comment.number), &marker, text).await?;
     Ok(Settled::done(text))
 }

@@ -1,10 +1,10 @@
 //! Carries out commands from comments and labels by the use cases that every surface calls.
 
-use super::apply::{Asker, Place, Settled, run_of};
+use super::apply::{Requester, Settled, TrackedRepo, run_of};
 use super::caller;
 use crate::domain::delivery::is_after;
 use crate::domain::escalation::{self, AnswerKind};
-use crate::domain::{Answer, Block, BlockKind, Command, CommandTarget, Run, Subject, Timestamp};
+use crate::domain::{Answer, Block, BlockId, BlockKind, Command, CommandTarget, Run, Subject, Timestamp};
 use crate::ports::forge_issues::Issue;
 use crate::ports::intake::{Delivery, IssueProgress, IssueRun};
 use crate::render;
@@ -17,14 +17,14 @@ use crate::service::{Caller, ServiceError, ServiceResult, Services};
 /// Those of the use case.
 pub(super) async fn carry_out(
     s: &Services,
-    place: &Place,
+    tracked: &TrackedRepo,
     delivery: &Delivery,
     caller: &Caller,
     (issue, asked_at): (&Issue, Timestamp),
     command: &Command,
     run: Run,
 ) -> ServiceResult<String> {
-    let wanted = CommandTarget { run: run.id, block: block_for(command, &run).map(|block| block.id) };
+    let wanted = CommandTarget { run: run.id, block: block_for(command, &run) };
     let target = s.intake.pin(delivery.seq, &wanted).await?;
     let run = match target.run == run.id {
         true => run,
@@ -34,6 +34,14 @@ pub(super) async fn carry_out(
     let named = target.block.map(|block| block.to_string());
     let on = Target { run: &id, if_seq: None };
     let settings = NewSettings::default();
+    if answers(command) && named.is_none() {
+        // Nothing is answered that was asked only afterwards.
+        return Err(ServiceError::conflict(
+            "nothing_to_answer",
+            format!("the run asks nothing that this answers; it is {}", crate::domain::status::of_run(&run).word()),
+            "Comment `/skep status` to see what it does",
+        ));
+    }
     let now = match command {
         Command::Approve { head } => {
             approve(s, caller, &run, (issue, asked_at), head.as_deref(), named.as_deref()).await?
@@ -55,7 +63,7 @@ pub(super) async fn carry_out(
             let hint = (!hint.is_empty()).then(|| hint.clone());
             let how = Retry { block: named.as_deref(), hint, more: None, settings: &settings };
             let opened = actions::retry(s, caller, &on, how, None).await?;
-            follow(s, place, issue, &run, &opened.run, asked_at).await?;
+            follow(s, tracked, issue, &run, &opened.run, asked_at).await?;
             opened.run
         }
         Command::Status => run,
@@ -65,12 +73,17 @@ pub(super) async fn carry_out(
     Ok(render::issue::state(&now, s.clock.now()))
 }
 
-/// Returns the block that a command answers.
-fn block_for<'a>(command: &Command, run: &'a Run) -> Option<&'a Block> {
-    let oldest = |fits: fn(&BlockKind) -> bool| run.blocks.iter().find(|block| fits(&block.kind));
+/// Returns whether a command answers a question.
+fn answers(command: &Command) -> bool {
+    matches!(command, Command::Approve { .. } | Command::Decline { .. } | Command::Answer { .. })
+}
+
+/// Returns the question that a command answers: the one it names, or the oldest that fits.
+fn block_for(command: &Command, run: &Run) -> Option<BlockId> {
+    let oldest = |fits: fn(&BlockKind) -> bool| run.blocks.iter().find(|block| fits(&block.kind)).map(|block| block.id);
     match command {
         Command::Approve { .. } | Command::Decline { .. } => oldest(BlockKind::is_approval),
-        Command::Answer { block: Some(id), .. } => run.block(*id),
+        Command::Answer { block: Some(id), .. } => Some(*id),
         Command::Answer { block: None, .. } => oldest(|_| true),
         Command::Retry { .. } => oldest(actions::is_used_up),
         _ => None,
@@ -155,7 +168,7 @@ fn need_text(text: &str, fix: &str) -> ServiceResult<()> {
 /// Lets the issue follow the run that a retry opened.
 async fn follow(
     s: &Services,
-    place: &Place,
+    tracked: &TrackedRepo,
     issue: &Issue,
     before: &Run,
     now: &Run,
@@ -165,8 +178,8 @@ async fn follow(
         return Ok(());
     }
     let row = IssueRun {
-        forge: place.forge.clone(),
-        repository: place.repository.clone(),
+        forge: tracked.forge.clone(),
+        repository: tracked.repository.clone(),
         number: issue.number,
         run: now.id,
         asked_at,
@@ -180,22 +193,24 @@ async fn follow(
 /// Answers the oldest question that a plain yes lifts, and that was asked before the label was set.
 pub(super) async fn unblock_by_label(
     s: &Services,
-    place: &Place,
+    tracked: &TrackedRepo,
     issue: &Issue,
-    asker: &Asker,
+    requester: &Requester,
 ) -> ServiceResult<Settled> {
-    let Some(run) = run_of(s, place, issue).await? else { return Ok(Settled::ignored("no run of Skep belongs here")) };
+    let Some(run) = run_of(s, tracked, issue).await? else {
+        return Ok(Settled::ignored("no run of Skep belongs here"));
+    };
     let takes_yes = |block: &&Block| {
         let answers = escalation::answers(block);
         let yes = answers.iter().find(|option| option.kind == AnswerKind::Continue);
-        is_after(asker.at, block.since) && yes.is_some_and(|yes| escalation::by_comment(block, yes))
+        is_after(requester.at, block.since) && yes.is_some_and(|yes| escalation::by_comment(block, yes))
     };
     let Some(block) = run.blocks.iter().find(takes_yes) else {
         return Ok(Settled::ignored("the run asks nothing that a label can answer"));
     };
     let (id, named) = (run.id.to_string(), block.id.to_string());
     let (on, settings) = (Target { run: &id, if_seq: None }, NewSettings::default());
-    let caller = caller(&asker.actor.principal);
+    let caller = caller(&requester.actor.principal);
     match actions::answer(s, &caller, &on, Some(&named), Answer::Yes, &settings).await {
         Ok(_) => Ok(Settled::done(format!("question {named} of run {} was answered", run.id.abbrev()))),
         Err(error) if error.kind == crate::service::ErrorKind::Unavailable => Err(error),

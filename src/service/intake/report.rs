@@ -1,8 +1,8 @@
 //! Writes on an issue what its run does, asks and ends with. Each comment is written once and updated in place.
 
-use crate::domain::{ChangeNumber, Outcome};
+use crate::domain::{ChangeNumber, Outcome, Run};
 use crate::ports::intake::IssueRun;
-use crate::ports::{ForgeIssues, Repo};
+use crate::ports::{ForgeIssues, PortError, PortResult, Repo};
 use crate::render;
 use crate::service::{ServiceResult, Services};
 use sha2::{Digest, Sha256};
@@ -17,22 +17,15 @@ pub(super) async fn report(s: &Services, mut row: IssueRun) -> ServiceResult<()>
     let tracker = s.forges.issues(&row.forge)?;
     let repo = Repo { project: run.project.clone(), origin: run.settings.origin.clone() };
     let before = row.clone();
-    put(&*tracker, &repo, &row, "run", &render::issue::about(&run)).await.map(|digest| row.progress.run = digest)?;
-    let question = render::issue::question(&run);
-    let is_asked = !before.progress.question.is_empty();
-    if let Some(text) = question.or_else(|| is_asked.then(|| render::issue::ANSWERED.to_owned())) {
-        row.progress.question = put(&*tracker, &repo, &row, "question", &text).await?;
-    }
-    if run.ended() {
-        if let Some(text) = render::issue::end(&run) {
-            let marker = format!("skep:issue:{}:end", run.id);
-            tracker.put_comment(&repo, ChangeNumber(row.number), &marker, &text).await?;
-            crate::fault!("before-issue-close");
+    let written = write(&*tracker, &repo, &mut row, &run).await;
+    match written {
+        Ok(()) => row.is_finished = run.ended(),
+        // The issue was deleted, for example: nobody waits for the end of this run there.
+        Err(error @ PortError::Permanent { .. }) if run.ended() => {
+            tracing::warn!(run = %run.id, %error, "cannot write on the issue of a run that has ended");
+            row.is_finished = true;
         }
-        if matches!(run.outcome, Some(Outcome::Delivered { .. })) {
-            tracker.close_issue(&repo, row.number).await?;
-        }
-        row.is_finished = true;
+        Err(error) => return Err(error.into()),
     }
     if row != before {
         s.intake.put_progress(&row).await?;
@@ -40,14 +33,29 @@ pub(super) async fn report(s: &Services, mut row: IssueRun) -> ServiceResult<()>
     Ok(())
 }
 
+async fn write(tracker: &dyn ForgeIssues, repo: &Repo, row: &mut IssueRun, run: &Run) -> PortResult<()> {
+    row.progress.run = put(tracker, repo, row, "run", &render::issue::about(run)).await?;
+    let was_asked = !row.progress.question.is_empty();
+    let answered = was_asked.then(|| render::issue::ANSWERED.to_owned());
+    if let Some(text) = render::issue::question(run).or(answered) {
+        row.progress.question = put(tracker, repo, row, "question", &text).await?;
+    }
+    if !run.ended() {
+        return Ok(());
+    }
+    if let Some(text) = render::issue::end(run) {
+        let marker = format!("skep:issue:{}:end", run.id);
+        tracker.put_comment(repo, ChangeNumber(row.number), &marker, &text).await?;
+        crate::fault!("before-issue-close");
+    }
+    match run.outcome {
+        Some(Outcome::Delivered { .. }) => tracker.close_issue(repo, row.number).await,
+        _ => Ok(()),
+    }
+}
+
 /// Writes one comment unless it has this text already, and returns the digest of the text.
-async fn put(
-    tracker: &dyn ForgeIssues,
-    repo: &Repo,
-    row: &IssueRun,
-    part: &str,
-    text: &str,
-) -> ServiceResult<String> {
+async fn put(tracker: &dyn ForgeIssues, repo: &Repo, row: &IssueRun, part: &str, text: &str) -> PortResult<String> {
     let digest: String = Sha256::digest(text.as_bytes()).iter().take(8).map(|b| format!("{b:02x}")).collect();
     let known = if part == "run" { &row.progress.run } else { &row.progress.question };
     if *known != digest {
@@ -56,4 +64,3 @@ async fn put(
     }
     Ok(digest)
 }
-

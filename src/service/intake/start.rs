@@ -1,14 +1,29 @@
 //! Opens the run of an issue. The same issue has one run, which is open or has landed, however often it is asked for.
 
-use super::apply::{Asker, Place, Settled};
+use super::apply::{Requester, Settled, TrackedRepo};
 use super::{caller, report};
 use crate::domain::goal::MAX_GOAL_BYTES;
-use crate::domain::{ChangeNumber, GoalSource, Outcome, Run, Timestamp};
+use crate::domain::{GoalSource, Outcome, Run, Timestamp};
 use crate::ports::forge_issues::Issue;
 use crate::ports::intake::{IssueProgress, IssueRun};
 use crate::render;
 use crate::service::runs::{self, OpenRun};
 use crate::service::{ErrorKind, ServiceResult, Services};
+
+/// What a request for the run of an issue leads to.
+pub(super) struct Started {
+    pub settled: Settled,
+    /// The run of the issue.
+    pub run: Option<Run>,
+    /// What the person who asked should know.
+    pub notice: Option<String>,
+}
+
+impl Started {
+    fn ignored(reason: impl Into<String>, run: Option<Run>) -> Started {
+        Started { settled: Settled::ignored(reason), run, notice: None }
+    }
+}
 
 /// Opens the run of an issue, or returns the one it has.
 ///
@@ -16,77 +31,74 @@ use crate::service::{ErrorKind, ServiceResult, Services};
 /// `unavailable` if it should be tried again.
 pub(super) async fn start(
     s: &Services,
-    place: &Place,
+    tracked: &TrackedRepo,
     issue: &Issue,
-    asker: &Asker,
+    requester: &Requester,
     more: &str,
-) -> ServiceResult<(Settled, Option<Run>)> {
+) -> ServiceResult<Started> {
     let new = IssueRun {
-        forge: place.forge.clone(),
-        repository: place.repository.clone(),
+        forge: tracked.forge.clone(),
+        repository: tracked.repository.clone(),
         number: issue.number,
         run: s.clock.new_run_id(),
-        asked_at: asker.at,
+        asked_at: requester.at,
         progress: IssueProgress::default(),
         is_finished: false,
     };
-    let existing = s.intake.issue_run(&place.forge, &place.repository, issue.number).await?;
+    let existing = s.intake.issue_run(&tracked.forge, &tracked.repository, issue.number).await?;
     let row = match existing {
         None => {
-            if let Some(refused) = edited_since(place, issue, asker.at).await? {
-                return Ok((refused, None));
+            if let Some(refused) = edited_since(tracked, issue, requester.at).await? {
+                return Ok(refused);
             }
             s.intake.claim_issue(&new).await?
         }
         Some(row) => match s.store.load(row.run).await? {
-            Some(run) if asker.at <= row.asked_at || is_current(&run) => {
+            Some(run) if requester.at <= row.asked_at || is_current(&run) => {
                 let reason = format!("run {} was started for this issue already", run.id.abbrev());
-                return Ok((Settled::ignored(reason), Some(run)));
+                return Ok(Started::ignored(reason, Some(run)));
             }
             // The process ended between the claim and the run.
-            None if asker.at <= row.asked_at && !row.is_finished => Some(row),
-            None if asker.at <= row.asked_at => {
-                return Ok((Settled::ignored("this request could not be started before"), None));
+            None if requester.at <= row.asked_at && !row.is_finished => Some(row),
+            None if requester.at <= row.asked_at => {
+                return Ok(Started::ignored("this request could not be started before", None));
             }
             _ => {
-                if let Some(refused) = edited_since(place, issue, asker.at).await? {
-                    return Ok((refused, None));
+                if let Some(refused) = edited_since(tracked, issue, requester.at).await? {
+                    return Ok(refused);
                 }
                 match s.intake.replace_issue_run(&new, row.run).await? {
                     true => Some(new),
-                    false => s.intake.issue_run(&place.forge, &place.repository, issue.number).await?,
+                    false => s.intake.issue_run(&tracked.forge, &tracked.repository, issue.number).await?,
                 }
             }
         },
     };
     let Some(row) = row else {
-        return Ok((Settled::ignored("a service with another data directory has a run for this issue"), None));
+        return Ok(Started::ignored("a service with another data directory has a run for this issue", None));
     };
     crate::fault!("after-issue-claim");
-    let request = OpenRun {
-        project: Some(place.project.name.to_string()),
-        goal: goal(issue, more),
-        ..OpenRun::default()
-    };
+    let request =
+        OpenRun { project: Some(tracked.project.name.to_string()), goal: goal(issue, more), ..OpenRun::default() };
     let source = GoalSource::Issue {
-        forge: place.forge.clone(),
-        repository: place.repository.clone(),
+        forge: tracked.forge.clone(),
+        repository: tracked.repository.clone(),
         number: issue.number,
     };
-    match runs::open_for_issue(s, &caller(&asker.actor.principal), request, source, row.run).await {
+    match runs::open_for_issue(s, &caller(&requester.actor.principal), request, source, row.run).await {
         Ok(run) => {
-            report::report(s, row).await?;
-            let reason = format!("run {} started", run.id.abbrev());
-            Ok((Settled::done(reason), Some(run)))
+            if let Err(error) = report::report(s, row).await {
+                // The next pass writes it.
+                tracing::debug!(%error, "cannot write on the issue of a new run yet");
+            }
+            let settled = Settled::done(format!("run {} started", run.id.abbrev()));
+            Ok(Started { settled, run: Some(run), notice: None })
         }
         Err(error) if error.kind == ErrorKind::Unavailable => Err(error),
         Err(error) => {
             s.intake.put_progress(&IssueRun { is_finished: true, ..row }).await?;
-            let text = render::issue::refused(&error.detail, &error.fix);
-            let marker = format!("skep:intake:not-started:{}", asker.at.0);
-            let number = ChangeNumber(issue.number);
-            place.tracker.put_comment(&place.repo, number, &marker, &text).await?;
-            Ok((Settled::failed(&error), None))
+            let notice = Some(render::issue::refused(&error.detail, &error.fix));
+            Ok(Started { settled: Settled::failed(&error), run: None, notice })
         }
     }
 }
@@ -98,22 +110,20 @@ fn is_current(run: &Run) -> bool {
 
 /// Refuses an issue whose text was changed by somebody who may not write, after a person had asked for the run: that
 /// person has not seen it.
-async fn edited_since(place: &Place, issue: &Issue, asked_at: Timestamp) -> ServiceResult<Option<Settled>> {
-    for edit in place.tracker.edited(&place.repo, issue).await? {
+async fn edited_since(tracked: &TrackedRepo, issue: &Issue, asked_at: Timestamp) -> ServiceResult<Option<Started>> {
+    for edit in tracked.tracker.edited(&tracked.repo, issue).await? {
         if edit.at < asked_at {
             continue;
         }
         let is_trusted = match &edit.by {
-            Some(by) if by.principal.is_person() => place.tracker.may_write(&place.repo, by).await?,
+            Some(by) if by.principal.is_person() => tracked.tracker.may_write(&tracked.repo, by).await?,
             _ => false,
         };
         if !is_trusted {
-            let text = "The text of this issue was changed after the run was asked for. Read it again, then set the label \
+            let notice = "The text of this issue was changed after the run was asked for. Read it again, then set the label \
                 again or comment `/skep run`.";
-            let marker = format!("skep:intake:edited:{}", asked_at.0);
-            let number = ChangeNumber(issue.number);
-            place.tracker.put_comment(&place.repo, number, &marker, text).await?;
-            return Ok(Some(Settled::ignored("the issue was changed after the run was asked for")));
+            let settled = Settled::ignored("the issue was changed after the run was asked for");
+            return Ok(Some(Started { settled, run: None, notice: Some(notice.to_owned()) }));
         }
     }
     Ok(None)

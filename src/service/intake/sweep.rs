@@ -50,6 +50,10 @@ impl Sweep<'_> {
                 continue;
             }
             let number = issue.number;
+            let run = self.s.intake.issue_run(self.forge, self.repository, number).await?;
+            if !with_pulls && run.is_some_and(|run| !run.is_finished) {
+                continue;
+            }
             let id = format!("sweep:{label}:{}:{number}:{}", self.repository, issue.updated_at.0);
             self.found(id, "sweep.labelled", Fact::Labelled { number, label: label.to_owned() }).await?;
         }

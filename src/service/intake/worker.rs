@@ -177,3 +177,10 @@ async fn write_issues(s: &Services, progress: &mut Progress) -> PortResult<()> {
     }
     Ok(())
 }
+
+impl Progress {
+    /// Makes the next pass compare every issue with its run.
+    pub fn compare_all(&mut self) {
+        self.compared = None;
+    }
+}

@@ -172,7 +172,7 @@ impl Api<'_> {
         }
         let LastEdit { data } = read(&answer, &doing)?;
         let edit = data.and_then(|data| data.repository).and_then(|of| of.issue);
-        // Without an answer nobody knows whether the text is the one that was meant.
+        // Without an answer it is unknown whether the text is the one that was meant.
         let edit = edit.ok_or_else(|| PortError::transient(format!("cannot {doing}: GitHub's answer has no issue")))?;
         if let Some(at) = edit.last_edited_at {
             let editor = edit.editor.map(User::from);

@@ -264,9 +264,7 @@ mod tests {
     #[test]
     fn events_become_facts_without_any_text() {
         let repository = json!({ "full_name": "My-Org/Calc" });
-        let labelled = |name: &str| {
-            json!({ "action": "labeled", "repository": repository, "issue": { "number": 7 }, "label": { "name": name } })
-        };
+        let labelled = |name: &str| json!({ "action": "labeled", "repository": repository, "issue": { "number": 7 }, "label": { "name": name } });
         let label = |label: &str| Ok(Fact::Labelled { number: 7, label: label.to_owned() });
         assert_eq!(fact_of("issues", &labelled("Skep")), label("skep"));
         assert_eq!(fact_of("issues", &labelled("unblocked")), label("unblocked"));
@@ -284,7 +282,10 @@ mod tests {
             ("check_run", json!({ "check_run": { "check_suite": branch } })),
             ("workflow_run", json!({ "workflow_run": branch })),
             ("status", json!({ "branches": [{ "name": "main" }, { "name": "skep/3f9a12bc" }] })),
-            ("pull_request", json!({ "action": "closed", "pull_request": { "number": 8, "head": { "ref": "skep/3f9a12bc" } } })),
+            (
+                "pull_request",
+                json!({ "action": "closed", "pull_request": { "number": 8, "head": { "ref": "skep/3f9a12bc" } } }),
+            ),
         ] {
             let mut body = part;
             assert!(fact_of(event, &body).is_err(), "{event} without a repository");
