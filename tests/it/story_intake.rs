@@ -2,7 +2,7 @@
 //! the service is killed between any two of its steps.
 
 use crate::intake::{SECRET, signature};
-use crate::support::cli::{Beside, Cli};
+use crate::support::cli::{BackgroundProcess, Cli};
 use crate::support::github::{GitHub, REPO, TOKEN};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn machine(github: &GitHub, more: &str) -> Cli {
     std::fs::create_dir_all(cli.path("data")).unwrap();
     std::fs::write(cli.path("data/skep.toml"), config).unwrap();
     let engine = ["--engine", "command: sed -i s/helo/hello/ greet.txt", "--check", "grep -q hello greet.txt"];
-    cli.does(&[&["project", "add", REPO][..], &engine[..]].concat()).ends(0);
+    cli.run(&[&["project", "add", REPO][..], &engine[..]].concat()).exits_with(0);
     cli
 }
 
@@ -88,21 +88,21 @@ fn a_labelled_issue_ends_merged_and_closed() {
     assert_eq!(hook(&cli, "2", "issue_comment", commented), Some(202));
     cli.until("the issue is closed", || !github.state().issue(issue).open);
     assert_told(&github, issue);
-    cli.does(&["forge", "deliveries", "github"]).ends(0).says("issues.labeled").says("done");
-    let listed = cli.does(&["forge", "deliveries", "github", "--limit", "1", "--json"]).ends(0).json();
+    cli.run(&["forge", "deliveries", "github"]).exits_with(0).prints("issues.labeled").prints("done");
+    let listed = cli.run(&["forge", "deliveries", "github", "--limit", "1", "--json"]).exits_with(0).json();
     assert_eq!(listed["deliveries"][0]["event"], "issue_comment.created");
-    cli.does(&["forge", "deliveries", "gitlab"]).ends(2);
+    cli.run(&["forge", "deliveries", "gitlab"]).exits_with(2);
 }
 
 /// Starts the service, with a fault point at which it is killed.
-fn serve(cli: &Cli, fault: Option<&str>) -> Beside {
+fn serve(cli: &Cli, fault: Option<&str>) -> BackgroundProcess {
     let _gone = std::fs::remove_file(cli.path("data/service.json"));
     let mut command = cli.skep(&["serve", "--listen", "127.0.0.1:0"]);
     if let Some(fault) = fault {
         command.env("SKEP_FAULT", fault);
     }
     let null = std::process::Stdio::null;
-    let service = Beside(command.stdout(null()).stderr(null()).spawn().unwrap());
+    let service = BackgroundProcess(command.stdout(null()).stderr(null()).spawn().unwrap());
     cli.until("the service responds", || cli.path("data/service.json").is_file());
     service
 }
@@ -139,7 +139,7 @@ fn a_service_that_is_killed_between_two_steps_tells_the_same_story() {
 }
 
 /// Runs the script of a CI job.
-fn script(cli: &Cli, env: &[(&str, &str)], args: &[&str]) -> crate::support::cli::Said {
+fn script(cli: &Cli, env: &[(&str, &str)], args: &[&str]) -> crate::support::cli::CommandOutput {
     let mut command = std::process::Command::new("sh");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ci/report.sh")).args(args).current_dir(cli.dir.path());
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).envs(env.iter().copied());
@@ -156,7 +156,7 @@ fn a_run_on_the_local_forge_waits_for_a_ci_that_reports_by_script_and_by_command
     let _service = cli.serve();
     let repo = repo.display().to_string();
     let engine = ["--engine", "command: sed -i s/helo/hello/ greet.txt", "--check", "grep -q hello greet.txt"];
-    cli.does(&[&["run", "--detach", "--repo", &repo, "--goal", "Say hello"][..], &engine[..]].concat()).ends(0);
+    cli.run(&[&["run", "--detach", "--repo", &repo, "--goal", "Say hello"][..], &engine[..]].concat()).exits_with(0);
     let run = cli.newest();
     let waits = |run: &str| {
         let view = cli.show(run);
@@ -176,14 +176,14 @@ fn a_run_on_the_local_forge_waits_for_a_ci_that_reports_by_script_and_by_command
     assert_eq!(ci(&["success", "a\"b"]).code, 2);
     assert_eq!(script(&cli, &[("SKEP_URL", &url)], &["success"]).code, 2);
     let other = [("SKEP_URL", url.as_str()), ("SKEP_TOKEN", token), ("CI_BRANCH", "main"), ("CI_SHA", sha)];
-    script(&cli, &other, &["success"]).ends(0).says("belongs to no run");
+    script(&cli, &other, &["success"]).exits_with(0).prints("belongs to no run");
     let wrong = [("SKEP_URL", url.as_str()), ("SKEP_TOKEN", "wrong"), ("CI_BRANCH", branch), ("CI_SHA", sha)];
     assert_eq!(script(&cli, &wrong, &["success"]).code, 1);
-    ci(&["pending", "ci/linux"]).ends(0).says("reported pending");
-    ci(&["success", "ci/linux"]).ends(0).says("reported success");
+    ci(&["pending", "ci/linux"]).exits_with(0).prints("reported pending");
+    ci(&["success", "ci/linux"]).exits_with(0).prints("reported success");
     assert_eq!(cli.show(&run)["phase"], "gating", "it waits for the other one");
-    cli.does(&["ci", "report", "success", "--branch", "skep/00000000", "--sha", sha]).ends(2);
+    cli.run(&["ci", "report", "success", "--branch", "skep/00000000", "--sha", sha]).exits_with(2);
     let report = ["ci", "report", "success", "--branch", branch, "--sha", sha, "--url", "https://ci.example.org/1"];
-    cli.does(&report).ends(0).says("ci is success at");
+    cli.run(&report).exits_with(0).prints("ci is success at");
     cli.until("the run lands", || cli.show(&run)["outcome"]["delivered"].is_object());
 }

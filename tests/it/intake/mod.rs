@@ -98,6 +98,7 @@ impl World {
         let router = router(State {
             services: services.clone(),
             callers: Callers::new([(TOKEN.to_owned(), caller)]),
+            agent_rights: Arc::new(skep::http::mcp::RIGHTS.into()),
             hosts: LOOPBACK.iter().map(|h| (*h).to_owned()).collect(),
             streams: Arc::new(tokio::sync::Semaphore::new(4)),
         });

@@ -1,6 +1,6 @@
 //! Intake: deliveries are stored once and applied in order, and an issue has one run.
 
-use crate::support::stores::Bench;
+use crate::support::stores::TestStore;
 use skep::domain::{BlockId, CommandTarget, DeliveryState, Fact, ForgeName, RunId, Timestamp};
 use skep::ports::intake::{Intake, IssueProgress, IssueRun, NewDelivery};
 
@@ -27,7 +27,7 @@ fn delivery(id: &str, key: Option<&str>) -> NewDelivery {
     }
 }
 
-async fn a_delivery_is_stored_once_and_settled_once(b: Bench) {
+async fn a_delivery_is_stored_once_and_settled_once(b: TestStore) {
     let sea = &b.sea;
     let stored =
         futures::future::join_all((0..8).map(|_| async { sea.receive(&delivery("a", Some("k"))).await })).await;
@@ -77,7 +77,7 @@ async fn a_delivery_is_stored_once_and_settled_once(b: Bench) {
     assert!(other.receive(&delivery("a", None)).await.unwrap());
 }
 
-async fn only_settled_deliveries_are_forgotten(b: Bench) {
+async fn only_settled_deliveries_are_forgotten(b: TestStore) {
     for n in 0..6 {
         b.sea.receive(&delivery(&format!("d{n}"), None)).await.unwrap();
     }
@@ -104,7 +104,7 @@ fn issue(run: &str) -> IssueRun {
     }
 }
 
-async fn an_issue_has_one_run(b: Bench) {
+async fn an_issue_has_one_run(b: TestStore) {
     let sea = &b.sea;
     let claims =
         ["1", "2", "3", "4"].map(|run| async move { sea.claim_issue(&issue(run)).await.unwrap().unwrap().run });
@@ -127,7 +127,7 @@ async fn an_issue_has_one_run(b: Bench) {
     assert_eq!(sea.open_issues(10).await.unwrap(), [issue("6")]);
 }
 
-async fn cursors_are_kept_for_each_data_directory(b: Bench) {
+async fn cursors_are_kept_for_each_data_directory(b: TestStore) {
     assert_eq!(b.sea.cursor(&forge(), "my-org/calc").await.unwrap(), None);
     for at in [5, 9] {
         b.sea.put_cursor(&forge(), "my-org/calc", Timestamp(at)).await.unwrap();
