@@ -11,6 +11,7 @@ use crate::ports::intake::Delivery;
 use crate::ports::run_index::RunMatch;
 use crate::ports::{PortResult, Repo};
 use crate::render;
+use crate::secrets::redact_all;
 use crate::service::{ErrorKind, ServiceError, ServiceResult, Services};
 use std::sync::Arc;
 
@@ -44,6 +45,13 @@ pub(super) struct TrackedRepo {
     pub tracker: Arc<dyn ForgeIssues>,
     pub project: Project,
     pub repo: Repo,
+}
+
+impl TrackedRepo {
+    /// Writes a comment, or updates it in place.
+    async fn put_comment(&self, number: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
+        self.tracker.put_comment(&self.repo, number, marker, &redact_all(text)).await
+    }
 }
 
 /// A person who may write to the repository, and when they asked.
@@ -138,7 +146,7 @@ async fn labelled(s: &Services, tracked: &TrackedRepo, number: u64, label: &str)
     let Started { settled, notice, .. } = start::start(s, tracked, &issue, &requester, "").await?;
     if let Some(notice) = notice {
         let marker = format!("skep:intake:label:{}", requester.at.0);
-        tracked.tracker.put_comment(&tracked.repo, ChangeNumber(number), &marker, &notice).await?;
+        tracked.put_comment(ChangeNumber(number), &marker, &notice).await?;
     }
     Ok(settled)
 }
@@ -177,7 +185,7 @@ async fn commented(s: &Services, tracked: &TrackedRepo, delivery: &Delivery, id:
     };
     let Some(requester) = person_who_may_write(tracked, comment.by.clone(), comment.at).await? else {
         let number = ChangeNumber(comment.number);
-        tracked.tracker.put_comment(&tracked.repo, number, REFUSED_MARKER, REFUSED).await?;
+        tracked.put_comment(number, REFUSED_MARKER, REFUSED).await?;
         return Ok(Settled::ignored("the author of the comment may not write to the repository"));
     };
     let Some(issue) = tracked.tracker.issue(&tracked.repo, comment.number).await? else {
@@ -231,6 +239,6 @@ async fn carry_out(
 
 async fn reply(tracked: &TrackedRepo, comment: &IssueComment, text: &str) -> ServiceResult<Settled> {
     let marker = format!("skep:intake:reply:{}", comment.id);
-    tracked.tracker.put_comment(&tracked.repo, ChangeNumber(comment.number), &marker, text).await?;
+    tracked.put_comment(ChangeNumber(comment.number), &marker, text).await?;
     Ok(Settled::done(text))
 }

@@ -4,6 +4,7 @@ use crate::domain::{ChangeNumber, Outcome, Run};
 use crate::ports::intake::IssueRun;
 use crate::ports::{ForgeIssues, PortError, PortResult, Repo};
 use crate::render;
+use crate::secrets::redact_all;
 use crate::service::{ServiceResult, Services};
 use sha2::{Digest, Sha256};
 
@@ -45,7 +46,7 @@ async fn write(tracker: &dyn ForgeIssues, repo: &Repo, row: &mut IssueRun, run: 
     }
     if let Some(text) = render::issue::end(run) {
         let marker = format!("skep:issue:{}:end", run.id);
-        tracker.put_comment(repo, ChangeNumber(row.number), &marker, &text).await?;
+        tracker.put_comment(repo, ChangeNumber(row.number), &marker, &redact_all(&text)).await?;
         crate::fault!("before-issue-close");
     }
     match run.outcome {
@@ -60,7 +61,7 @@ async fn put(tracker: &dyn ForgeIssues, repo: &Repo, row: &IssueRun, part: &str,
     let known = if part == "run" { &row.progress.run } else { &row.progress.question };
     if *known != digest {
         let marker = format!("skep:issue:{}:{part}", row.run);
-        tracker.put_comment(repo, ChangeNumber(row.number), &marker, text).await?;
+        tracker.put_comment(repo, ChangeNumber(row.number), &marker, &redact_all(text)).await?;
     }
     Ok(digest)
 }
