@@ -18,9 +18,9 @@ use std::time::Duration;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A forge on another machine, with its credentials for git.
-trait RemoteForge: Forge + GitCredentials {}
+trait RemoteForge: Forge + ForgeIssues + GitCredentials {}
 
-impl<F: Forge + GitCredentials> RemoteForge for F {}
+impl<F: Forge + ForgeIssues + GitCredentials> RemoteForge for F {}
 
 type Configured = BTreeMap<ForgeName, (ForgeSettings, Arc<dyn RemoteForge>)>;
 
