@@ -296,7 +296,7 @@ pub async fn retry(
         }
         None => {
             let answer = hint.map_or(Answer::Yes, |text| Answer::Text { text });
-            let block = choose_block(&run, block, is_used_up, "another try")?;
+            let block = choose_block(&run, block, BlockKind::is_used_up, "another try")?;
             let (mut run, mut if_seq) = change_settings(s, caller, target, run, settings).await?;
             if let Some(raise) = more {
                 let event = Event::Raised { raise, by: caller.principal.clone() };
@@ -311,12 +311,6 @@ pub async fn retry(
             Ok(Opened { run, is_new: false })
         }
     }
-}
-
-/// Returns whether another try lifts a block.
-pub(super) fn is_used_up(kind: &BlockKind) -> bool {
-    use BlockKind::{Environment, Rounds, StepTime, Tries};
-    matches!(kind, Tries { .. } | StepTime { .. } | Environment { .. } | Rounds)
 }
 
 /// Lifts the quarantine of a run whose cause was fixed, and resumes the run.

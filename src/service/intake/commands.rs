@@ -85,7 +85,7 @@ fn block_for(command: &Command, run: &Run) -> Option<BlockId> {
         Command::Approve { .. } | Command::Decline { .. } => oldest(BlockKind::is_approval),
         Command::Answer { block: Some(id), .. } => Some(*id),
         Command::Answer { block: None, .. } => oldest(|_| true),
-        Command::Retry { .. } => oldest(actions::is_used_up),
+        Command::Retry { .. } => oldest(BlockKind::is_used_up),
         _ => None,
     }
 }
