@@ -8,7 +8,6 @@
 //! | `rest` | the REST interface |
 //! | `mcp` | the Model Context Protocol |
 //! | `pages` | the pages for people |
-//! | `webhooks` | what forges report |
 //! | `serve` | the listener |
 //!
 //! Invariant: handlers parse, call `service`, and render. They contain no product rule.
@@ -20,7 +19,6 @@ pub mod mcp;
 mod pages;
 pub mod rest;
 mod serve;
-mod webhooks;
 
 pub use auth::{LOOPBACK, OPEN};
 pub use serve::serve;
@@ -66,12 +64,5 @@ pub fn router(state: State) -> Router {
         .layer(from_fn(limits::closed))
         .layer(from_fn(limits::observed))
         .layer(axum::Extension(document));
-    let webhooks = webhooks::routes()
-        .layer(from_fn_with_state(state.clone(), auth::guard_host))
-        .layer(from_fn(limits::small_head))
-        .layer(CatchPanicLayer::custom(limits::panicked))
-        .layer(from_fn(rest::problem::everywhere))
-        .layer(from_fn(limits::closed))
-        .layer(from_fn(limits::observed));
-    rest.merge(pages::router(&state)).merge(webhooks).with_state(state)
+    rest.merge(pages::router(&state)).with_state(state)
 }

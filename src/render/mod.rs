@@ -13,7 +13,6 @@ mod change;
 mod environment;
 mod escalation;
 mod hidden;
-pub mod issue;
 mod journal;
 mod markdown;
 mod notice;

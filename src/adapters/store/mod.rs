@@ -13,7 +13,6 @@ mod connect;
 mod entity;
 mod error;
 mod idempotency;
-mod intake;
 mod journal;
 mod journal_postgres;
 mod journal_sqlite;

@@ -31,7 +31,6 @@ const GH_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) const PERMISSIONS: &[(&str, &str)] = &[
     ("checks", "read"),
     ("contents", "write"),
-    ("issues", "write"),
     ("metadata", "read"),
     ("pull_requests", "write"),
     ("statuses", "write"),
@@ -171,7 +170,7 @@ impl Credentials {
     }
 
     /// Reads a secret from its source.
-    pub async fn read(&self, source: &SecretSource, what: &str) -> PortResult<Secret> {
+    async fn read(&self, source: &SecretSource, what: &str) -> PortResult<Secret> {
         let missing = |why: String, fix: String| {
             PortError::permanent(format!("the forge {} has no {what}: {why}", self.forge), fix)
         };

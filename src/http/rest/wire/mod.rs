@@ -10,7 +10,6 @@ mod budget;
 mod change;
 mod check;
 mod check_plan;
-mod delivery;
 mod engine;
 mod escalation;
 mod event;
@@ -41,7 +40,6 @@ pub use change::{
 };
 pub use check::{Check, CheckKind, CheckResult, LatestTests, TestCounts};
 pub use check_plan::{CheckPlan, NetworkNeed, NewCheckPlan, ProposedCheck};
-pub use delivery::{CiReport, Delivery, DeliveryState};
 pub use engine::{Engine, Role};
 pub use escalation::{Answer, AnswerKind, Escalation, Need};
 pub use event::{End, Event, Output};
