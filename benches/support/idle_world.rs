@@ -12,7 +12,7 @@ use skep::platform::clock::SystemClock;
 use skep::platform::sandbox::Sandbox;
 use skep::ports::checks::{CheckWatch, Checked, NetworkNeed, RepoRules, Trust};
 use skep::ports::engine::{AttemptEnv, EngineResult, Sink, StepOutcome};
-use skep::ports::forge::{ChangeText, Landing};
+use skep::ports::forge::{ChangeText, Landing, LocatedRepo};
 use skep::ports::leases::Owner;
 use skep::ports::workspace::{Commit, Moved};
 use skep::ports::{
@@ -234,6 +234,9 @@ impl Engines for IdleWorld {
 struct IdleForges(Arc<IdleForge>);
 
 impl Forges for IdleForges {
+    fn locate(&self, repo: &str) -> PortResult<LocatedRepo> {
+        Ok(LocatedRepo { forge: ForgeName::default(), origin: repo.to_owned() })
+    }
     fn get(&self, _: &ForgeName) -> PortResult<Arc<dyn Forge>> {
         Ok(self.0.clone())
     }
