@@ -14,10 +14,9 @@ use futures::future::{AbortHandle, Abortable};
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::io::{BufRead, Read, Write};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 
 /// Maximum bytes of a message; the same limit as for a request body.
 const MAX_MESSAGE_BYTES: u64 = 1024 * 1024;
@@ -25,6 +24,8 @@ const MAX_MESSAGE_BYTES: u64 = 1024 * 1024;
 const MAX_CONCURRENT: usize = 32;
 /// Interval at which an idle data directory is given back.
 const IDLE: Duration = Duration::from_secs(30);
+/// Time for the last answers to be read.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// JSON-RPC: the message is not JSON.
 const PARSE_ERROR: i32 = -32_700;
@@ -40,25 +41,29 @@ pub async fn mcp(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
     let ended = answer_all(&bridge, &output).await;
     drop(output);
     bridge.close().await;
-    let _written = writer.await;
+    // An agent that no longer reads holds nobody up.
+    let _written = tokio::time::timeout(LAST_ANSWERS, writer).await;
     ended.map(|()| ExitStatus::Success)
 }
 
-/// Standard output, one message per line. A task of its own writes: a call that is not polled holds nobody up.
+/// Standard output, one message per line. A thread of its own writes: a call that is not polled holds nobody up, and
+/// neither does an agent that does not read, because the process does not wait for this thread to end.
 pub struct Output(mpsc::Sender<String>);
 
 impl Output {
-    fn open() -> (Output, JoinHandle<()>) {
+    /// The receiver is closed when everything is written.
+    fn open() -> (Output, oneshot::Receiver<()>) {
         let (sender, mut messages) = mpsc::channel::<String>(1);
-        let writer = tokio::spawn(async move {
-            let mut output = tokio::io::stdout();
-            while let Some(line) = messages.recv().await {
+        let (written, is_written) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut output = std::io::stdout();
+            while let Some(line) = messages.blocking_recv() {
                 // If nobody reads any more, standard input ends as well, and with it the command.
-                let _closed = output.write_all(line.as_bytes()).await;
-                let _closed = output.flush().await;
+                let _closed = output.write_all(line.as_bytes()).and_then(|()| output.flush());
             }
+            drop(written);
         });
-        (Output(sender), writer)
+        (Output(sender), is_written)
     }
 
     /// Writes a message.
@@ -135,14 +140,15 @@ async fn answer_all(bridge: &Bridge<'_>, output: &Output) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Reads lines in a task of its own, because half a line must not be lost when something else happens first.
+/// Reads lines in a thread of its own: half a line must not be lost when something else happens first, and the end of
+/// the process must not wait for a line that never comes.
 fn read_lines() -> mpsc::Receiver<Result<Vec<u8>, CliError>> {
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut input = BufReader::new(tokio::io::stdin());
+    std::thread::spawn(move || {
+        let mut input = std::io::stdin().lock();
         loop {
             let mut line = Vec::new();
-            let read = match (&mut input).take(MAX_MESSAGE_BYTES + 1).read_until(b'\n', &mut line).await {
+            let read = match input.by_ref().take(MAX_MESSAGE_BYTES + 1).read_until(b'\n', &mut line) {
                 Ok(0) => break,
                 Ok(_) if line.len() as u64 > MAX_MESSAGE_BYTES => {
                     Err(CliError::usage("a message is longer than 1 MiB", "send one message per line"))
@@ -152,7 +158,7 @@ fn read_lines() -> mpsc::Receiver<Result<Vec<u8>, CliError>> {
                 Err(e) => Err(CliError::internal(format!("cannot read standard input: {e}"))),
             };
             let is_last = read.is_err();
-            if sender.send(read).await.is_err() || is_last {
+            if sender.blocking_send(read).is_err() || is_last {
                 break;
             }
         }

@@ -101,7 +101,7 @@ fn everything_that_can_be_known_may_be_left_out() {
     command.current_dir(cli.path("r").join("sub"));
     let asked = ended(command)
         .exits_with(4)
-        .prints("1 changed file and 1 untracked file are not committed")
+        .prints("2 uncommitted files are not part of this run: .skep.toml, sub/b.txt")
         .prints(".skep.toml is read");
     assert!(asked.out.contains("the merge waits for approval"), "{}", asked.out);
     let id = cli.newest();

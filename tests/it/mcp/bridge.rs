@@ -129,6 +129,19 @@ fn a_stopped_agent_leaves_its_runs_in_order() {
 }
 
 #[test]
+fn an_agent_that_does_not_read_cannot_keep_the_program_alive() {
+    let machine = Cli::new();
+    let mut agent = Agent::new(&machine);
+    // More answers than a pipe holds.
+    for n in 0..200 {
+        agent.send(&message("tools/list", json!({ "cursor": null, "n": n })));
+    }
+    let pid = rustix::process::Pid::from_raw(i32::try_from(agent.program.id()).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+    assert!(agent.program.wait().expect("its end").success());
+}
+
+#[test]
 fn a_cancelled_call_has_no_answer() {
     let machine = Cli::new();
     machine.repo("tool", &[("a.txt", "hello\n")]);

@@ -53,7 +53,7 @@ fn a_repository_can_only_use_runners_allowed_for_its_project() {
     assert_eq!((&shown["checks"][0]["runner"], &shown["checks"][1]["runner"]), (&json!("box"), &json!(null)));
     cli.run(&["show", &cli.newest()]).exits_with(0).prints("unit on box passed");
     let change = cli.run(&["change", "show", "tool#1"]).exits_with(0);
-    assert!(change.out.contains("check `unit` on box: green"), "{}", change.out);
+    assert!(change.out.contains("check `unit` on box at ") && change.out.contains(": green"), "{}", change.out);
     assert!(sshd.sessions().is_empty());
     cli.run(&["doctor"]).prints("runner box");
 
