@@ -97,10 +97,14 @@ pub async fn serve(served: &Served, call: Call) -> Response {
     response.status(status).body(Body::from(output[cut + 4..].to_vec())).unwrap()
 }
 
-/// Returns the processes of this machine in whose arguments or environment a token is visible.
+/// Returns the processes of this test in whose arguments or environment a token is visible. Other tests, which run at
+/// the same time, use the same token.
 fn visible(token: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        if !is_of_this_test(&entry.path()) {
+            continue;
+        }
         for file in ["cmdline", "environ"] {
             let bytes = std::fs::read(entry.path().join(file)).unwrap_or_default();
             if bytes.windows(token.len()).any(|w| w == token.as_bytes()) {
@@ -109,6 +113,21 @@ fn visible(token: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// Returns whether a process descends from this one.
+fn is_of_this_test(process: &Path) -> bool {
+    let mut process = process.to_owned();
+    loop {
+        // `pid (name) state ppid …`; a name may contain anything.
+        let Ok(stat) = std::fs::read_to_string(process.join("stat")) else { return false };
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
+        match parent {
+            Some(parent) if parent == std::process::id() => return true,
+            Some(parent) if parent > 1 => process = Path::new("/proc").join(parent.to_string()),
+            _ => return false,
+        }
+    }
 }
 
 fn git(bare: &Path, args: &[&str]) -> Option<String> {
