@@ -14,6 +14,7 @@ mod m20261129_000011_idempotency;
 mod m20261129_000020_vocabulary;
 mod m20261129_000030_durability;
 mod m20261129_000040_sessions;
+mod m20261129_000050_intake;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000020_vocabulary::Migration),
             Box::new(m20261129_000030_durability::Migration),
             Box::new(m20261129_000040_sessions::Migration),
+            Box::new(m20261129_000050_intake::Migration),
         ]
     }
 }

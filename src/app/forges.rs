@@ -5,7 +5,9 @@ use crate::adapters::forge::settings::{ForgeSettings, RepoName};
 use crate::config::Config;
 use crate::domain::ForgeName;
 use crate::ports::forge::LocatedRepo;
-use crate::ports::{Forge, Forges, GitCredential, GitCredentials, HumanActions, PortError, PortResult, Vault};
+use crate::ports::{
+    Forge, ForgeIssues, Forges, GitCredential, GitCredentials, HumanActions, PortError, PortResult, Vault,
+};
 use crate::service::host::{Finding, ForgePermission, ForgeRow, ForgeTest, HostError, HostResult, Severity};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -16,9 +18,9 @@ use std::time::Duration;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A forge on another machine, with its credentials for git.
-trait RemoteForge: Forge + GitCredentials {}
+trait RemoteForge: Forge + ForgeIssues + GitCredentials {}
 
-impl<F: Forge + GitCredentials> RemoteForge for F {}
+impl<F: Forge + ForgeIssues + GitCredentials> RemoteForge for F {}
 
 type Configured = BTreeMap<ForgeName, (ForgeSettings, Arc<dyn RemoteForge>)>;
 
@@ -153,6 +155,19 @@ impl Forges for ForgeRegistry {
             format!("the forge {name} has pages of its own for this"),
             "review, comment and merge on the forge's own pages",
         ))
+    }
+
+    fn issues(&self, name: &ForgeName) -> PortResult<Arc<dyn ForgeIssues>> {
+        if *name == ForgeName::default() {
+            return Err(PortError::permanent(format!("the forge {name} has no issues"), "use a forge that has issues"));
+        }
+        let all = self.configured.all();
+        let (_, forge) = all.get(name).ok_or_else(|| self.unknown(name))?;
+        Ok(forge.clone())
+    }
+
+    fn with_issues(&self) -> Vec<ForgeName> {
+        self.configured.all().keys().cloned().collect()
     }
 }
 

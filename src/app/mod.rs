@@ -14,7 +14,7 @@ use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
-use crate::ports::{AuditLog, IdempotencyKeys, PortError, PortResult, Sessions, Vault};
+use crate::ports::{AuditLog, IdempotencyKeys, Intake, PortError, PortResult, Sessions, Vault};
 use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::{ConfiguredForges, ForgeRegistry};
 use reloadable::{Reloadable, Surroundings};
@@ -57,6 +57,8 @@ pub struct Ports {
     pub audit: Arc<dyn AuditLog>,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
+    /// Deliveries of forges, and the runs of issues.
+    pub intake: Arc<dyn Intake>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The parts that follow the configuration.
@@ -125,7 +127,15 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         scope,
     };
     let vault = reloadable.vault();
-    Ok(Ports { deps, vault, audit: store.clone(), idempotency: store.clone(), sessions: store, reloadable })
+    Ok(Ports {
+        deps,
+        vault,
+        audit: store.clone(),
+        idempotency: store.clone(),
+        intake: store.clone(),
+        sessions: store,
+        reloadable,
+    })
 }
 
 /// Opens the vault for a process without ports; `None` if the configuration uses no secret, so that the store is left
@@ -187,6 +197,8 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         workspaces: ports.deps.workspaces.clone(),
         audit: ports.audit.clone(),
         idempotency: ports.idempotency.clone(),
+        intake: ports.intake.clone(),
+        intake_wake: Arc::default(),
         sessions: ports.sessions.clone(),
         in_progress: Default::default(),
         notifications: ports.deps.notifications.clone(),

@@ -48,13 +48,15 @@ struct Started {
     owned: Option<owner::Owned>,
     /// The level of isolation reached.
     level: &'static str,
-    _sandbox_watch: Option<SandboxWatch>,
+    _sandbox_watch: Option<BackgroundTask>,
+    /// Applies what forges report.
+    _intake: Option<BackgroundTask>,
 }
 
-/// Ends the periodic sandbox test together with the service.
-struct SandboxWatch(tokio::task::AbortHandle);
+/// Ends a task together with the service.
+struct BackgroundTask(tokio::task::AbortHandle);
 
-impl Drop for SandboxWatch {
+impl Drop for BackgroundTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -131,7 +133,7 @@ impl Program {
             tracing::error!("the vault cannot be used: {error}; {}", error.fix());
         }
         let level = sandbox.level().name();
-        let watch = (scope == Scope::All).then(|| SandboxWatch(sandbox::watch(sandbox, data_dir.clone())));
+        let watch = (scope == Scope::All).then(|| BackgroundTask(sandbox::watch(sandbox, data_dir.clone())));
         // This process holds the lock, so every earlier owner is dead: its leases need not expire first.
         let freed = ports.deps.store.release_all().await?;
         if freed > 0 {
@@ -139,6 +141,8 @@ impl Program {
         }
         let (runtime, root) = start(&ports).await?;
         let services = services(&ports, runtime.clone());
+        let intake = (scope == Scope::All)
+            .then(|| BackgroundTask(tokio::spawn(crate::service::intake::run(services.clone())).abort_handle()));
         let router = routes(services.clone(), &config, &token);
         let reloadable = ports.reloadable;
         let started = Started {
@@ -151,6 +155,7 @@ impl Program {
             owned: Some(owned),
             level,
             _sandbox_watch: watch,
+            _intake: intake,
         };
         Ok((started, loaded))
     }

@@ -22,15 +22,20 @@ pub async fn change(client: &Client, terminal: &Terminal, command: ChangeCommand
         ChangeCommand::Merge { change } => (change, "merge", json!({ "text": "" })),
         ChangeCommand::Close { change } => (change, "close", json!({ "text": "" })),
         ChangeCommand::Status { change, context, state, text, sha } => {
-            let state = match state {
-                State::Pending => "pending",
-                State::Success => "success",
-                State::Failure => "failure",
-            };
-            (change, "status", json!({ "text": text, "sha": sha, "context": context, "state": state }))
+            let body = json!({ "text": text, "sha": sha, "context": context, "state": state_word(state) });
+            (change, "status", body)
         }
     };
     act(client, terminal, &name, action, &body).await
+}
+
+/// Returns the name of a state in REST.
+pub(super) fn state_word(state: State) -> &'static str {
+    match state {
+        State::Pending => "pending",
+        State::Success => "success",
+        State::Failure => "failure",
+    }
 }
 
 /// Returns whether a command only reads.

@@ -1,9 +1,11 @@
-//! Forges: `forge list`, `forge test`.
+//! Forges: `forge list`, `forge test`, `forge deliveries`.
 
+use super::client::{Client, encode};
 use super::context::CliContext;
 use super::exit::{ExitStatus, Stop};
-use super::terminal::Style;
-use super::text::table;
+use super::terminal::{Style, Terminal};
+use super::text::{moment, table};
+use crate::http::rest::wire::{Delivery, DeliveryState};
 use serde_json::json;
 
 /// `skep forge list`.
@@ -43,5 +45,33 @@ pub async fn test(cli: &CliContext<'_>, name: &str, repo: Option<&str>) -> Resul
         None => format!("The forge {} answers. Name a repository to test its permissions there.", tested.name),
     };
     terminal.styled(Style::Green, &what)?;
+    Ok(ExitStatus::Success)
+}
+
+/// `skep forge deliveries`.
+pub async fn deliveries(
+    client: &Client,
+    terminal: &Terminal,
+    name: &str,
+    limit: Option<u64>,
+) -> Result<ExitStatus, Stop> {
+    let limit = limit.map_or_else(String::new, |limit| format!("?limit={limit}"));
+    let rows: Vec<Delivery> = client.get(&format!("/forges/{}/deliveries{limit}", encode(name))).await?;
+    terminal.object(&json!({ "deliveries": rows }))?;
+    if rows.is_empty() {
+        terminal.print(&format!("The forge {name} has reported nothing yet.\n"))?;
+        return Ok(ExitStatus::Success);
+    }
+    let rows = rows.into_iter().map(|d| {
+        let state = match d.state {
+            DeliveryState::Received => "received",
+            DeliveryState::Applied => "applied",
+            DeliveryState::Done => "done",
+            DeliveryState::Ignored => "ignored",
+            DeliveryState::Failed => "FAILED",
+        };
+        vec![moment(d.received_at), d.event, d.repository, state.to_owned(), d.reason]
+    });
+    terminal.print(&table(&["received", "event", "repository", "state", "details"], rows.collect(), terminal.width))?;
     Ok(ExitStatus::Success)
 }

@@ -8,6 +8,7 @@ pub mod args;
 pub mod budget;
 pub mod change;
 pub mod check;
+pub mod ci;
 pub mod client;
 pub mod context;
 pub mod dry_run;
@@ -212,6 +213,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
                 Command::Project(command) if !project::only_reads(command) => Access::Write,
                 Command::Change(command) if !change::only_reads(command) => Access::Write,
                 Command::Secret(command) if !secret::only_reads(command) => Access::Write,
+                Command::Ci(_) => Access::Write,
                 _ => Access::Read,
             };
             let connection = cli.connect(access).await?;
@@ -267,6 +269,10 @@ async fn request(client: &Client, terminal: &Terminal, command: Command) -> Resu
         }
         Command::Change(command) => change::change(client, terminal, command).await,
         Command::Secret(command) => secret::secret(client, terminal, command).await,
+        Command::Ci(command) => ci::ci(client, terminal, command).await,
+        Command::Forge(ForgeCommand::Deliveries { name, limit }) => {
+            forge::deliveries(client, terminal, &name, limit).await
+        }
         other => Err(CliError::internal(format!("command not handled: {other:?}")).into()),
     }
 }

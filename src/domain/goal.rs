@@ -43,4 +43,13 @@ pub enum GoalSource {
         /// The earlier run.
         run: super::RunId,
     },
+    /// An issue on a forge. Its text may be anybody's; the asker is the person who had it started.
+    Issue {
+        /// The forge.
+        forge: super::ForgeName,
+        /// The repository, `OWNER/REPO`.
+        repository: String,
+        /// The number of the issue.
+        number: u64,
+    },
 }

@@ -8,6 +8,7 @@
 //! | `policy` | the rules a run is born with, and the gates before landing |
 //! | `change` | the change on the forge, its diff, and the checks |
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
+//! | `command`, `delivery` | commands in comments, and what forges report |
 //!
 //! Invariant: no clock, no randomness, no I/O, no async. Time comes in as [`Timestamp`]; ids are counted, never drawn.
 //! Invariant: no Markdown and no shell commands. Text for people is made in `render`.
@@ -16,7 +17,9 @@
 pub mod artifact;
 pub mod budget;
 pub mod change;
+pub mod command;
 pub mod decide;
+pub mod delivery;
 pub mod effect;
 pub mod event;
 pub mod goal;
@@ -43,7 +46,9 @@ pub use block::{Answer, Block, BlockKind, Subject};
 pub use budget::{Alert, BudgetKind, Ledger, Limits, Metered, ModelUse, Raise, Usage};
 pub use change::{ChangeRef, ChangeState, Concern, DiffStat, FileChange, FileKind, Observation, StatusState};
 pub use check::{CheckKind, CheckResult, CheckSpec, Fault, Reused, Scope};
+pub use command::Command;
 pub use decide::{Decision, decide, open};
+pub use delivery::{CommandTarget, DeliveryState, Fact};
 pub use effect::{CommentSubject, Effect, EffectKind, EffectOutcome, EffectRef, Failure, OwnStatus, SecretFound};
 pub use engine_selection::{Choice, Cooldown, Wait, WaitReason};
 pub use escalation::{AnswerKind, AnswerOption};

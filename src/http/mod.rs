@@ -8,6 +8,7 @@
 //! | `rest` | the REST interface |
 //! | `mcp` | the Model Context Protocol |
 //! | `pages` | the pages for people |
+//! | `webhooks` | what forges report |
 //! | `serve` | the listener |
 //!
 //! Invariant: handlers parse, call `service`, and render. They contain no product rule.
@@ -19,6 +20,7 @@ pub mod mcp;
 mod pages;
 pub mod rest;
 mod serve;
+mod webhooks;
 
 pub use auth::{LOOPBACK, OPEN};
 pub use serve::serve;
@@ -64,5 +66,12 @@ pub fn router(state: State) -> Router {
         .layer(from_fn(limits::closed))
         .layer(from_fn(limits::observed))
         .layer(axum::Extension(document));
-    rest.merge(pages::router(&state)).with_state(state)
+    let webhooks = webhooks::routes()
+        .layer(from_fn_with_state(state.clone(), auth::guard_host))
+        .layer(from_fn(limits::small_head))
+        .layer(CatchPanicLayer::custom(limits::panicked))
+        .layer(from_fn(rest::problem::everywhere))
+        .layer(from_fn(limits::closed))
+        .layer(from_fn(limits::observed));
+    rest.merge(pages::router(&state)).merge(webhooks).with_state(state)
 }

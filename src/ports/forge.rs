@@ -3,6 +3,7 @@
 //! Every writing call observes first: `ensure_*` may be repeated and has one result.
 
 use super::PortResult;
+use super::forge_issues::ForgeIssues;
 use super::workspace::Repo;
 use crate::domain::{
     ChangeNumber, ChangeRef, ChangeState, ForgeName, Observation, Principal, Sha, StatusState, Timestamp,
@@ -197,6 +198,10 @@ pub trait Forges: Send + Sync {
     fn get(&self, name: &ForgeName) -> PortResult<Arc<dyn Forge>>;
     /// Returns what people can do on a forge through Skep; a forge with pages of its own is a permanent error.
     fn human_actions(&self, name: &ForgeName) -> PortResult<Arc<dyn HumanActions>>;
+    /// Returns the issues of a forge; a forge without issues is a permanent error.
+    fn issues(&self, name: &ForgeName) -> PortResult<Arc<dyn ForgeIssues>>;
+    /// Returns the names of the forges that have issues.
+    fn with_issues(&self) -> Vec<ForgeName>;
 }
 
 /// A credential for git over http.

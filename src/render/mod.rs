@@ -13,6 +13,7 @@ mod change;
 mod environment;
 mod escalation;
 mod hidden;
+pub mod issue;
 mod journal;
 mod markdown;
 mod notice;

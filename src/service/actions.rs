@@ -295,12 +295,8 @@ pub async fn retry(
             Ok(opened)
         }
         None => {
-            let used_up = |k: &BlockKind| {
-                use BlockKind::{Environment, Rounds, StepTime, Tries};
-                matches!(k, Tries { .. } | StepTime { .. } | Environment { .. } | Rounds)
-            };
             let answer = hint.map_or(Answer::Yes, |text| Answer::Text { text });
-            let block = choose_block(&run, block, used_up, "another try")?;
+            let block = choose_block(&run, block, BlockKind::is_used_up, "another try")?;
             let (mut run, mut if_seq) = change_settings(s, caller, target, run, settings).await?;
             if let Some(raise) = more {
                 let event = Event::Raised { raise, by: caller.principal.clone() };

@@ -70,6 +70,8 @@ pub enum Via {
     Page,
     /// The Model Context Protocol: an agent acts with a person's token.
     Mcp,
+    /// A comment or a label on a forge.
+    Forge,
 }
 
 impl Via {
@@ -79,6 +81,7 @@ impl Via {
             Via::Rest => "rest",
             Via::Page => "page",
             Via::Mcp => "mcp",
+            Via::Forge => "forge",
         }
     }
 }

@@ -11,12 +11,14 @@ pub mod budgets;
 pub mod caller;
 pub mod changes;
 pub mod checks;
+pub mod ci;
 pub mod error;
 pub mod health;
 pub mod host;
 pub mod idempotency;
 pub mod inbox;
 pub mod input;
+pub mod intake;
 pub mod projects;
 pub mod results;
 pub mod runs;
@@ -29,9 +31,10 @@ pub use error::{ErrorKind, ServiceError, ServiceResult};
 
 use crate::actors::{Notifications, PartsSource, RuntimeHandle};
 use crate::domain::CheckSpec;
-use crate::ports::{AuditLog, Clock, Forges, IdempotencyKeys, Isolation, Sessions, Store, Vault, Workspaces};
+use crate::ports::{AuditLog, Clock, Forges, IdempotencyKeys, Intake, Isolation, Sessions, Store, Vault, Workspaces};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::Notify;
 
 /// Builds checks from command lines.
 pub type ChecksFrom = Arc<dyn Fn(&[String]) -> Vec<CheckSpec> + Send + Sync>;
@@ -55,6 +58,10 @@ pub struct Services {
     pub audit: Arc<dyn AuditLog>,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
+    /// Deliveries of forges, and the runs of issues.
+    pub intake: Arc<dyn Intake>,
+    /// Wakes the worker that applies deliveries.
+    pub intake_wake: Arc<Notify>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// Requests with an idempotency key that are in progress in this process.

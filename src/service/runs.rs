@@ -95,11 +95,25 @@ pub async fn open(
     Ok(opened)
 }
 
+/// Opens the run of an issue under this id, or returns the run that has it.
+pub(super) async fn open_for_issue(
+    s: &Services,
+    caller: &Caller,
+    request: OpenRun,
+    source: GoalSource,
+    id: RunId,
+) -> ServiceResult<Run> {
+    caller.require(Right::Run)?;
+    let opened = open_as(s, ask(s, caller, request, source).await?, id).await?;
+    record_opened(s, caller, &opened).await;
+    Ok(opened.run)
+}
+
 /// Opens a run, or reuses an open one and gives it the named settings if the request asks for that.
 async fn open_asked(s: &Services, caller: &Caller, request: OpenRun, id: RunId) -> ServiceResult<Opened> {
     let settings = (request.on_difference == OnDifference::Apply)
         .then(|| NewSettings { engines: request.engines.clone(), checks: request.checks.clone() });
-    let opened = open_as(s, ask(s, caller, request).await?, id).await?;
+    let opened = open_as(s, ask(s, caller, request, GoalSource::Manual).await?, id).await?;
     match settings {
         Some(settings) if !opened.is_new => {
             Ok(Opened { run: actions::reopen(s, caller, &opened.run, &settings).await?, is_new: false })
@@ -119,11 +133,11 @@ async fn record_opened(s: &Services, caller: &Caller, opened: &Opened) {
 /// As [`open`].
 pub async fn preview(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<Preview> {
     caller.require(Right::Run)?;
-    let ask = ask(s, caller, request).await?;
+    let ask = ask(s, caller, request, GoalSource::Manual).await?;
     Ok(s.runtime.preview(ask).await?)
 }
 
-async fn ask(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<RunRequest> {
+async fn ask(s: &Services, caller: &Caller, request: OpenRun, source: GoalSource) -> ServiceResult<RunRequest> {
     if request.project.is_none() == request.repo.is_none() {
         return Err(ServiceError::invalid("name either `project` or `repo`", "Send exactly one of them"));
     }
@@ -139,7 +153,7 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<R
         // Editors on Windows start text files with a byte order mark, and a shell passes it on.
         goal: Goal {
             text: request.goal.trim_start_matches('\u{feff}').to_owned(),
-            source: GoalSource::Manual,
+            source,
             asked_by: caller.principal.clone(),
         },
         base: request.base,

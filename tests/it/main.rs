@@ -9,6 +9,7 @@
 //! | `store_contract`, `stored_form` | both databases behave the same; stored runs of each version still load |
 //! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
 //! | `forges_contract`, `forge_contract`, `github`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
+//! | `intake`, `story_intake` | issues and comments on a forge start and steer runs |
 //! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent` | isolation of commands and agents |
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
@@ -49,6 +50,7 @@ mod headless;
 mod hostile_agent;
 mod hostile_bytes;
 mod hostile_git;
+mod intake;
 mod kill;
 mod llm;
 mod llm_counterpart;
@@ -98,6 +100,7 @@ mod story_ask;
 mod story_base;
 mod story_flags;
 mod story_github;
+mod story_intake;
 mod story_land;
 mod story_many;
 mod story_refused;

@@ -17,6 +17,7 @@ mod audit;
 mod crash;
 mod damage;
 mod full_disk;
+mod intake;
 mod journal;
 mod lease;
 mod ledger;

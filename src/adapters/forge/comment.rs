@@ -1,7 +1,7 @@
 //! Comments on changes: their size, and those that answer a block.
 
-use crate::domain::BlockId;
 use crate::domain::change::UnblockComment;
+use crate::domain::command;
 use crate::ports::Comment;
 
 /// Upper bound on a text, in bytes.
@@ -17,16 +17,8 @@ pub(super) fn parse_unblock(comment: &Comment) -> Option<UnblockComment> {
     if !comment.by.is_person() || comment.marker.is_some() {
         return None;
     }
-    let text = comment.text.trim_start();
-    let (word, rest) = (text.get(..7)?, text.get(7..)?);
-    let rest = rest.strip_prefix(|c: char| c.is_ascii_whitespace())?.trim_start().strip_prefix('#')?;
-    let rest = rest.strip_prefix(['b', 'B']).unwrap_or(rest);
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let (number, answer) = rest.split_at(digits);
-    let at_word_end = answer.chars().next().is_none_or(|c| !c.is_alphanumeric() && c != '_');
-    let block = BlockId(number.parse().ok().filter(|_| word.eq_ignore_ascii_case("unblock") && at_word_end)?);
-    let text = truncated(answer.trim_start_matches([':', ',', '.', '-']).trim());
-    Some(UnblockComment { comment: comment.id, block, by: comment.by.clone(), text })
+    let (block, answer) = command::parse_unblock(&comment.text)?;
+    Some(UnblockComment { comment: comment.id, block, by: comment.by.clone(), text: truncated(answer) })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Name of the built-in forge.
 pub const LOCAL: &str = "local";
@@ -26,6 +27,25 @@ pub struct GitHub {
     pub account: Account,
     /// How pull requests are merged; `None` = the first method that the repository allows.
     pub merge_method: Option<MergeMethod>,
+    /// How issues and comments are taken in.
+    pub intake: Intake,
+}
+
+/// How a forge's issues and comments are taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intake {
+    /// The label that starts a run; `None` = no label does.
+    pub label: Option<String>,
+    /// How often the repositories are swept while there is a label; zero = never.
+    pub poll_interval: Duration,
+    /// The secrets that may sign webhooks; empty = webhooks are off.
+    pub webhook_secrets: Vec<SecretSource>,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self { label: None, poll_interval: Duration::from_secs(60), webhook_secrets: Vec::new() }
+    }
 }
 
 /// How Skep authenticates at GitHub.
@@ -229,7 +249,13 @@ mod tests {
 
     fn github(url: &str) -> GitHub {
         let account = Account::Token(SecretSource::GitHubCli);
-        GitHub { url: url.to_owned(), api_url: format!("{url}/api/v3"), account, merge_method: None }
+        GitHub {
+            url: url.to_owned(),
+            api_url: format!("{url}/api/v3"),
+            account,
+            merge_method: None,
+            intake: Intake::default(),
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod connect;
 mod entity;
 mod error;
 mod idempotency;
+mod intake;
 mod journal;
 mod journal_postgres;
 mod journal_sqlite;

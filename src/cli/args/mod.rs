@@ -3,7 +3,7 @@
 mod resources;
 
 pub use resources::{
-    BudgetCommand, ChangeCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
+    BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
     PromptsCommand, RaiseArgs, RunnerCommand, SandboxCommand, SecretCommand, State,
 };
 
@@ -267,6 +267,9 @@ pub enum Command {
     /// List and test forges: where runs open and merge their pull requests
     #[command(subcommand)]
     Forge(ForgeCommand),
+    /// Report the result of a CI
+    #[command(subcommand)]
+    Ci(CiCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  skep completions bash > ~/.local/share/bash-completion/completions/skep")]
     Completions {

@@ -271,6 +271,41 @@ pub enum ForgeCommand {
         #[arg(value_name = "OWNER/REPO", value_parser = parse::not_empty)]
         repo: Option<String>,
     },
+    /// List what a forge reported by webhook and what sweeps found there, newest first
+    Deliveries {
+        /// Name of the forge
+        #[arg(value_name = "NAME", value_parser = parse::not_empty)]
+        name: String,
+        /// Maximum number of rows, 1 to 500
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=500))]
+        limit: Option<u64>,
+    },
+}
+
+/// `skep ci …`.
+#[derive(Debug, Subcommand)]
+pub enum CiCommand {
+    /// Report the result of a CI for the branch of a run
+    #[command(
+        after_help = "Example:\n  skep ci report success --branch skep/3f9a12bc --sha \"$(git rev-parse HEAD)\" --context ci/windows"
+    )]
+    Report {
+        /// Result
+        #[arg(value_name = "RESULT")]
+        state: State,
+        /// Branch that was tested
+        #[arg(long, value_parser = parse::not_empty)]
+        branch: String,
+        /// Commit that was tested, all of its hex digits
+        #[arg(long, value_parser = parse::not_empty)]
+        sha: String,
+        /// Context of the status, as in policy.required_statuses
+        #[arg(long, value_name = "NAME", default_value = "ci", value_parser = parse::not_empty)]
+        context: String,
+        /// Address of the CI's own report
+        #[arg(long)]
+        url: Option<String>,
+    },
 }
 
 /// `skep prompts …`.

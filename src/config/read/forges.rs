@@ -4,7 +4,9 @@ use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::engines::{base_url, secret_name};
 use super::{is_plain_to_others, path, variable_name, wrong};
-use crate::adapters::forge::settings::{Account, ForgeSettings, GITHUB_URL, GitHub, LOCAL, MergeMethod, SecretSource};
+use crate::adapters::forge::settings::{
+    Account, ForgeSettings, GITHUB_URL, GitHub, Intake, LOCAL, MergeMethod, SecretSource,
+};
 
 /// Reads every forge.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
@@ -54,7 +56,25 @@ fn github(r: &mut Reader, at: &dyn Fn(&str) -> String) -> GitHub {
         ),
     });
     let account = account(r, at);
-    GitHub { url, api_url, account, merge_method }
+    GitHub { url, api_url, account, merge_method, intake: intake(r, at) }
+}
+
+fn intake(r: &mut Reader, at: &dyn Fn(&str) -> String) -> Intake {
+    let mut intake = Intake::default();
+    r.checked(&at("label"), &mut intake.label, |t| match t.trim() {
+        "" => Ok(None),
+        t if t.chars().count() <= 50 && !t.contains(',') && !t.chars().any(char::is_control) => Ok(Some(t.to_owned())),
+        _ => wrong("this is not the name of a label", "write at most 50 characters, without a comma"),
+    });
+    r.duration(&at("poll_interval"), &mut intake.poll_interval, "0s", "1day");
+    for name in ["webhook_secret", "previous_webhook_secret"] {
+        let sources = secret(r, at, name);
+        if let [(first, _), (second, _), ..] = sources.as_slice() {
+            r.refuse(second, format!("{first} is set as well"), "keep one of them");
+        }
+        intake.webhook_secrets.extend(sources.into_iter().map(|(_, source)| source));
+    }
+    intake
 }
 
 fn account(r: &mut Reader, at: &dyn Fn(&str) -> String) -> Account {

@@ -191,6 +191,11 @@ impl BlockKind {
             _ => None,
         }
     }
+    /// Returns whether another try lifts it.
+    pub fn is_used_up(&self) -> bool {
+        use BlockKind::{Environment, Rounds, StepTime, Tries};
+        matches!(self, Tries { .. } | StepTime { .. } | Environment { .. } | Rounds)
+    }
     /// Returns whether a yes or no lifts it.
     pub fn is_approval(&self) -> bool {
         matches!(self, BlockKind::Approval(_))

@@ -8,7 +8,9 @@ mod body;
 mod budgets;
 mod changes;
 mod checks;
+mod ci;
 mod etag;
+mod forges;
 mod health;
 mod openapi;
 pub mod problem;
@@ -34,6 +36,8 @@ pub(super) fn routes() -> (Router<State>, openapi::Document) {
         .merge(results::routes())
         .merge(secrets::routes())
         .merge(changes::routes())
+        .merge(ci::routes())
+        .merge(forges::routes())
         .merge(runs::routes())
         .merge(artifacts::routes())
         .merge(actions::routes())

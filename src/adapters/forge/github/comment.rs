@@ -27,6 +27,12 @@ fn hidden(marker: &str) -> String {
     format!("<!-- {} -->", marker.replace("--", "-"))
 }
 
+/// Returns a comment as GitHub stores it.
+fn whole(text: &str, hidden: &str) -> String {
+    let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
+    format!("{}\n\n{hidden}", text.trim_end())
+}
+
 /// Returns whether a comment ends with a marker of Skep.
 pub(super) fn is_marked(body: &str) -> bool {
     body.trim_end().lines().next_back().is_some_and(|line| line.starts_with(MARKER_START))
@@ -40,6 +46,23 @@ impl Api<'_> {
     }
 
     pub(super) async fn ensure_comment(&self, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
+        self.own_comment(change, marker, text).await.map(drop)
+    }
+
+    /// Writes a comment, or brings the text of the one with this marker up to date.
+    pub(super) async fn put_comment(&self, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
+        let Some(before) = self.own_comment(change, marker, text).await? else { return Ok(()) };
+        let body = whole(text, &hidden(marker));
+        if before.body.as_deref().unwrap_or_default().replace("\r\n", "\n") == body {
+            return Ok(());
+        }
+        let (path, change) = (format!("/issues/comments/{}", before.id), json!({ "body": body }));
+        let doing = format!("update comment {}", before.id);
+        self.write(Method::PATCH, &path, &change, StatusCode::OK, &doing).await.map(drop)
+    }
+
+    /// Writes a comment, or returns the one that has this marker.
+    async fn own_comment(&self, change: ChangeNumber, marker: &str, text: &str) -> PortResult<Option<IssueComment>> {
         let account = self.account().await?;
         let hidden = hidden(marker);
         let key = format!("{}#{change} {hidden}", self.repo);
@@ -47,9 +70,9 @@ impl Api<'_> {
             account.is(comment.user.as_ref())
                 && comment.body.as_deref().unwrap_or_default().trim_end().ends_with(&hidden)
         };
-        if self.comments(change).await?.iter().any(is_own) {
+        if let Some(own) = self.comments(change).await?.into_iter().find(is_own) {
             self.unsure().remove(&key);
-            return Ok(());
+            return Ok(Some(own));
         }
         let written = self.unsure().get(&key).copied();
         if let Some(wait) = written.and_then(|at| MAX_LIST_AGE.checked_sub(at.elapsed())) {
@@ -59,8 +82,7 @@ impl Api<'_> {
             });
         }
         crate::fault!("before-comment");
-        let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
-        let body = json!({ "body": format!("{}\n\n{hidden}", text.trim_end()) });
+        let body = json!({ "body": whole(text, &hidden) });
         let doing = format!("comment on pull request {change}");
         let path = format!("/issues/{change}/comments");
         let sent = self.write(Method::POST, &path, &body, StatusCode::CREATED, &doing).await;
@@ -73,7 +95,7 @@ impl Api<'_> {
         }
         sent?;
         crate::fault!("after-comment");
-        Ok(())
+        Ok(None)
     }
 
     fn unsure(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<String, Instant>> {

@@ -31,6 +31,7 @@ const GH_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) const PERMISSIONS: &[(&str, &str)] = &[
     ("checks", "read"),
     ("contents", "write"),
+    ("issues", "write"),
     ("metadata", "read"),
     ("pull_requests", "write"),
     ("statuses", "write"),
@@ -170,7 +171,7 @@ impl Credentials {
     }
 
     /// Reads a secret from its source.
-    async fn read(&self, source: &SecretSource, what: &str) -> PortResult<Secret> {
+    pub async fn read(&self, source: &SecretSource, what: &str) -> PortResult<Secret> {
         let missing = |why: String, fix: String| {
             PortError::permanent(format!("the forge {} has no {what}: {why}", self.forge), fix)
         };

@@ -183,6 +183,7 @@ mod tests {
             api_url: "https://api.github.com".to_owned(),
             account: Account::Token(SecretSource::Env("GH_TOKEN".to_owned())),
             merge_method: None,
+            intake: Default::default(),
         };
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         let answer = Answer { status: status.try_into().unwrap(), headers, body: body.into() };

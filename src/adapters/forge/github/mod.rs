@@ -11,18 +11,23 @@ mod client;
 mod comment;
 mod credentials;
 mod error;
+mod issues;
 mod jwt;
 mod land;
 mod observe;
 mod rate;
 mod self_test;
 mod status;
+mod webhook;
 mod wire;
 
 use super::settings::{GitHub, RepoName};
-use crate::domain::{ChangeNumber, ChangeRef, ForgeName, Observation, Sha, StatusState};
+use crate::domain::{ChangeNumber, ChangeRef, ForgeName, Observation, Sha, StatusState, Timestamp};
 use crate::platform::git::{check_branch, check_sha};
 use crate::ports::forge::{ChangeText, Landing};
+use crate::ports::forge_issues::{
+    Actor, ForgeIssues, IntakeRules, Issue, IssueAct, IssueComment, LabelledIssue, WebhookEvent, WebhookRefusal,
+};
 use crate::ports::{Forge, GitCredential, GitCredentials, PortError, PortResult, Repo, Vault};
 use api::{Account, Api};
 use async_trait::async_trait;
@@ -33,6 +38,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+use webhook::WebhookSecrets;
 
 /// User name that goes with every kind of token in git over https.
 const GIT_USER: &str = "x-access-token";
@@ -47,6 +53,7 @@ pub struct GitHubForge {
     account: OnceCell<Account>,
     /// Comments that may have been written, because the answer was lost, and when.
     unsure_comments: Mutex<HashMap<String, Instant>>,
+    webhook_secrets: Mutex<Option<Arc<WebhookSecrets>>>,
 }
 
 impl std::fmt::Debug for GitHubForge {
@@ -64,8 +71,15 @@ impl GitHubForge {
         // Only a forge on this machine has a plain URL; no proxy can reach it.
         let client = Client::new(settings.api_url.starts_with("http:"))?;
         let credentials = Credentials::new(name.clone(), settings.clone(), vault);
-        let (account, unsure_comments) = (OnceCell::new(), Mutex::default());
-        Ok(GitHubForge { name, settings, client, credentials, account, unsure_comments })
+        Ok(GitHubForge {
+            name,
+            settings,
+            client,
+            credentials,
+            account: OnceCell::new(),
+            unsure_comments: Mutex::default(),
+            webhook_secrets: Mutex::default(),
+        })
     }
 
     fn api(&self, repo: &Repo) -> PortResult<Api<'_>> {
@@ -130,5 +144,62 @@ impl Forge for GitHubForge {
 
     async fn close(&self, repo: &Repo, change: ChangeNumber) -> PortResult<()> {
         self.api(repo)?.close(change).await
+    }
+}
+
+#[async_trait]
+impl ForgeIssues for GitHubForge {
+    fn rules(&self) -> IntakeRules {
+        let intake = &self.settings.intake;
+        let is_polled = intake.label.is_some() && !intake.poll_interval.is_zero();
+        IntakeRules { label: intake.label.clone(), poll_interval: is_polled.then_some(intake.poll_interval) }
+    }
+
+    fn repository_name(&self, repo: &Repo) -> Option<String> {
+        self.settings.repository(&repo.origin).map(|name| name.to_string().to_ascii_lowercase())
+    }
+
+    async fn read_webhook(
+        &self,
+        header: &(dyn for<'a> Fn(&'a str) -> Option<String> + Send + Sync),
+        body: &[u8],
+    ) -> Result<WebhookEvent, WebhookRefusal> {
+        self.webhook(header, body).await
+    }
+
+    async fn may_write(&self, repo: &Repo, actor: &Actor) -> PortResult<bool> {
+        self.api(repo)?.actor_may_write(actor).await
+    }
+
+    async fn issue(&self, repo: &Repo, number: u64) -> PortResult<Option<Issue>> {
+        self.api(repo)?.issue(number).await
+    }
+
+    async fn labelled(&self, repo: &Repo, issue: &Issue, label: &str) -> PortResult<Option<IssueAct>> {
+        self.api(repo)?.labelled(issue, label).await
+    }
+
+    async fn edited(&self, repo: &Repo, issue: &Issue) -> PortResult<Vec<IssueAct>> {
+        self.api(repo)?.edited(issue).await
+    }
+
+    async fn comment(&self, repo: &Repo, id: u64) -> PortResult<Option<IssueComment>> {
+        self.api(repo)?.issue_comment_by_id(id).await
+    }
+
+    async fn list_labelled(&self, repo: &Repo, label: &str) -> PortResult<Vec<LabelledIssue>> {
+        self.api(repo)?.list_labelled(label).await
+    }
+
+    async fn comments_since(&self, repo: &Repo, since: Timestamp) -> PortResult<Vec<IssueComment>> {
+        self.api(repo)?.comments_since(since).await
+    }
+
+    async fn put_comment(&self, repo: &Repo, number: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
+        self.api(repo)?.put_comment(number, marker, text).await
+    }
+
+    async fn close_issue(&self, repo: &Repo, number: u64) -> PortResult<()> {
+        self.api(repo)?.close_issue(number).await
     }
 }

@@ -144,7 +144,7 @@ impl Api<'_> {
     }
 
     /// Returns whether a person may write to the repository: only they steer a run.
-    async fn may_write(&self, user: &User) -> PortResult<bool> {
+    pub(super) async fn may_write(&self, user: &User) -> PortResult<bool> {
         let doing = format!("read the permission of {}", user.login);
         let path = format!("/collaborators/{}/permission", escaped(&user.login));
         let found: Option<Permission> = self.find(&path, &doing).await?;

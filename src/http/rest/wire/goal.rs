@@ -17,6 +17,16 @@ pub enum GoalSource {
         /// The earlier run.
         run: String,
     },
+    /// An issue on a forge.
+    Issue {
+        /// The forge.
+        forge: String,
+        /// The repository.
+        #[schema(example = "my-org/calc")]
+        repository: String,
+        /// The number of the issue.
+        number: u64,
+    },
 }
 
 /// Goal of a run.
@@ -40,6 +50,9 @@ impl From<&domain::Goal> for Goal {
             domain::GoalSource::Manual => GoalSource::Manual,
             domain::GoalSource::Demo => GoalSource::Demo,
             domain::GoalSource::Retry { run } => GoalSource::Retry { run: run.to_string() },
+            domain::GoalSource::Issue { forge, repository, number } => {
+                GoalSource::Issue { forge: forge.to_string(), repository: repository.clone(), number: *number }
+            }
         };
         Goal { text: goal.text.clone(), title: goal.title(), source, asked_by: goal.asked_by.to_string() }
     }

@@ -10,6 +10,7 @@ mod budget;
 mod change;
 mod check;
 mod check_plan;
+mod delivery;
 mod engine;
 mod escalation;
 mod event;
@@ -40,6 +41,7 @@ pub use change::{
 };
 pub use check::{Check, CheckKind, CheckResult, LatestTests, TestCounts};
 pub use check_plan::{CheckPlan, NetworkNeed, NewCheckPlan, ProposedCheck};
+pub use delivery::{CiReport, Delivery, DeliveryState};
 pub use engine::{Engine, Role};
 pub use escalation::{Answer, AnswerKind, Escalation, Need};
 pub use event::{End, Event, Output};

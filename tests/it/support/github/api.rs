@@ -1,7 +1,7 @@
 //! The double's REST and GraphQL API.
 
 use super::git;
-use super::state::{Minted, Pull, State, Status};
+use super::state::{Comment, Issue, IssueEvent, Minted, Pull, State, Status};
 use super::{APP_ID, LOGIN, REPO, Served, TOKEN};
 use axum::body::Bytes;
 use axum::http::request::Parts;
@@ -43,6 +43,47 @@ fn pull_json(url: &str, pull: &Pull) -> Value {
         "head": { "ref": pull.branch, "sha": pull.head, "label": format!("{owner}:{}", pull.branch),
                   "repo": { "full_name": pull.head_repo } },
         "base": { "ref": pull.base, "sha": "2".repeat(40), "repo": { "full_name": REPO } },
+    })
+}
+
+/// Writes a time in Unix seconds.
+fn time(at: i64) -> String {
+    chrono::DateTime::from_timestamp(at, 0).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+fn labels_json(state: &State, number: u64) -> Vec<Value> {
+    state.labels.iter().filter(|(n, _)| *n == number).map(|(_, name)| json!({ "name": name })).collect()
+}
+
+fn issue_json(url: &str, state: &State, issue: &Issue) -> Value {
+    json!({
+        "number": issue.number, "title": issue.title, "body": issue.body, "user": user(&issue.by),
+        "html_url": format!("{url}/{REPO}/issues/{}", issue.number),
+        "state": if issue.open { "open" } else { "closed" },
+        "labels": labels_json(state, issue.number), "updated_at": time(issue.updated_at),
+    })
+}
+
+fn pull_as_issue_json(url: &str, state: &State, pull: &Pull) -> Value {
+    json!({
+        "number": pull.number, "title": pull.title, "body": pull.body, "user": user(&pull.by),
+        "html_url": format!("{url}/{REPO}/pull/{}", pull.number),
+        "state": if pull.open { "open" } else { "closed" },
+        "labels": labels_json(state, pull.number), "updated_at": time(super::now()),
+        "pull_request": { "url": format!("{url}/repos/{REPO}/pulls/{}", pull.number) },
+        "closed_by": pull.closed_by.as_deref().map(user),
+    })
+}
+
+fn event_json(event: &IssueEvent) -> Value {
+    json!({ "event": event.event, "actor": user(&event.by), "created_at": time(event.at), "label": { "name": event.label } })
+}
+
+fn comment_json(url: &str, comment: &Comment) -> Value {
+    json!({
+        "id": comment.id, "user": user(&comment.by), "body": comment.body,
+        "issue_url": format!("{url}/repos/{REPO}/issues/{}", comment.pull),
+        "created_at": time(comment.at), "updated_at": time(comment.updated_at),
     })
 }
 
@@ -156,6 +197,13 @@ fn mint(state: &mut State, body: &Value) -> Reply {
 fn graphql(state: &mut State, body: &Value) -> Reply {
     let (query, id) = (body["query"].as_str().unwrap_or(""), body["variables"]["id"].as_str().unwrap_or(""));
     let lacks = state.lacks.contains("pull_requests");
+    if query.contains("lastEditedAt") {
+        let number = body["variables"]["number"].as_u64().unwrap();
+        let edited = state.issues.iter().find(|issue| issue.number == number).and_then(|issue| issue.edited.clone());
+        let editor = edited.as_ref().map(|(by, _)| json!({ "login": by, "__typename": "User" }));
+        let issue = json!({ "lastEditedAt": edited.map(|(_, at)| time(at)), "editor": editor });
+        return (200, json!({ "data": { "repository": { "issue": issue } } }));
+    }
     let pull = state.pulls.iter_mut().find(|pull| format!("PR_{}", pull.number) == id);
     match pull {
         Some(_) if lacks => {
@@ -274,16 +322,53 @@ fn repository(
             let all = of_pull.map(|r| json!({ "user": user(&r.by), "state": r.state, "commit_id": r.head })).collect();
             (200, page(all, query))
         }
+        ("GET", ["issues"]) => {
+            let label = query_value(query, "labels").unwrap();
+            let has = |number: u64| state.labels.contains(&(number, label.clone()));
+            let issues = state.issues.iter().filter(|i| i.open && has(i.number)).map(|i| issue_json(url, state, i));
+            let pulls = state.pulls.iter().filter(|p| p.open && has(p.number));
+            let pulls = pulls.map(|p| pull_as_issue_json(url, state, p));
+            (200, page(issues.chain(pulls).collect(), query))
+        }
+        ("GET", ["issues", "comments"]) => {
+            let since = query_value(query, "since").unwrap();
+            let since = chrono::DateTime::parse_from_rfc3339(&since).unwrap().timestamp();
+            let mut found: Vec<&Comment> = state.comments.iter().filter(|c| c.updated_at >= since).collect();
+            found.sort_by_key(|comment| comment.updated_at);
+            (200, page(found.into_iter().map(|comment| comment_json(url, comment)).collect(), query))
+        }
+        ("GET" | "PATCH", ["issues", "comments", id]) => {
+            let Some(comment) = state.comments.iter_mut().find(|c| c.id == number(id)) else {
+                return error(404, "Not Found");
+            };
+            if let ("PATCH", Some(text)) = (method, body["body"].as_str()) {
+                (comment.body, comment.updated_at) = (text.to_owned(), super::now());
+            }
+            (200, comment_json(url, comment))
+        }
+        ("GET", ["issues", n, "events"]) => {
+            let of_issue = state.events.iter().filter(|event| event.number == number(n));
+            (200, page(of_issue.map(event_json).collect(), query))
+        }
+        ("PATCH", ["issues", n]) => {
+            let closed = body["state"] == "closed";
+            let Some(issue) = state.issues.iter_mut().find(|i| i.number == number(n)) else {
+                return error(404, "Not Found");
+            };
+            issue.open = !closed;
+            (200, json!({}))
+        }
         ("GET", ["issues", n]) => {
-            let pull = state.pulls.iter().find(|p| p.number == number(n));
-            pull.map_or(error(404, "Not Found"), |p| (200, json!({ "closed_by": p.closed_by.as_deref().map(user) })))
+            let pull = state.pulls.iter().find(|p| p.number == number(n)).map(|p| pull_as_issue_json(url, state, p));
+            let issue = state.issues.iter().find(|i| i.number == number(n)).map(|i| issue_json(url, state, i));
+            pull.or(issue).map_or(error(404, "Not Found"), |found| (200, found))
         }
         ("GET", ["issues", n, "comments"]) => {
             let mut comments: Vec<_> = state.comments.iter().filter(|c| c.pull == number(n)).collect();
             if state.stale_lists > 0 {
                 comments.pop();
             }
-            let all = comments.iter().map(|c| json!({ "id": c.id, "user": user(&c.by), "body": c.body })).collect();
+            let all = comments.iter().map(|c| comment_json(url, c)).collect();
             state.stale_lists = state.stale_lists.saturating_sub(1);
             (200, page(all, query))
         }

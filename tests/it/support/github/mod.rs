@@ -5,7 +5,7 @@ mod api;
 mod git;
 mod state;
 
-pub use state::{Fault, State};
+pub use state::{Fault, State, now};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State as Shared};
@@ -105,7 +105,13 @@ impl GitHub {
 
     /// Returns the settings of a forge at its address.
     pub fn settings(&self, account: Account) -> Settings {
-        Settings { url: self.url.clone(), api_url: self.url.clone(), account, merge_method: None }
+        Settings {
+            url: self.url.clone(),
+            api_url: self.url.clone(),
+            account,
+            merge_method: None,
+            intake: Default::default(),
+        }
     }
 
     /// Returns the account of the token, which is stored in a file.

@@ -34,9 +34,40 @@ pub struct Pull {
 #[derive(Clone, Debug)]
 pub struct Comment {
     pub id: u64,
+    /// The pull request or issue.
     pub pull: u64,
     pub by: String,
     pub body: String,
+    /// Unix seconds.
+    pub at: i64,
+    pub updated_at: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Issue {
+    pub number: u64,
+    pub title: String,
+    pub body: String,
+    pub by: String,
+    pub open: bool,
+    /// Who changed the text last, and when.
+    pub edited: Option<(String, i64)>,
+    pub updated_at: i64,
+}
+
+/// An event of an issue or pull request.
+#[derive(Clone, Debug)]
+pub struct IssueEvent {
+    pub number: u64,
+    pub event: &'static str,
+    pub by: String,
+    pub label: String,
+    pub at: i64,
+}
+
+/// Returns the time in Unix seconds.
+pub fn now() -> i64 {
+    i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap()
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +108,10 @@ pub struct Minted {
 pub struct State {
     pub pulls: Vec<Pull>,
     pub comments: Vec<Comment>,
+    pub issues: Vec<Issue>,
+    pub events: Vec<IssueEvent>,
+    /// Labels of issues and pull requests.
+    pub labels: BTreeSet<(u64, String)>,
     pub reviews: Vec<Review>,
     pub statuses: Vec<Status>,
     pub check_runs: Vec<CheckRun>,
@@ -112,10 +147,13 @@ pub struct State {
 
 impl Default for State {
     fn default() -> State {
-        let all = ["checks", "contents", "metadata", "pull_requests", "statuses"];
+        let all = ["checks", "contents", "issues", "metadata", "pull_requests", "statuses"];
         State {
             pulls: Vec::new(),
             comments: Vec::new(),
+            issues: Vec::new(),
+            events: Vec::new(),
+            labels: BTreeSet::new(),
             reviews: Vec::new(),
             statuses: Vec::new(),
             check_runs: Vec::new(),
@@ -168,8 +206,45 @@ impl State {
     }
 
     pub fn comment(&mut self, pull: u64, by: &str, body: &str) {
+        self.post_comment(pull, by, body);
+    }
+
+    /// Comments on an issue or pull request, and returns the id of the comment.
+    pub fn post_comment(&mut self, pull: u64, by: &str, body: &str) -> u64 {
         let id = self.id();
-        self.comments.push(Comment { id, pull, by: by.to_owned(), body: body.to_owned() });
+        let (at, by, body) = (now(), by.to_owned(), body.to_owned());
+        self.comments.push(Comment { id, pull, by, body, at, updated_at: at });
+        id
+    }
+
+    /// Opens an issue.
+    pub fn open_issue(&mut self, by: &str, title: &str, body: &str) -> u64 {
+        let (number, updated_at) = (self.id(), now());
+        let (by, title, body) = (by.to_owned(), title.to_owned(), body.to_owned());
+        self.issues.push(Issue { number, title, body, by, open: true, edited: None, updated_at });
+        number
+    }
+
+    pub fn issue(&mut self, number: u64) -> &mut Issue {
+        self.issues.iter_mut().find(|issue| issue.number == number).unwrap()
+    }
+
+    /// Gives an issue or pull request a label.
+    pub fn label(&mut self, number: u64, by: &str, label: &str) {
+        self.label_at(number, by, label, now());
+    }
+
+    pub fn label_at(&mut self, number: u64, by: &str, label: &str, at: i64) {
+        self.labels.insert((number, label.to_owned()));
+        self.events.push(IssueEvent { number, event: "labeled", by: by.to_owned(), label: label.to_owned(), at });
+        if let Some(issue) = self.issues.iter_mut().find(|issue| issue.number == number) {
+            issue.updated_at = at;
+        }
+    }
+
+    /// Returns the comments on an issue or pull request.
+    pub fn comments_on(&self, number: u64) -> Vec<&Comment> {
+        self.comments.iter().filter(|comment| comment.pull == number).collect()
     }
 
     pub fn review(&mut self, pull: u64, by: &str, state: &'static str, head: &str) {

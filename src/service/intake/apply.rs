@@ -1,0 +1,244 @@
+//! Applies one delivery: reads what it is about from the forge, checks who asked, and acts.
+
+use super::start::Started;
+use super::{caller, commands, projects_of, repo_of, start};
+use crate::domain::delivery::UNBLOCKED_LABEL;
+use crate::domain::{
+    ChangeNumber, Command, DeliveryState, Fact, ForgeName, Project, Run, Timestamp, command, delivery,
+};
+use crate::ports::forge_issues::{Actor, ForgeIssues, Issue, IssueComment};
+use crate::ports::intake::Delivery;
+use crate::ports::run_index::RunMatch;
+use crate::ports::{PortResult, Repo};
+use crate::render;
+use crate::secrets::redact_all;
+use crate::service::{ErrorKind, ServiceError, ServiceResult, Services};
+use std::sync::Arc;
+
+/// Marks the one reply to people who may not give commands.
+const REFUSED_MARKER: &str = "skep:intake:refused";
+const REFUSED: &str = "Only people who may write to this repository can give Skep commands. Skep answers this once on \
+    each issue and pull request.";
+
+/// How a delivery ends.
+pub(super) struct Settled {
+    pub state: DeliveryState,
+    pub reason: String,
+}
+
+impl Settled {
+    pub fn done(reason: impl Into<String>) -> Settled {
+        Settled { state: DeliveryState::Done, reason: reason.into() }
+    }
+    pub fn ignored(reason: impl Into<String>) -> Settled {
+        Settled { state: DeliveryState::Ignored, reason: reason.into() }
+    }
+    pub fn failed(error: &ServiceError) -> Settled {
+        Settled { state: DeliveryState::Failed, reason: format!("{}. {}", error.detail, error.fix) }
+    }
+}
+
+/// A repository on a forge, with the project that holds it.
+pub(super) struct TrackedRepo {
+    pub forge: ForgeName,
+    pub repository: String,
+    pub tracker: Arc<dyn ForgeIssues>,
+    pub project: Project,
+    pub repo: Repo,
+}
+
+impl TrackedRepo {
+    /// Writes a comment, or updates it in place.
+    async fn put_comment(&self, number: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
+        self.tracker.put_comment(&self.repo, number, marker, &redact_all(text)).await
+    }
+}
+
+/// A person who may write to the repository, and when they asked.
+pub(super) struct Requester {
+    pub actor: Actor,
+    pub at: Timestamp,
+}
+
+/// Applies a delivery.
+///
+/// # Errors
+/// `unavailable` if it should be tried again.
+pub(super) async fn apply(s: &Services, delivery: &Delivery) -> ServiceResult<Settled> {
+    let Ok(fact) = &delivery.new.fact else { return Ok(Settled::ignored(delivery.reason.clone())) };
+    let (forge, repository) = (&delivery.new.forge, &delivery.new.repository);
+    let tracker = s.forges.issues(forge)?;
+    let found = projects_of(s, forge).await?.into_iter().find(|(name, _)| name == repository);
+    let Some((_, project)) = found else {
+        return Ok(Settled::ignored(format!("no project holds {repository}; `skep project add {repository}` adds it")));
+    };
+    let repo = repo_of(&project);
+    let tracked = TrackedRepo { forge: forge.clone(), repository: repository.clone(), tracker, project, repo };
+    match fact {
+        Fact::Moved { branches } => moved(s, &tracked, branches).await,
+        Fact::Labelled { number, label } => labelled(s, &tracked, *number, label).await,
+        Fact::Commented { comment, .. } => commented(s, &tracked, delivery, *comment).await,
+    }
+}
+
+/// Lets the runs of these branches observe their changes.
+async fn moved(s: &Services, tracked: &TrackedRepo, branches: &[String]) -> ServiceResult<Settled> {
+    let mut runs = Vec::new();
+    for branch in branches {
+        if let Some(run) = run_of_branch(s, tracked, branch).await? {
+            s.runtime.refresh(run.id).await;
+            runs.push(run.id.abbrev());
+        }
+    }
+    match runs.is_empty() {
+        true => Ok(Settled::ignored("no run of this repository has such a branch")),
+        false => Ok(Settled::done(format!("run {} observed its change", runs.join(", ")))),
+    }
+}
+
+/// Returns the run of a branch.
+pub(super) async fn run_of_branch(s: &Services, tracked: &TrackedRepo, branch: &str) -> PortResult<Option<Run>> {
+    if !delivery::may_be_run_branch(branch) {
+        return Ok(None);
+    }
+    let short = branch.rsplit('/').next().unwrap_or_default();
+    let RunMatch::One(id) = s.store.find(short).await? else { return Ok(None) };
+    let run = s.store.load(id).await?;
+    Ok(run.filter(|run| run.project == tracked.project.name && run.settings.branch == branch))
+}
+
+/// Returns the run that an issue or pull request is about.
+pub(super) async fn run_of(s: &Services, tracked: &TrackedRepo, issue: &Issue) -> PortResult<Option<Run>> {
+    match &issue.pull {
+        Some((branch, _)) => {
+            let run = run_of_branch(s, tracked, branch).await?;
+            Ok(run.filter(|run| run.change.as_ref().is_some_and(|change| change.number.0 == issue.number)))
+        }
+        None => match s.intake.issue_run(&tracked.forge, &tracked.repository, issue.number).await? {
+            Some(row) => s.store.load(row.run).await,
+            None => Ok(None),
+        },
+    }
+}
+
+async fn labelled(s: &Services, tracked: &TrackedRepo, number: u64, label: &str) -> ServiceResult<Settled> {
+    let rules = tracked.tracker.rules();
+    let is_start = rules.label.as_deref().is_some_and(|start| start.eq_ignore_ascii_case(label));
+    let is_unblock = label == UNBLOCKED_LABEL;
+    if !is_start && !is_unblock {
+        return Ok(Settled::ignored("the label means nothing to Skep any more"));
+    }
+    let Some(issue) = tracked.tracker.issue(&tracked.repo, number).await? else {
+        return Ok(Settled::ignored("the issue does not exist any more"));
+    };
+    if is_start && (!issue.is_open || issue.pull.is_some()) {
+        return Ok(Settled::ignored("only an open issue starts a run"));
+    }
+    let Some(act) = tracked.tracker.labelled(&tracked.repo, &issue, label).await? else {
+        return Ok(Settled::ignored("the label was removed"));
+    };
+    let Some(requester) = person_who_may_write(tracked, act.by, act.at).await? else {
+        return Ok(Settled::ignored("whoever set the label may not write to the repository"));
+    };
+    if !is_start {
+        return commands::unblock_by_label(s, tracked, &issue, &requester).await;
+    }
+    let Started { settled, notice, .. } = start::start(s, tracked, &issue, &requester, "").await?;
+    if let Some(notice) = notice {
+        let marker = format!("skep:intake:label:{}", requester.at.0);
+        tracked.put_comment(ChangeNumber(number), &marker, &notice).await?;
+    }
+    Ok(settled)
+}
+
+/// Returns whoever asked, if it is a person who may write to the repository.
+async fn person_who_may_write(
+    tracked: &TrackedRepo,
+    by: Option<Actor>,
+    at: Timestamp,
+) -> PortResult<Option<Requester>> {
+    match by {
+        Some(actor) if actor.principal.is_person() && tracked.tracker.may_write(&tracked.repo, &actor).await? => {
+            Ok(Some(Requester { actor, at }))
+        }
+        _ => Ok(None),
+    }
+}
+
+async fn commented(s: &Services, tracked: &TrackedRepo, delivery: &Delivery, id: u64) -> ServiceResult<Settled> {
+    if let Some(key) = &delivery.new.key
+        && s.intake.was_applied(&tracked.forge, key, delivery.seq).await?
+    {
+        return Ok(Settled::ignored("another delivery of the same comment was applied"));
+    }
+    let Some(comment) = tracked.tracker.comment(&tracked.repo, id).await? else {
+        return Ok(Settled::ignored("the comment does not exist any more"));
+    };
+    if delivery.state == DeliveryState::Applied {
+        return reply(tracked, &comment, &delivery.reason).await;
+    }
+    if comment.is_own || comment.by.as_ref().is_none_or(|by| !by.principal.is_person()) {
+        return Ok(Settled::ignored("only people give commands"));
+    }
+    let Some(command) = command::parse(&comment.text) else {
+        return Ok(Settled::ignored("the comment contains no command any more"));
+    };
+    let Some(requester) = person_who_may_write(tracked, comment.by.clone(), comment.at).await? else {
+        let number = ChangeNumber(comment.number);
+        tracked.put_comment(number, REFUSED_MARKER, REFUSED).await?;
+        return Ok(Settled::ignored("the author of the comment may not write to the repository"));
+    };
+    let Some(issue) = tracked.tracker.issue(&tracked.repo, comment.number).await? else {
+        return Ok(Settled::ignored("the issue does not exist any more"));
+    };
+    let outcome = carry_out(s, tracked, delivery, &issue, &requester, &command).await;
+    let text = match outcome {
+        Ok(text) => text,
+        Err(error) if error.kind == ErrorKind::Unavailable => return Err(error),
+        Err(error) => render::issue::refused(&error.detail, &error.fix),
+    };
+    crate::fault!("after-command");
+    // From here on, only the reply is repeated.
+    s.intake.settle(delivery.seq, DeliveryState::Applied, &text, s.clock.now()).await?;
+    reply(tracked, &comment, &text).await
+}
+
+async fn carry_out(
+    s: &Services,
+    tracked: &TrackedRepo,
+    delivery: &Delivery,
+    issue: &Issue,
+    requester: &Requester,
+    command: &Command,
+) -> ServiceResult<String> {
+    match command {
+        Command::Run { text } if issue.pull.is_none() => {
+            if !issue.is_open {
+                return Ok(render::issue::refused("the issue is closed", "Reopen it, then comment again"));
+            }
+            let Started { settled, run, notice } = start::start(s, tracked, issue, requester, text).await?;
+            let state = run.map(|run| render::issue::state(&run, s.clock.now()));
+            Ok(notice.or(state).unwrap_or_else(|| render::issue::refused(&settled.reason, "")))
+        }
+        Command::Run { .. } => {
+            Ok(render::issue::refused("a run starts at an issue", "Comment `/skep run` on an issue"))
+        }
+        Command::Unknown { word } => Ok(render::issue::unknown_command(word)),
+        _ => match run_of(s, tracked, issue).await? {
+            Some(run) => {
+                let caller = caller(&requester.actor.principal);
+                commands::carry_out(s, tracked, delivery, &caller, (issue, requester.at), command, run).await
+            }
+            None => Ok(render::issue::refused(
+                "no run of Skep belongs here",
+                "Comment on the issue that started the run, or on its pull request",
+            )),
+        },
+    }
+}
+
+async fn reply(tracked: &TrackedRepo, comment: &IssueComment, text: &str) -> ServiceResult<Settled> {
+    let marker = format!("skep:intake:reply:{}", comment.id);
+    tracked.put_comment(ChangeNumber(comment.number), &marker, text).await?;
+    Ok(Settled::done(text))
+}
