@@ -116,7 +116,7 @@ pub async fn deliveries(
 
 /// Returns a caller for a person on a forge who may write to the repository.
 fn caller(principal: &Principal) -> Caller {
-    let rights = [Right::Read, Right::Run, Right::Review].into();
+    let rights = [Right::Read, Right::Run, Right::Approve, Right::Review].into();
     Caller { principal: principal.clone(), rights, via: Via::Forge }
 }
 

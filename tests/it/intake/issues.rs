@@ -1,6 +1,7 @@
 //! Issues become runs: once, only for people who may write, and the same by webhook and by sweep.
 
 use super::World;
+use crate::support::github::GitHub;
 use crate::support::github::now;
 use serde_json::json;
 use skep::domain::{DeliveryState, GoalSource, Principal};
@@ -160,9 +161,13 @@ async fn a_sweep_without_news_stores_nothing_and_is_not_sent_again() {
     w.pass().await;
     let stored = w.deliveries().await.len();
     assert_eq!(stored, 1, "the stranger's label");
-    let (before, sent) = (w.github.state().unchanged, w.github.state().requests.len());
+    let counts = |github: &GitHub| {
+        let state = github.state();
+        (state.unchanged, state.requests.len())
+    };
+    let (before, sent) = counts(&w.github);
     w.pass().await;
-    let (after, sent_after) = (w.github.state().unchanged, w.github.state().requests.len());
+    let (after, sent_after) = counts(&w.github);
     assert!(sent_after > sent);
     assert_eq!(after - before, sent_after - sent, "every answer is a 304");
     assert_eq!(w.deliveries().await.len(), stored);
