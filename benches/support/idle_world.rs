@@ -16,7 +16,7 @@ use skep::ports::forge::{ChangeText, Landing, LocatedRepo};
 use skep::ports::leases::Owner;
 use skep::ports::workspace::{Commit, Moved};
 use skep::ports::{
-    Checks, Engine, Engines, Forge, Forges, HumanActions, PortError, PortResult, Repo, Store, Workspaces,
+    Checks, Engine, Engines, Forge, ForgeIssues, Forges, HumanActions, PortError, PortResult, Repo, Store, Workspaces,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -242,6 +242,12 @@ impl Forges for IdleForges {
     }
     fn human_actions(&self, _: &ForgeName) -> PortResult<Arc<dyn HumanActions>> {
         Err(PortError::permanent("people do nothing here", "measure something else"))
+    }
+    fn issues(&self, _: &ForgeName) -> PortResult<Arc<dyn ForgeIssues>> {
+        Err(PortError::permanent("there are no issues here", "measure something else"))
+    }
+    fn with_issues(&self) -> Vec<ForgeName> {
+        Vec::new()
     }
 }
 

@@ -15,6 +15,7 @@ mod m20261129_000020_vocabulary;
 mod m20261129_000030_durability;
 mod m20261129_000040_sessions;
 mod m20261129_000050_intake;
+mod m20261130_000010_accounts;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000030_durability::Migration),
             Box::new(m20261129_000040_sessions::Migration),
             Box::new(m20261129_000050_intake::Migration),
+            Box::new(m20261130_000010_accounts::Migration),
         ]
     }
 }

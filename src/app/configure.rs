@@ -105,7 +105,7 @@ mod tests {
 
     fn context(dir: &Path) -> HostContext {
         let sources = Sources { data_dir: dir.to_owned(), ..Sources::default() };
-        HostContext { sources, verbosity: 0, json_logs: false, is_demo: false }
+        HostContext { sources, verbosity: 0, json_logs: false, is_demo: false, server: None }
     }
 
     #[test]

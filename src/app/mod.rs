@@ -14,7 +14,7 @@ use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
-use crate::ports::{AuditLog, IdempotencyKeys, Intake, PortError, PortResult, Sessions, Vault};
+use crate::ports::{Accounts, AuditLog, IdempotencyKeys, Intake, PortError, PortResult, Sessions, Vault};
 use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::{ConfiguredForges, ForgeRegistry};
 use reloadable::{Reloadable, Surroundings};
@@ -59,6 +59,8 @@ pub struct Ports {
     pub idempotency: Arc<dyn IdempotencyKeys>,
     /// Deliveries of forges, and the runs of issues.
     pub intake: Arc<dyn Intake>,
+    /// People and access tokens.
+    pub accounts: Arc<dyn Accounts>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The parts that follow the configuration.
@@ -133,6 +135,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         audit: store.clone(),
         idempotency: store.clone(),
         intake: store.clone(),
+        accounts: store.clone(),
         sessions: store,
         reloadable,
     })
@@ -199,6 +202,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         idempotency: ports.idempotency.clone(),
         intake: ports.intake.clone(),
         intake_wake: Arc::default(),
+        accounts: ports.accounts.clone(),
         sessions: ports.sessions.clone(),
         in_progress: Default::default(),
         notifications: ports.deps.notifications.clone(),

@@ -11,7 +11,7 @@ use crate::platform;
 use crate::platform::sandbox::Sandbox;
 use crate::platform::stop_signal;
 use crate::secrets::{Secret, register};
-use crate::service::host::{HostContext, HostError, HostErrorKind, HostResult};
+use crate::service::host::{HostContext, HostError, HostErrorKind, HostResult, NamedServer};
 use crate::service::{Services, sessions};
 use crate::telemetry;
 use async_trait::async_trait;
@@ -237,6 +237,11 @@ pub(super) fn prepare(data_dir: &Path, config: &Config) -> HostResult<()> {
 #[async_trait]
 impl Backend for Program {
     async fn running_service(&self, context: &HostContext) -> HostResult<Option<RunningService>> {
+        if let Some(NamedServer { url, token }) = &context.server {
+            register("token", &Secret::new(token.clone())).keep();
+            let (base_url, token) = (url.clone(), token.clone());
+            return Ok(Some(RunningService { base_url, token, is_service: true, pid: 0 }));
+        }
         let data_dir = &context.sources.data_dir;
         if !owner::taken(data_dir) {
             return Ok(None);
@@ -314,7 +319,7 @@ impl Backend for Program {
         if let Some(owned) = &started.owned {
             owned.publish_address(address, true)?;
         }
-        let login = match sessions::new_link(&started.services, &super::operator()).await {
+        let login = match sessions::new_link(&started.services, &super::operator(), None).await {
             Ok(link) => Some(LoginLink::new(link).path),
             Err(error) => {
                 tracing::warn!(%error, "cannot create a login link for the pages");

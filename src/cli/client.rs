@@ -294,7 +294,8 @@ fn unreachable(base: &str, error: &reqwest::Error) -> CliError {
     }
     CliError::unavailable(
         format!("the service at {base} does not respond: {cause}"),
-        "try again; if the service has stopped, the same command works without it",
+        "try again. If it is the service of this data directory and has stopped, the same command works without it; else check \
+         --server or SKEP_SERVER",
     )
 }
 

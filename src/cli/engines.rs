@@ -8,6 +8,12 @@ use super::terminal::Style;
 /// Replaces names (`claude`, `anthropic`, a model) by the engines that the configuration knows under them.
 pub async fn by_name(cli: &CliContext<'_>, mut choices: Vec<EngineChoice>) -> Result<Vec<EngineChoice>, CliError> {
     for choice in choices.iter_mut().filter(|c| c.is_name()) {
+        if cli.host.server.is_some() {
+            return Err(CliError::usage(
+                format!("the engine {} is a name, and the service is elsewhere", choice.spec),
+                "write it as KIND:ARG, as in `acp: claude-agent-acp` or `command: …`",
+            ));
+        }
         choice.spec = cli.backend.find_engine(cli.host, &choice.spec).await?;
     }
     Ok(choices)

@@ -1,5 +1,6 @@
 //! The command line: every command is a REST client, either of a running service or of routes in this process.
 
+pub mod accounts;
 pub mod actions;
 mod activity;
 pub mod admin;
@@ -36,6 +37,7 @@ pub mod run_log;
 pub mod runner;
 pub mod secret;
 mod select;
+mod server;
 pub mod show;
 pub mod sse;
 pub mod terminal;
@@ -94,7 +96,8 @@ pub async fn run_on(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> E
 /// Returns the options that a suggested command needs to reach the same data directory and configuration. Values from
 /// the environment are left out: the next command inherits them.
 fn location_options(global: &args::Global) -> String {
-    let mut options = String::new();
+    let mut options =
+        global.server.as_ref().map(|url| format!(" --server {}", text::shell_quoted(url))).unwrap_or_default();
     for (flag, path) in [("--data-dir", &global.data_dir), ("--config", &global.config)] {
         if let Some(path) = path {
             options.push_str(&format!(" {flag} {}", text::shell_quoted(&path.display().to_string())));
@@ -161,7 +164,11 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         let options = format!(" --data-dir {}", text::shell_quoted(&dir.display().to_string()));
         terminal.set_demo(options, !args.keep);
     }
-    let host = HostContext { sources, verbosity: global.verbose, json_logs: global.json, is_demo };
+    let server = server::named(global.server.as_deref())?;
+    if server.is_some() {
+        server::check_command(&skep.command)?;
+    }
+    let host = HostContext { sources, verbosity: global.verbose, json_logs: global.json, is_demo, server };
     let cli = &CliContext { backend, host: &host, terminal };
     let act = |run, action| actions::act(cli, run, action);
     match skep.command {
@@ -214,6 +221,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
                 Command::Change(command) if !change::only_reads(command) => Access::Write,
                 Command::Secret(command) if !secret::only_reads(command) => Access::Write,
                 Command::Ci(_) => Access::Write,
+                Command::User(_) | Command::Token(_) if !accounts::only_reads(&other) => Access::Write,
                 _ => Access::Read,
             };
             let connection = cli.connect(access).await?;
@@ -273,6 +281,8 @@ async fn request(client: &Client, terminal: &Terminal, command: Command) -> Resu
         Command::Forge(ForgeCommand::Deliveries { name, limit }) => {
             forge::deliveries(client, terminal, &name, limit).await
         }
+        Command::User(command) => accounts::user(client, terminal, command).await,
+        Command::Token(command) => accounts::token(client, terminal, command).await,
         other => Err(CliError::internal(format!("command not handled: {other:?}")).into()),
     }
 }

@@ -24,7 +24,7 @@ pub async fn ask(cli: &CliContext<'_>, client: &Client, order: &NewCheckPlan) ->
     if entries.is_empty() {
         return Ok(());
     }
-    if !terminal.can_prompt() {
+    if cli.host.server.is_some() || !terminal.can_prompt() {
         let lines = lines(&plan.project, &plan.network);
         return lines.iter().try_for_each(|text| terminal.styled(Style::Yellow, &terminal.with_options(text)));
     }

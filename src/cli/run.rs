@@ -8,6 +8,7 @@ use super::exit::{CliError, ExitStatus, Stop};
 use super::follow::FollowOptions;
 use super::parse::{self, by_role, origin_here};
 use super::reconnect::follow_run;
+use super::server;
 use super::terminal::{Style, Terminal};
 use super::text::{count, shell_quoted};
 use super::unreported::UnreportedOrders;
@@ -29,6 +30,13 @@ pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop
     };
     check_goal(&goal)?;
     let repo = match (args.repo, &args.project) {
+        (None, None) if cli.host.server.is_some() => {
+            return Err(CliError::usage(
+                "no project given",
+                "name a project of the service with --project (`skep project list`), or a URL with --repo",
+            )
+            .into());
+        }
         (None, None) => {
             let here = origin_here().map_err(|what| {
                 CliError::usage(what, "change to a clone of the repository, or name one with --repo PATH|URL")
@@ -37,6 +45,9 @@ pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop
         }
         (repo, _) => repo.map(|origin| origin.0),
     };
+    if cli.host.server.is_some() {
+        server::check_repo(repo.as_deref())?;
+    }
     let order = NewRun {
         project: args.project,
         repo,

@@ -18,6 +18,9 @@ const FILE_MAX: u64 = 1 << 20;
 const OTHER_VARIABLES: &[&str] = &[
     "SKEP_CONFIG",
     "SKEP_DATA_DIR",
+    "SKEP_SERVER",
+    "SKEP_TOKEN",
+    "SKEP_TOKEN_FILE",
     "SKEP_PROFILE",
     "SKEP_PAGER",
     "SKEP_FAULT",

@@ -14,6 +14,7 @@
 //! Invariant: no Markdown and no shell commands. Text for people is made in `render`.
 //! May use: std, serde, thiserror, and two libraries without side effects (`uuid` as a type, `globset`).
 
+pub mod access;
 pub mod artifact;
 pub mod budget;
 pub mod change;
@@ -39,6 +40,7 @@ pub use run::{
     task,
 };
 
+pub use access::{AccessRole, PersonName};
 pub use artifact::{ArtifactKind, ArtifactRef};
 pub use attempt::{Attempt, Ended, Ending, Resumable};
 pub use baseline::Baseline;

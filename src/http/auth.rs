@@ -2,7 +2,7 @@
 
 use super::State;
 use super::rest::problem::ApiError;
-use crate::service::{Caller, Callers};
+use crate::service::{Caller, ServiceResult, tokens};
 use axum::extract::{Request, State as Shared};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -77,7 +77,11 @@ pub async fn guard_token(
     if OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let Some(caller) = caller(&state.callers, request.headers()) else {
+    let caller = match caller(&state, request.headers()).await {
+        Ok(caller) => caller,
+        Err(error) => return ApiError::from(error).into_response(),
+    };
+    let Some(caller) = caller else {
         if refused.record(request.extensions().get::<Peer>().copied()) {
             return ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -96,7 +100,6 @@ pub async fn guard_token(
         // RFC 6750, section 3.
         return ([(WWW_AUTHENTICATE, "Bearer")], error).into_response();
     };
-    let caller = caller.clone();
     request.extensions_mut().insert(caller);
     next.run(request).await
 }
@@ -146,12 +149,21 @@ fn host_name(authority: &str) -> &str {
     port.map_or(authority, |(name, _)| name)
 }
 
-/// Returns the caller of the bearer token that the request carries.
-fn caller<'a>(callers: &'a Callers, headers: &HeaderMap) -> Option<&'a Caller> {
+/// Returns the caller of the bearer token that the request carries: the service's own, or an access token.
+async fn caller(state: &State, headers: &HeaderMap) -> ServiceResult<Option<Caller>> {
+    let Some(token) = bearer(headers) else { return Ok(None) };
+    match state.callers.find(token) {
+        Some(caller) => Ok(Some(caller.clone())),
+        None => tokens::caller(&state.services, token).await,
+    }
+}
+
+/// Returns the bearer token that the request carries, if it carries exactly one.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    callers.find(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[cfg(test)]

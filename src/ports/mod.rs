@@ -2,6 +2,7 @@
 //!
 //! Invariant: no adapter's type appears here, and nothing here does I/O.
 
+pub mod accounts;
 pub mod answer_schema;
 pub mod audit;
 pub mod blobs;
@@ -25,6 +26,7 @@ pub mod store;
 pub mod vault;
 pub mod workspace;
 
+pub use accounts::Accounts;
 pub use audit::AuditLog;
 pub use blobs::Blobs;
 pub use checks::{Checks, RepoRules, Trust};

@@ -1,7 +1,7 @@
 //! Callers: who calls a use case, through which surface, with which rights.
 
 use super::error::{ServiceError, ServiceResult};
-use crate::domain::Principal;
+use crate::domain::{AccessRole, Principal};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,11 +26,13 @@ pub enum Right {
     Projects,
     /// Administer the service: read the audit log, rekey the vault, lift a quarantine.
     Admin,
+    /// Manage people and access tokens. No access token has it: a stolen one cannot create others.
+    People,
 }
 
 impl Right {
     /// All rights.
-    pub const ALL: [Right; 8] = [
+    pub const ALL: [Right; 9] = [
         Right::Read,
         Right::Run,
         Right::Approve,
@@ -39,7 +41,19 @@ impl Right {
         Right::Secrets,
         Right::Projects,
         Right::Admin,
+        Right::People,
     ];
+
+    /// Returns the rights of a role.
+    pub fn of_role(role: AccessRole) -> BTreeSet<Right> {
+        let least = |right: &Right| match right {
+            Right::Read => AccessRole::Viewer,
+            Right::Run => AccessRole::Member,
+            Right::Approve | Right::Review | Right::Budget => AccessRole::Approver,
+            Right::Secrets | Right::Projects | Right::Admin | Right::People => AccessRole::Admin,
+        };
+        Right::ALL.into_iter().filter(|right| least(right) <= role).collect()
+    }
 
     /// Returns the right with this name.
     pub fn named(name: &str) -> Option<Right> {
@@ -57,6 +71,7 @@ impl Right {
             Right::Secrets => "secrets",
             Right::Projects => "projects",
             Right::Admin => "admin",
+            Right::People => "people",
         }
     }
 }

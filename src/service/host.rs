@@ -9,6 +9,7 @@ use crate::ports::PortError;
 use async_trait::async_trait;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use tokio::sync::mpsc;
 
@@ -23,6 +24,24 @@ pub struct HostContext {
     pub json_logs: bool,
     /// Whether the only commands run are those of the embedded sample project.
     pub is_demo: bool,
+    /// The service that was named, which may be on another machine; `None` for the one of the data directory.
+    pub server: Option<NamedServer>,
+}
+
+/// Service that was named by its address.
+#[derive(Clone)]
+pub struct NamedServer {
+    /// Base URL, such as `https://skep.example.org`.
+    pub url: String,
+    /// Access token.
+    pub token: String,
+}
+
+impl fmt::Debug for NamedServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is never printed.
+        f.debug_struct("NamedServer").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// Class of a [`HostError`]. It decides the exit code of a command.

@@ -19,11 +19,14 @@ pub mod idempotency;
 pub mod inbox;
 pub mod input;
 pub mod intake;
+pub mod people;
 pub mod projects;
 pub mod results;
 pub mod runs;
+mod secret_text;
 pub mod secrets;
 pub mod sessions;
+pub mod tokens;
 pub mod watch;
 
 pub use caller::{Caller, Callers, Right, Via};
@@ -31,7 +34,9 @@ pub use error::{ErrorKind, ServiceError, ServiceResult};
 
 use crate::actors::{Notifications, PartsSource, RuntimeHandle};
 use crate::domain::CheckSpec;
-use crate::ports::{AuditLog, Clock, Forges, IdempotencyKeys, Intake, Isolation, Sessions, Store, Vault, Workspaces};
+use crate::ports::{
+    Accounts, AuditLog, Clock, Forges, IdempotencyKeys, Intake, Isolation, Sessions, Store, Vault, Workspaces,
+};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -56,6 +61,8 @@ pub struct Services {
     pub workspaces: Arc<dyn Workspaces>,
     /// Audit log.
     pub audit: Arc<dyn AuditLog>,
+    /// People and access tokens.
+    pub accounts: Arc<dyn Accounts>,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
     /// Deliveries of forges, and the runs of issues.

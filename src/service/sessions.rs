@@ -6,10 +6,10 @@
 //! Invariant: a session belongs to a person. Programs use tokens, which never reach the pages.
 
 use super::audit::record;
-use super::{Caller, Right, ServiceError, ServiceResult, Services, Via};
+use super::secret_text::{digest, random};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, people};
 use crate::domain::Timestamp;
 use crate::ports::sessions::{LoginLink, Session};
-use sha2::{Digest, Sha256};
 
 /// Bytes of randomness in a link and in a cookie.
 const SECRET_BYTES: usize = 32;
@@ -40,21 +40,26 @@ pub struct NewSession {
     pub caller: Caller,
 }
 
-/// Creates a link that logs the caller in once.
+/// Creates a link that logs a person in once: the caller, or somebody who was added by name.
 ///
 /// # Errors
-/// `missing_right` without [`Right::Admin`], `not_a_person` if the caller is a program.
-pub async fn new_link(s: &Services, caller: &Caller) -> ServiceResult<NewLink> {
-    caller.require(Right::Admin)?;
-    if !caller.principal.is_person() {
-        let detail = format!("{} is not a person", caller.principal);
+/// `missing_right` without [`Right::People`], `not_a_person` if the caller is a program and names nobody, `no_person` if
+/// nobody has that name, `disabled` if the person is.
+pub async fn new_link(s: &Services, caller: &Caller, person: Option<&str>) -> ServiceResult<NewLink> {
+    caller.require(Right::People)?;
+    let principal = match person {
+        Some(name) => people::enabled(s, name).await?,
+        None => caller.principal.clone(),
+    };
+    if !principal.is_person() {
+        let detail = format!("{principal} is not a person");
         return Err(ServiceError::forbidden("not_a_person", detail, "Create the link as a person"));
     }
-    let (code, at) = (secret()?, s.clock.now());
+    let (code, at) = (random(SECRET_BYTES)?, s.clock.now());
     let ends_at = at.plus_secs(LINK_SECS);
-    let link = LoginLink { digest: digest(&code), principal: caller.principal.clone(), ends_at };
+    let link = LoginLink { digest: digest(&code), principal: principal.clone(), ends_at };
     s.sessions.add_link(&link, at).await?;
-    record(s, caller, "session.link", subject(caller), "").await;
+    record(s, caller, "session.link", format!("person:{principal}"), "").await;
     Ok(NewLink { code, ends_at })
 }
 
@@ -79,36 +84,36 @@ pub async fn log_in(s: &Services, code: &str) -> ServiceResult<NewSession> {
             "Create a new one with `skep open`",
         ));
     };
-    let secret = secret()?;
-    let session = Session {
-        digest: digest(&secret),
-        principal: principal.clone(),
-        created_at: at,
-        seen_at: at,
-        ends_at: at.plus_secs(MAX_SECS),
+    let Some(caller) = people::caller_of(s, &principal, Via::Page).await? else {
+        let detail = format!("{principal} was disabled");
+        return Err(ServiceError::forbidden("disabled", detail, "Ask an administrator of this service"));
     };
+    let secret = random(SECRET_BYTES)?;
+    let session =
+        Session { digest: digest(&secret), principal, created_at: at, seen_at: at, ends_at: at.plus_secs(MAX_SECS) };
     s.sessions.add_session(&session).await?;
-    let caller = Caller::with_all_rights(principal, Via::Page);
     record(s, &caller, "session.open", subject(&caller), "").await;
     Ok(NewSession { secret, caller })
 }
 
-/// Returns the person of a session; `None` if there is no such session or it has ended.
+/// Returns the person of a session, with the rights of their role now; `None` if there is no such session, it has
+/// ended, or the person was disabled.
 ///
 /// # Errors
 /// `unavailable` if the store does not answer.
 pub async fn caller(s: &Services, secret: &str) -> ServiceResult<Option<Caller>> {
     let (digest, at) = (digest(secret), s.clock.now());
     let Some(session) = s.sessions.session(&digest).await? else { return Ok(None) };
-    if at >= session.ends_at || at >= session.seen_at.plus_secs(IDLE_SECS) || !session.principal.is_person() {
+    if at >= session.ends_at || at >= session.seen_at.plus_secs(IDLE_SECS) {
         return Ok(None);
     }
+    let Some(caller) = people::caller_of(s, &session.principal, Via::Page).await? else { return Ok(None) };
     if at >= session.seen_at.plus_secs(TOUCH_SECS)
         && let Err(error) = s.sessions.touch_session(&digest, at).await
     {
         tracing::warn!(%error, "cannot record the use of a session");
     }
-    Ok(Some(Caller::with_all_rights(session.principal, Via::Page)))
+    Ok(Some(caller))
 }
 
 /// Ends a session.
@@ -123,20 +128,4 @@ pub async fn log_out(s: &Services, caller: &Caller, secret: &str) -> ServiceResu
 
 fn subject(caller: &Caller) -> String {
     format!("person:{}", caller.principal)
-}
-
-fn secret() -> ServiceResult<String> {
-    let mut bytes = [0; SECRET_BYTES];
-    getrandom::fill(&mut bytes).map_err(|e| {
-        ServiceError::unavailable(format!("no random bytes: {e}"), "Check this machine's kernel: getrandom fails")
-    })?;
-    Ok(hex(&bytes))
-}
-
-fn digest(secret: &str) -> String {
-    hex(&Sha256::digest(secret.as_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

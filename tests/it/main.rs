@@ -14,7 +14,7 @@
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
-//! | `rest*`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
+//! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
 //! | `config`, `configured`, `reload` | the reference configuration is correct and complete, and takes effect |
 //! | `telemetry`, `trace_restart`, `otel` | traces join across processes; dashboards query only what exists |
 //! | `architecture` | layers, file forms, vocabulary, documentation |
@@ -24,6 +24,7 @@
 
 mod access_hosts;
 mod access_secrets;
+mod accounts;
 mod acp;
 mod acp_measure;
 mod acp_resume;

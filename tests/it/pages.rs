@@ -305,9 +305,9 @@ async fn login_links_work_once_and_sessions_end() {
 
     // Programs and callers without the right get no link.
     let program = Caller::with_all_rights(Principal::from("token:ci"), Via::Rest);
-    assert_eq!(sessions::new_link(services, &program).await.expect_err("refused").code, "not_a_person");
+    assert_eq!(sessions::new_link(services, &program, None).await.expect_err("refused").code, "not_a_person");
     let reader = Caller { rights: [skep::service::Right::Read].into(), ..caller };
-    assert_eq!(sessions::new_link(services, &reader).await.expect_err("refused").code, "missing_right");
+    assert_eq!(sessions::new_link(services, &reader, None).await.expect_err("refused").code, "missing_right");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

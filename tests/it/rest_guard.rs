@@ -172,6 +172,7 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
     s.state.services.store = std::sync::Arc::new(Away);
     s.state.services.vault = std::sync::Arc::new(Away);
     s.state.services.audit = std::sync::Arc::new(Away);
+    s.state.services.accounts = std::sync::Arc::new(Away);
     s.router = skep::http::router(s.state.clone());
     assert_eq!(s.get("/health/live").await.status, 200);
     s.get("/health/ready").await.is_problem(503, "unavailable");
@@ -188,9 +189,12 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
             "/api/v1/projects" => json!({"repo": s.origin}),
             "/api/v1/budget/raise" => json!({"scope": "day", "tokens": 1}),
             "/api/v1/secrets" => json!({"name": "A", "value": "x"}),
+            "/api/v1/people" => json!({"name": "ann", "role": "member"}),
+            "/api/v1/tokens" => json!({"name": "ci"}),
             "/api/v1/secrets/rekey" => json!({"file": "/new.key"}),
             "/api/v1/ci" => json!({"branch": "skep/3f9a12bc", "sha": "0".repeat(40), "state": "success"}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
+            _ if path.ends_with("/role") => json!({"role": "member"}),
             _ if path.ends_with("/comment") => json!({"text": "x"}),
             _ => json!({}),
         };
@@ -199,6 +203,11 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
         reply.is_problem(503, "unavailable");
         assert_eq!(reply.header("retry-after"), "5", "{method} {path}");
     }
+    // An access token that cannot be looked up is not a wrong one.
+    let token = format!("skep_pat_0a1b2c3d4e5f_{}", "0".repeat(64));
+    let bare = Request::builder().uri("/api/v1/runs").header("host", "localhost:7300");
+    let sent = bare.header("authorization", format!("Bearer {token}")).body(Body::empty()).expect("a request");
+    s.send(sent).await.is_problem(503, "unavailable");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -369,11 +378,15 @@ async fn a_token_can_do_only_what_its_rights_allow() {
             "/api/v1/secrets" => json!({"name": "A", "value": "x"}),
             "/api/v1/secrets/rekey" => json!({"file": "/new.key"}),
             "/api/v1/ci" => json!({"branch": "skep/3f9a12bc", "sha": "0".repeat(40), "state": "success"}),
+            "/api/v1/people" => json!({"name": "ann", "role": "member"}),
+            "/api/v1/tokens" => json!({"name": "ci"}),
+            _ if path.ends_with("/role") => json!({"role": "member"}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
             _ => json!({}),
         };
         let reply = s.send(json(request(method.clone(), &path), &body)).await;
-        let may = method == Method::GET && path != "/api/v1/audit";
+        let may =
+            method == Method::GET && !["/api/v1/audit", "/api/v1/people", "/api/v1/tokens"].contains(&path.as_str());
         assert_eq!(reply.status == 403, !may, "{method} {path}: {reply:?}");
         if !may {
             reply.is_problem(403, "missing_right");

@@ -13,6 +13,7 @@ macro_rules! on_both {
 }
 use on_both;
 
+mod accounts;
 mod audit;
 mod crash;
 mod damage;

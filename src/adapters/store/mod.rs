@@ -6,6 +6,7 @@
 //! slots see only the runs of their own home, so several services may share one database, each with its own data
 //! directory. Lists and journals show all runs.
 
+mod accounts;
 mod audit;
 mod blobs;
 pub mod codec;

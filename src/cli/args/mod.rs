@@ -4,7 +4,7 @@ mod resources;
 
 pub use resources::{
     BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
-    PromptsCommand, RaiseArgs, RunnerCommand, SandboxCommand, SecretCommand, State,
+    PromptsCommand, RaiseArgs, RunnerCommand, SandboxCommand, SecretCommand, State, TokenCommand, UserCommand,
 };
 
 use super::exit::EXIT_CODES;
@@ -56,6 +56,10 @@ pub struct Global {
     /// Configuration file [default: SKEP_CONFIG, or skep.toml in the data directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Service to use instead of the one of the data directory [default: SKEP_SERVER]; the access token is in
+    /// SKEP_TOKEN, or in the file that SKEP_TOKEN_FILE names
+    #[arg(long, global = true, value_name = "URL")]
+    pub server: Option<String>,
     /// Log more to standard error; repeat for debug output
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
@@ -234,6 +238,12 @@ pub enum Command {
     /// Manage secrets: stored encrypted, passed to the commands that need them, never shown
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Manage the people who use the service, and their roles
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Manage access tokens of people and programs
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Review changes (pull requests) on the local forge
     #[command(subcommand)]
     Change(ChangeCommand),

@@ -51,6 +51,109 @@ pub enum ProjectCommand {
     },
 }
 
+/// `skep user …`.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a person, who may do what the role allows
+    #[command(after_help = ROLES)]
+    Add {
+        /// Name, such as ann
+        name: String,
+        /// Role
+        #[arg(long, default_value = "member")]
+        role: PersonRole,
+    },
+    /// List the people
+    List,
+    /// Give a person another role; it applies at once
+    #[command(after_help = ROLES)]
+    Grant {
+        /// Name of the person
+        name: String,
+        /// Role
+        role: PersonRole,
+    },
+    /// Disable a person: sessions and tokens stop working at once
+    Disable {
+        /// Name of the person
+        name: String,
+    },
+    /// Enable a disabled person again
+    Enable {
+        /// Name of the person
+        name: String,
+    },
+    /// Print a link that logs a person in to the pages of the running service, once, within ten minutes
+    LoginLink {
+        /// Name of the person
+        name: String,
+    },
+}
+
+const ROLES: &str = "Roles, each with everything that those before it may do:\n  \
+    viewer    see runs, changes and spending\n  \
+    member    start and steer runs\n  \
+    approver  approve, review changes, raise budgets\n  \
+    admin     manage projects, secrets, people and the service";
+
+/// Role of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PersonRole {
+    /// See runs, changes and spending
+    Viewer,
+    /// Start and steer runs
+    Member,
+    /// Approve, review changes, raise budgets
+    Approver,
+    /// Manage projects, secrets, people and the service
+    Admin,
+}
+
+impl PersonRole {
+    /// Returns the name.
+    pub fn name(self) -> &'static str {
+        match self {
+            PersonRole::Viewer => "viewer",
+            PersonRole::Member => "member",
+            PersonRole::Approver => "approver",
+            PersonRole::Admin => "admin",
+        }
+    }
+}
+
+/// `skep token …`.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Create an access token for the REST API, MCP and `skep --server`; it is printed once
+    #[command(
+        after_help = "Examples:\n  skep token new laptop --person ann --rights read,run,approve\n  skep token new ci --rights read,run --days 30\n\n\
+            Rights: read, run, approve, review, budget, secrets, projects, admin. A person's token never has more than the person's role allows."
+    )]
+    New {
+        /// What it is for, such as laptop
+        name: String,
+        /// Person it acts as; without one it belongs to a program, which cannot approve
+        #[arg(long, value_name = "NAME")]
+        person: Option<String>,
+        /// Rights, separated by commas
+        #[arg(long, value_name = "RIGHTS", value_delimiter = ',', default_value = "read")]
+        rights: Vec<String>,
+        /// Days after which it stops working [default: 90]
+        #[arg(long, value_name = "N", conflicts_with = "never_expires")]
+        days: Option<u32>,
+        /// Let it work until it is revoked
+        #[arg(long)]
+        never_expires: bool,
+    },
+    /// List tokens, newest first, without their secrets
+    List,
+    /// Revoke a token: it works no more
+    Revoke {
+        /// Id of the token, as listed
+        id: String,
+    },
+}
+
 /// `skep secret …`.
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {

@@ -1,6 +1,7 @@
 //! REST interface under `/api/v1`, with its OpenAPI document. Each handler parses, calls one function of `service`, and
 //! renders.
 
+mod accounts;
 mod actions;
 mod artifacts;
 mod audit;
@@ -45,6 +46,7 @@ pub(super) fn routes() -> (Router<State>, openapi::Document) {
         .merge(stream::routes())
         .merge(audit::routes())
         .merge(sessions::routes())
+        .merge(accounts::routes())
         .split_for_parts();
     openapi::with_problems(&mut document);
     (routes, openapi::Document::of(&document))

@@ -1,5 +1,6 @@
 //! Route that creates login links for the pages.
 
+use super::body::OptionalBody;
 use super::problem::ApiResult;
 use super::{State, wire};
 use crate::service::{Caller, sessions};
@@ -15,14 +16,15 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 
 /// Create a login link
 ///
-/// The link opens a session on the pages for the caller, who must be a person with the right `admin`. It works once,
-/// for ten minutes.
-#[utoipa::path(post, path = "/api/v1/login-links", tag = "sessions",
+/// The link opens a session on the pages, for the caller or for a person who was added by name. It works once, for ten
+/// minutes. Needs the right `people`.
+#[utoipa::path(post, path = "/api/v1/login-links", tag = "sessions", request_body = Option<wire::NewLoginLink>,
     responses((status = 201, body = wire::LoginLink, description = "The link, which is shown only here")))]
 async fn create(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
+    OptionalBody(new): OptionalBody<wire::NewLoginLink>,
 ) -> ApiResult<(StatusCode, Json<wire::LoginLink>)> {
-    let link = sessions::new_link(&state.services, &caller).await?;
+    let link = sessions::new_link(&state.services, &caller, new.person.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(wire::LoginLink::new(link))))
 }

@@ -111,7 +111,7 @@ async fn an_issue_has_one_run(b: TestStore) {
     let runs = futures::future::join_all(claims).await;
     assert!(runs.iter().all(|run| *run == runs[0]), "{runs:?}");
     let held = sea.issue_run(&forge(), "my-org/calc", 7).await.unwrap().unwrap();
-    assert_eq!(sea.open_issues(10).await.unwrap(), [held.clone()]);
+    assert_eq!(sea.open_issues(10).await.unwrap(), std::slice::from_ref(&held));
     // A data directory that has none is told so.
     let other = sea.clone().at_home("elsewhere");
     assert_eq!(other.claim_issue(&issue("5")).await.unwrap(), None);

@@ -2,8 +2,10 @@
 
 use async_trait::async_trait;
 use skep::domain::{
-    ArtifactKind, ArtifactRef, Digest, EffectKey, Principal, Project, ProjectName, Run, RunId, Timestamp,
+    AccessRole, ArtifactKind, ArtifactRef, Digest, EffectKey, PersonName, Principal, Project, ProjectName, Run, RunId,
+    Timestamp,
 };
+use skep::ports::accounts::{AccessToken, Accounts, Person};
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog, AuditRow};
 use skep::ports::idempotency::{Claimed, IdempotencyKeys, NewClaim};
 use skep::ports::journal::{JournalRow, Transition};
@@ -21,6 +23,40 @@ pub struct Away;
 
 fn away<T>() -> PortResult<T> {
     Err(PortError::transient("the database does not answer"))
+}
+
+#[async_trait]
+impl Accounts for Away {
+    async fn add_person(&self, _: &Person) -> PortResult<bool> {
+        away()
+    }
+    async fn person(&self, _: &PersonName) -> PortResult<Option<Person>> {
+        away()
+    }
+    async fn people(&self) -> PortResult<Vec<Person>> {
+        away()
+    }
+    async fn set_role(&self, _: &PersonName, _: AccessRole) -> PortResult<bool> {
+        away()
+    }
+    async fn set_disabled(&self, _: &PersonName, _: Option<Timestamp>) -> PortResult<bool> {
+        away()
+    }
+    async fn add_token(&self, _: &AccessToken) -> PortResult<()> {
+        away()
+    }
+    async fn token(&self, _: &str) -> PortResult<Option<AccessToken>> {
+        away()
+    }
+    async fn tokens(&self, _: u64) -> PortResult<Vec<AccessToken>> {
+        away()
+    }
+    async fn revoke_token(&self, _: &str, _: Timestamp) -> PortResult<bool> {
+        away()
+    }
+    async fn touch_token(&self, _: &str, _: Timestamp) -> PortResult<()> {
+        away()
+    }
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 //! Invariant: nothing here is a domain type. Each form is made from one with `From`, so that a change to the domain or
 //! to its snapshots breaks no client.
 
+mod account;
 mod artifact;
 mod attempt;
 mod audit;
@@ -28,6 +29,7 @@ mod task;
 mod time;
 mod word;
 
+pub use account::{AccessToken, CreatedAccessToken, NewAccessToken, NewPerson, NewRole, Person};
 pub use artifact::{Artifact, ArtifactKind, Log};
 pub use attempt::{Attempt, Ended, Ending, Resumable, Step};
 pub use audit::AuditEntry;
@@ -54,6 +56,6 @@ pub use problem::Problem;
 pub use project::{NewProject, Project};
 pub use run::{Action, Cooldown, NewRun, OnDifference, Outcome, Run, RunSummary, Steps};
 pub use secret::{NewKey, NewSecret, Rekeyed, Secret, SecretScope, StoredSecret};
-pub use session::{LOGIN_PATH, LoginLink};
+pub use session::{LOGIN_PATH, LoginLink, NewLoginLink};
 pub use task::Task;
 pub use time::Timestamp;

@@ -8,6 +8,14 @@ use utoipa::ToSchema;
 /// Path of the page that a login link opens, before the link's code.
 pub const LOGIN_PATH: &str = "/login/link/";
 
+/// Whom a login link is for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewLoginLink {
+    /// Name of a person; the caller if absent.
+    pub person: Option<String>,
+}
+
 /// Link that logs a person in once.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LoginLink {

@@ -1,0 +1,124 @@
+//! People who use a service: who they are, and what they may do now.
+//!
+//! The person who owns the process (`local:<login>`) is not listed: whoever can read the data directory may do
+//! everything. Everybody else is added by name, and has a role.
+//!
+//! Invariant: a role is read at each call, so that a change takes effect at once, also for sessions and tokens.
+
+use super::audit::record;
+use super::error::shown;
+use super::{Caller, Right, ServiceError, ServiceResult, Services, Via};
+use crate::domain::{AccessRole, PersonName, Principal};
+use crate::ports::accounts::Person;
+
+/// Prefix of a principal who is listed here.
+const LISTED: &str = "user:";
+/// Prefix of the owner of a process.
+const OWNER: &str = "local:";
+
+/// Adds a person.
+///
+/// # Errors
+/// `missing_right` without [`Right::People`], `invalid` if the name or the role is not usable, `person_exists`.
+pub async fn add(s: &Services, caller: &Caller, name: &str, role: &str) -> ServiceResult<Person> {
+    caller.require(Right::People)?;
+    let (name, role) = (parse_name(name)?, parse_role(role)?);
+    let person = Person { name, role, created_at: s.clock.now(), disabled_at: None };
+    if !s.accounts.add_person(&person).await? {
+        return Err(ServiceError::conflict(
+            "person_exists",
+            format!("there is a person {} already", person.name),
+            format!("Change the role with `skep user grant {} ROLE`", person.name),
+        ));
+    }
+    record(s, caller, "person.add", subject(&person.name), role.name()).await;
+    Ok(person)
+}
+
+/// Lists everybody, by name.
+///
+/// # Errors
+/// `missing_right` without [`Right::People`].
+pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Person>> {
+    caller.require(Right::People)?;
+    Ok(s.accounts.people().await?)
+}
+
+/// Gives a person another role.
+///
+/// # Errors
+/// `missing_right` without [`Right::People`], `invalid` if there is no such role, `no_person`.
+pub async fn grant(s: &Services, caller: &Caller, name: &str, role: &str) -> ServiceResult<Person> {
+    caller.require(Right::People)?;
+    let role = parse_role(role)?;
+    let person = find(s, name).await?;
+    s.accounts.set_role(&person.name, role).await?;
+    record(s, caller, "person.grant", subject(&person.name), role.name()).await;
+    Ok(Person { role, ..person })
+}
+
+/// Disables a person, who can do nothing from then on, or lifts that. Sessions and tokens are kept.
+///
+/// # Errors
+/// `missing_right` without [`Right::People`], `no_person`.
+pub async fn set_disabled(s: &Services, caller: &Caller, name: &str, disabled: bool) -> ServiceResult<Person> {
+    caller.require(Right::People)?;
+    let person = find(s, name).await?;
+    let disabled_at = disabled.then(|| person.disabled_at.unwrap_or_else(|| s.clock.now()));
+    s.accounts.set_disabled(&person.name, disabled_at).await?;
+    let action = if disabled { "person.disable" } else { "person.enable" };
+    record(s, caller, action, subject(&person.name), "").await;
+    Ok(Person { disabled_at, ..person })
+}
+
+/// Returns a person as a caller with the rights of their role; `None` for programs, and for people who are unknown or
+/// disabled.
+pub(super) async fn caller_of(s: &Services, principal: &Principal, via: Via) -> ServiceResult<Option<Caller>> {
+    if principal.as_str().starts_with(OWNER) && principal.is_person() {
+        return Ok(Some(Caller::with_all_rights(principal.clone(), via)));
+    }
+    let Some(Ok(name)) = principal.as_str().strip_prefix(LISTED).map(PersonName::new) else { return Ok(None) };
+    let person = s.accounts.person(&name).await?.filter(|person| person.disabled_at.is_none());
+    Ok(person.map(|person| Caller { principal: principal.clone(), rights: Right::of_role(person.role), via }))
+}
+
+/// Returns the principal of a person who is not disabled.
+///
+/// # Errors
+/// `no_person`, `disabled`.
+pub(super) async fn enabled(s: &Services, name: &str) -> ServiceResult<Principal> {
+    let person = find(s, name).await?;
+    if person.disabled_at.is_some() {
+        let fix = format!("Lift that with `skep user enable {}`", person.name);
+        return Err(ServiceError::conflict("disabled", format!("{} was disabled", person.name), fix));
+    }
+    Ok(Principal::from(format!("{LISTED}{}", person.name).as_str()))
+}
+
+async fn find(s: &Services, name: &str) -> ServiceResult<Person> {
+    let found = match PersonName::new(name) {
+        Ok(name) => s.accounts.person(&name).await?,
+        Err(_) => None,
+    };
+    let missing = || {
+        let detail = format!("there is no person {}", shown(name));
+        ServiceError::not_found("no_person", detail, "`skep user list` lists them; `skep user add NAME` adds one")
+    };
+    found.ok_or_else(missing)
+}
+
+fn parse_name(name: &str) -> ServiceResult<PersonName> {
+    PersonName::new(name).map_err(|what| {
+        ServiceError::invalid(what.replacen(&format!("{name:?}"), &shown(name), 1), "Send another name")
+    })
+}
+
+fn parse_role(role: &str) -> ServiceResult<AccessRole> {
+    let names = AccessRole::ALL.map(AccessRole::name).join(", ");
+    let unknown = || ServiceError::invalid(format!("there is no role {}", shown(role)), format!("Use one of: {names}"));
+    AccessRole::named(role).ok_or_else(unknown)
+}
+
+fn subject(name: &PersonName) -> String {
+    format!("person:{LISTED}{name}")
+}

@@ -1,0 +1,236 @@
+//! Access tokens: for people's programs, which act as them, and for programs that act as themselves.
+//!
+//! A token is `skep_pat_<id>_<secret>` (a person's) or `skep_svc_<id>_<secret>` (a program's). The id finds the row; the
+//! secret holds 32 random bytes, of which only the SHA-256 is stored.
+//!
+//! Invariant: a token has at most the rights that its person has now, and never [`Right::People`].
+
+use super::audit::record;
+use super::error::shown;
+use super::secret_text::{digest, random};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, input, people};
+use crate::domain::{PersonName, Principal};
+use crate::ports::accounts::AccessToken;
+use crate::secrets::Secret;
+use std::collections::BTreeSet;
+
+/// Bytes of an id.
+const ID_BYTES: usize = 6;
+/// Bytes of randomness in a token.
+const SECRET_BYTES: usize = 32;
+/// Bytes of the longest token that is looked at.
+const MAX_BYTES: usize = 128;
+/// Prefix of a person's token.
+const PERSONAL: &str = "skep_pat_";
+/// Prefix of a program's token.
+const SERVICE: &str = "skep_svc_";
+/// Prefix of the principal of a program's token.
+const PROGRAM: &str = "token:";
+/// Days after which a token expires if its creator says nothing else.
+const DEFAULT_DAYS: u32 = 90;
+/// Longest time for which a token that expires works, in days.
+const MAX_DAYS: u32 = 3_650;
+/// Maximum number of tokens that work at once.
+const MAX_TOKENS: usize = 1_000;
+/// Rows that are read to list tokens.
+const MAX_ROWS: u64 = 10_000;
+/// Interval at which the use of a token is recorded, in seconds.
+const TOUCH_SECS: u64 = 60;
+
+/// Token to create.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// What it is for. A program's token acts as `token:<name>`.
+    pub name: String,
+    /// The person it acts as; a program's token has none.
+    pub person: Option<String>,
+    /// Names of its rights; `read` if empty.
+    pub rights: Vec<String>,
+    /// When it stops working.
+    pub expires: Expiry,
+}
+
+/// When a token stops working.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// After 90 days.
+    #[default]
+    Default,
+    /// After this many days.
+    Days(u32),
+    /// Never.
+    Never,
+}
+
+/// Token that was created.
+#[derive(Debug)]
+pub struct CreatedToken {
+    /// The whole token, which is stored nowhere.
+    pub token: Secret,
+    /// Its row.
+    pub row: AccessToken,
+}
+
+/// Creates a token.
+///
+/// # Errors
+/// `missing_right` without [`Right::People`], `invalid` if a field is not usable, `no_person`, `disabled`,
+/// `too_many_tokens`.
+pub async fn create(s: &Services, caller: &Caller, new: NewToken) -> ServiceResult<CreatedToken> {
+    caller.require(Right::People)?;
+    let name = PersonName::new(&new.name).map_err(|what| {
+        ServiceError::invalid(what.replacen(&format!("{:?}", new.name), &shown(&new.name), 1), "Send another name")
+    })?;
+    let rights = parse_rights(&new.rights)?;
+    let at = s.clock.now();
+    let days = match new.expires {
+        Expiry::Default => Some(DEFAULT_DAYS),
+        Expiry::Days(days @ 1..=MAX_DAYS) => Some(days),
+        Expiry::Days(_) => {
+            let detail = format!("a token works for 1 to {MAX_DAYS} days");
+            return Err(ServiceError::invalid(detail, "Send another number of days, or let it never expire"));
+        }
+        Expiry::Never => None,
+    };
+    let (prefix, principal) = match &new.person {
+        Some(person) => (PERSONAL, people::enabled(s, person).await?),
+        None => (SERVICE, Principal::from(format!("{PROGRAM}{name}").as_str())),
+    };
+    let usable = s.accounts.tokens(MAX_ROWS).await?.iter().filter(|row| is_usable(row, at)).count();
+    if usable >= MAX_TOKENS {
+        return Err(ServiceError::conflict(
+            "too_many_tokens",
+            format!("{MAX_TOKENS} tokens are in use"),
+            "Revoke those that nobody needs: `skep token list`",
+        ));
+    }
+    let (id, secret) = (random(ID_BYTES)?, random(SECRET_BYTES)?);
+    let row = AccessToken {
+        digest: digest(&secret),
+        principal,
+        name: name.to_string(),
+        rights: rights.into_iter().map(|right| right.name().to_owned()).collect(),
+        created_by: caller.principal.clone(),
+        created_at: at,
+        expires_at: days.map(|days| at.plus_secs(u64::from(days) * 86_400)),
+        last_used_at: None,
+        revoked_at: None,
+        id,
+    };
+    s.accounts.add_token(&row).await?;
+    record(s, caller, "token.create", subject(&row), &row.rights.join(" ")).await;
+    Ok(CreatedToken { token: Secret::new(format!("{prefix}{}_{secret}", row.id)), row })
+}
+
+/// Lists the newest tokens, newest first; those that were revoked or have expired, too.
+///
+/// # Errors
+/// `missing_right` without [`Right::People`], `invalid` if the limit is out of range.
+pub async fn list(s: &Services, caller: &Caller, limit: Option<u64>) -> ServiceResult<Vec<AccessToken>> {
+    caller.require(Right::People)?;
+    Ok(s.accounts.tokens(input::rows(limit)?).await?)
+}
+
+/// Revokes a token: it works no more.
+///
+/// # Errors
+/// `missing_right` without [`Right::People`], `no_token`.
+pub async fn revoke(s: &Services, caller: &Caller, id: &str) -> ServiceResult<AccessToken> {
+    caller.require(Right::People)?;
+    s.accounts.revoke_token(id, s.clock.now()).await?;
+    let Some(row) = s.accounts.token(id).await? else {
+        let detail = format!("there is no token {}", shown(id));
+        return Err(ServiceError::not_found("no_token", detail, "`skep token list` lists them by id"));
+    };
+    record(s, caller, "token.revoke", subject(&row), "").await;
+    Ok(row)
+}
+
+/// Returns the caller of a token; `None` if it is unknown, expired or revoked, or its person can do nothing now.
+///
+/// # Errors
+/// `unavailable` if the store does not answer.
+pub async fn caller(s: &Services, token: &str) -> ServiceResult<Option<Caller>> {
+    let Some((prefix, id, secret)) = parts(token) else { return Ok(None) };
+    let at = s.clock.now();
+    let Some(row) = s.accounts.token(id).await? else { return Ok(None) };
+    // Digests are compared, so the time taken says nothing about the secret.
+    if digest(secret) != row.digest || !is_usable(&row, at) {
+        return Ok(None);
+    }
+    let mut rights: BTreeSet<Right> = row.rights.iter().filter_map(|name| Right::named(name)).collect();
+    rights.remove(&Right::People);
+    let is_program = row.principal.as_str().starts_with(PROGRAM);
+    let caller = match (prefix, is_program) {
+        (SERVICE, true) => Caller { principal: row.principal.clone(), rights, via: Via::Rest },
+        (PERSONAL, false) => match people::caller_of(s, &row.principal, Via::Rest).await? {
+            Some(person) => person.limited_to(&rights, Via::Rest),
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let is_recorded = row.last_used_at.is_some_and(|used| at < used.plus_secs(TOUCH_SECS));
+    if !is_recorded && let Err(error) = s.accounts.touch_token(&row.id, at).await {
+        tracing::warn!(%error, "cannot record the use of a token");
+    }
+    Ok(Some(caller))
+}
+
+/// Splits a token into prefix, id and secret.
+fn parts(token: &str) -> Option<(&'static str, &str, &str)> {
+    let token = Some(token).filter(|token| token.len() <= MAX_BYTES)?;
+    let prefix = [PERSONAL, SERVICE].into_iter().find(|prefix| token.starts_with(prefix))?;
+    let (id, secret) = token[prefix.len()..].split_once('_')?;
+    Some((prefix, id, secret))
+}
+
+/// Returns whether a token works, as far as its row says.
+pub fn is_usable(row: &AccessToken, at: crate::domain::Timestamp) -> bool {
+    row.revoked_at.is_none() && row.expires_at.is_none_or(|end| at < end)
+}
+
+fn parse_rights(names: &[String]) -> ServiceResult<BTreeSet<Right>> {
+    if names.is_empty() {
+        return Ok([Right::Read].into());
+    }
+    let allowed = || Right::ALL.into_iter().filter(|right| *right != Right::People);
+    let mut rights = BTreeSet::new();
+    for name in names {
+        let Some(right) = allowed().find(|right| right.name() == name) else {
+            let known = allowed().map(Right::name).collect::<Vec<_>>().join(", ");
+            let detail = format!("a token cannot have the right {}", shown(name));
+            return Err(ServiceError::invalid(detail, format!("Use some of: {known}")));
+        };
+        rights.insert(right);
+    }
+    Ok(rights)
+}
+
+fn subject(row: &AccessToken) -> String {
+    format!("token:{} {}", row.id, row.principal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_split_into_its_parts() {
+        assert_eq!(parts("skep_pat_0a1b_ff"), Some((PERSONAL, "0a1b", "ff")));
+        assert_eq!(parts("skep_svc_0a1b_ff_"), Some((SERVICE, "0a1b", "ff_")));
+        for other in ["", "skep_pat_", "skep_pat_0a1b", "skep_hook_0a1b_ff", "pat_0a1b_ff"] {
+            assert_eq!(parts(other), None, "{other}");
+        }
+        assert_eq!(parts(&format!("skep_pat_0a_{}", "f".repeat(200))), None);
+    }
+
+    #[test]
+    fn rights_are_named_and_people_are_not_among_them() {
+        let parse = |names: &[&str]| parse_rights(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        assert_eq!(parse(&[]).unwrap(), [Right::Read].into());
+        assert_eq!(parse(&["run", "read", "run"]).unwrap(), [Right::Read, Right::Run].into());
+        for bad in ["people", "Read", "everything", ""] {
+            assert_eq!(parse(&[bad]).unwrap_err().code, "invalid", "{bad}");
+        }
+    }
+}
