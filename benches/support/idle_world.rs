@@ -18,7 +18,7 @@ use skep::ports::workspace::{Commit, Moved};
 use skep::ports::{
     Checks, Engine, Engines, Forge, ForgeIssues, Forges, HumanActions, PortError, PortResult, Repo, Store, Workspaces,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -277,13 +277,29 @@ impl Forge for IdleForge {
     ) -> PortResult<()> {
         Ok(())
     }
+    async fn inspect_ci(
+        &self,
+        _: &Repo,
+        _: ChangeNumber,
+        _: &Sha,
+        _: &Sha,
+        _: &[String],
+    ) -> PortResult<Vec<skep::domain::CiFailure>> {
+        Ok(Vec::new())
+    }
+    async fn rerun_ci(&self, _: &Repo, _: &BTreeSet<skep::domain::WorkflowRun>) -> PortResult<()> {
+        Ok(())
+    }
     async fn observe(&self, _: &Repo, _: ChangeNumber) -> PortResult<Observation> {
         Ok(Observation {
             state: ChangeState::Open,
             head: sha(2),
             base: sha(1),
             statuses: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            required: BTreeSet::new(),
             approved_by: Vec::new(),
+            change_requests: Vec::new(),
             unblocks: Vec::new(),
         })
     }

@@ -278,10 +278,13 @@ async fn once(
             let text = ChangeText { after: *after, branch, base_branch, head, draft: *draft, title, body };
             Ok(EffectOutcome::ChangeOpened { change: forge()?.ensure_change(repo, text).await? })
         }
-        Effect::Comment { change, .. } => {
+        Effect::Comment { change, thread, .. } => {
             let Some(EffectText::Comment(text)) = text else { return Err(no_text()) };
-            let marker = format!("skep:{}:{key}", target.run);
-            forge()?.ensure_comment(repo, *change, &marker, &redact(text)).await?;
+            let (marker, text) = (format!("skep:{}:{key}", target.run), redact(text));
+            match thread {
+                Some(thread) => forge()?.ensure_reply(repo, *change, *thread, &marker, &text).await?,
+                None => forge()?.ensure_comment(repo, *change, &marker, &text).await?,
+            }
             Ok(EffectOutcome::Commented)
         }
         Effect::SetStatus { change, sha, status, state } => {
@@ -291,6 +294,13 @@ async fn once(
         }
         Effect::Observe { change } => {
             Ok(EffectOutcome::Observed { observation: forge()?.observe(repo, *change).await? })
+        }
+        Effect::InspectCi { change, head, base, checks } => {
+            Ok(EffectOutcome::CiInspected { failures: forge()?.inspect_ci(repo, *change, head, base, checks).await? })
+        }
+        Effect::RerunCi { runs, .. } => {
+            forge()?.rerun_ci(repo, runs).await?;
+            Ok(EffectOutcome::CiRerun)
         }
         Effect::Land { change, head, base } => match forge()?.land(repo, *change, head, base).await? {
             Landing::Landed(sha) => Ok(EffectOutcome::Landed { sha }),

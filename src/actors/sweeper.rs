@@ -190,7 +190,10 @@ async fn observe(deps: &Deps, observations: &Semaphore, run: RunId) -> Option<Bo
         }
     };
     match forge.observe(&repo, change).await {
-        Ok(observation) => known.is_news(&observation).then(|| Box::new(Event::Observed { observation })),
+        Ok(seen) => {
+            let observation = known.unread(&seen);
+            known.is_news(&observation).then(|| Box::new(Event::Observed { observation }))
+        }
         Err(error) => {
             tracing::debug!(%run, %error, "cannot observe the change on the forge");
             None

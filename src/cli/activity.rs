@@ -17,6 +17,8 @@ const EFFECTS: &[(&str, &str, bool)] = &[
     ("comment", "commenting on the change", false),
     ("set_status", "setting a status", false),
     ("observe", "reading the change from the forge", false),
+    ("inspect_ci", "reading the failures of CI", true),
+    ("rerun_ci", "running failed CI jobs again", false),
     ("land", "landing", true),
     ("close", "closing the change", false),
     ("release", "removing the workspace", false),

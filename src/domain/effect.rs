@@ -2,15 +2,19 @@
 //! key.
 
 use super::block::Block;
-use super::budget::shared_budget::{Level, SharedBudget, SharedLimits, SharedSpending};
+use super::budget::shared_budget::{Level, SharedLimits};
 use super::budget::{Alert, Usage};
-use super::change::{ChangeRef, DiffStat, Observation, StatusState};
-use super::check::{CheckResult, CheckSpec, Reused, Scope};
-use super::id::{AttemptId, ChangeNumber, Sha, TaskId, Timestamp};
+use super::change::{StatusState, WorkflowRun};
+use super::check::{CheckResult, CheckSpec, Scope};
+use super::id::{AttemptId, ChangeNumber, Principal, Sha, TaskId, Timestamp};
 use super::order::{Order, Role};
 use super::run::Review;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+mod outcome;
+
+pub use outcome::{EffectOutcome, Failure, SecretFound};
 
 /// An action a run orders. Each ends with exactly one event: `Start` with [`super::Event::Reported`], the others with
 /// [`super::Event::EffectFinished`].
@@ -107,6 +111,9 @@ pub enum Effect {
     Comment {
         /// The change.
         change: ChangeNumber,
+        /// The review thread to answer in; `None` = a comment on the change itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thread: Option<u64>,
         /// The subject.
         about: CommentSubject,
     },
@@ -125,6 +132,24 @@ pub enum Effect {
     Observe {
         /// The change.
         change: ChangeNumber,
+    },
+    /// Read what is known about failures of CI at a commit, and whether the base fails alike.
+    InspectCi {
+        /// The change.
+        change: ChangeNumber,
+        /// The commit.
+        head: Sha,
+        /// The base.
+        base: Sha,
+        /// The names of the failed checks, at most [`super::CiFailure::MAX`].
+        checks: Vec<String>,
+    },
+    /// Start failed jobs of CI again.
+    RerunCi {
+        /// The commit they failed at.
+        head: Sha,
+        /// The runs of workflows whose failed jobs are started, unless they were since the attempt named here.
+        runs: BTreeSet<WorkflowRun>,
     },
     /// Put exactly this commit on the base branch, if the base is still this one.
     Land {
@@ -161,6 +186,13 @@ pub enum CommentSubject {
         head: Sha,
         /// Rounds of rework, this one included.
         round: u32,
+    },
+    /// The changes that a person requested were made.
+    Resolved {
+        /// The person.
+        by: Principal,
+        /// The commit that contains them.
+        commit: Sha,
     },
     /// The run's own budget reached an alert threshold.
     Alert(Alert),
@@ -225,6 +257,10 @@ pub enum EffectKind {
     SetStatus,
     /// [`Effect::Observe`].
     Observe,
+    /// [`Effect::InspectCi`].
+    InspectCi,
+    /// [`Effect::RerunCi`].
+    RerunCi,
     /// [`Effect::Land`].
     Land,
     /// [`Effect::Close`].
@@ -249,6 +285,8 @@ impl EffectKind {
             EffectKind::Comment => "comment",
             EffectKind::SetStatus => "set_status",
             EffectKind::Observe => "observe",
+            EffectKind::InspectCi => "inspect_ci",
+            EffectKind::RerunCi => "rerun_ci",
             EffectKind::Land => "land",
             EffectKind::Close => "close",
             EffectKind::Release => "release",
@@ -281,6 +319,10 @@ pub enum EffectRef {
     SetStatus,
     /// `Observe`.
     Observe,
+    /// `InspectCi`: the commit.
+    InspectCi(Sha),
+    /// `RerunCi`: the commit.
+    RerunCi(Sha),
     /// `Land`: the head.
     Land(Sha),
     /// `Close`.
@@ -305,6 +347,8 @@ impl Effect {
             Effect::Comment { .. } => EffectRef::Comment,
             Effect::SetStatus { .. } => EffectRef::SetStatus,
             Effect::Observe { .. } => EffectRef::Observe,
+            Effect::InspectCi { head, .. } => EffectRef::InspectCi(head.clone()),
+            Effect::RerunCi { head, .. } => EffectRef::RerunCi(head.clone()),
             Effect::Land { head, .. } => EffectRef::Land(head.clone()),
             Effect::Close { .. } => EffectRef::Close,
             Effect::Release => EffectRef::Release,
@@ -327,6 +371,8 @@ impl EffectRef {
             EffectRef::Comment => EffectKind::Comment,
             EffectRef::SetStatus => EffectKind::SetStatus,
             EffectRef::Observe => EffectKind::Observe,
+            EffectRef::InspectCi(_) => EffectKind::InspectCi,
+            EffectRef::RerunCi(_) => EffectKind::RerunCi,
             EffectRef::Land(_) => EffectKind::Land,
             EffectRef::Close => EffectKind::Close,
             EffectRef::Release => EffectKind::Release,
@@ -337,163 +383,5 @@ impl EffectRef {
     /// Returns the name of the effect's kind.
     pub fn name(&self) -> &'static str {
         self.kind().name()
-    }
-}
-
-/// The outcome of an effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EffectOutcome {
-    /// The checks ran (green or red).
-    Checked {
-        /// One result per check.
-        results: Vec<CheckResult>,
-        /// Wall time of all checks together, in milliseconds.
-        wall_ms: u64,
-        /// What was checked; absent in older journals.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        scope: Option<Scope>,
-        /// Where the results come from, if the checks did not run for them.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reused: Option<Reused>,
-        /// Digest of the environment they ran in; `None` = unknown.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        environment: Option<String>,
-    },
-    /// The worst case is reserved.
-    Reserved {
-        /// The caps, cut to what the shared budgets have left.
-        caps: Usage,
-        /// Fill levels of the shared budgets with it.
-        #[serde(default)]
-        levels: Vec<Level>,
-    },
-    /// Shared budgets are exhausted; nothing was reserved.
-    BudgetExhausted {
-        /// All exhausted budgets.
-        budgets: Vec<SharedBudget>,
-        /// Fill levels of all shared budgets of the run.
-        #[serde(default)]
-        levels: Vec<Level>,
-        /// Spending from the exhausted budgets.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        spending: Vec<SharedSpending>,
-        /// Whether a part of each is only reserved for attempts in progress, whose unused part comes back.
-        #[serde(default)]
-        reserved: bool,
-    },
-    /// The task's commits are on the run's branch.
-    Integrated {
-        /// The new head.
-        head: Sha,
-        /// The diff from the run's base to it.
-        diff: DiffStat,
-    },
-    /// The run's commits are on the new base.
-    Rebased {
-        /// The new head.
-        head: Sha,
-        /// The diff from the new base to it.
-        diff: DiffStat,
-    },
-    /// The commits conflict with the branch or base they were to go onto.
-    Conflict {
-        /// The paths in conflict.
-        paths: Vec<String>,
-    },
-    /// The run's branch on the forge points at the commit.
-    Pushed,
-    /// The push was held back: the commits contain a secret, or something that looks like one.
-    PushHeld {
-        /// The findings.
-        found: Vec<SecretFound>,
-    },
-    /// The change is open and up to date.
-    ChangeOpened {
-        /// The change.
-        change: ChangeRef,
-    },
-    /// The comment is on the change.
-    Commented,
-    /// The status is set.
-    StatusSet,
-    /// The forge was read.
-    Observed {
-        /// What was read.
-        observation: Observation,
-    },
-    /// The commit is on the base branch.
-    Landed {
-        /// The commit on the base branch.
-        sha: Sha,
-    },
-    /// The base or the head moved; nothing was landed.
-    Stale {
-        /// What was found.
-        why: String,
-    },
-    /// The change is closed.
-    ChangeClosed,
-    /// The workspace is released.
-    Released,
-    /// Attempts and checks were stopped.
-    Stopped,
-    /// The effect failed.
-    Failed {
-        /// The failure.
-        failure: Failure,
-    },
-}
-
-impl EffectOutcome {
-    /// Returns the name of the outcome, which is the journal name of its event.
-    pub fn name(&self) -> &'static str {
-        match self {
-            EffectOutcome::Checked { .. } => "checked",
-            EffectOutcome::Reserved { .. } => "reserved",
-            EffectOutcome::BudgetExhausted { .. } => "budget_exhausted",
-            EffectOutcome::Integrated { .. } => "integrated",
-            EffectOutcome::Rebased { .. } => "rebased",
-            EffectOutcome::Conflict { .. } => "conflict",
-            EffectOutcome::Pushed => "pushed",
-            EffectOutcome::PushHeld { .. } => "push_held",
-            EffectOutcome::ChangeOpened { .. } => "change_opened",
-            EffectOutcome::Commented => "commented",
-            EffectOutcome::StatusSet => "status_set",
-            EffectOutcome::Observed { .. } => "observed",
-            EffectOutcome::Landed { .. } => "landed",
-            EffectOutcome::Stale { .. } => "stale",
-            EffectOutcome::ChangeClosed => "change_closed",
-            EffectOutcome::Released => "released",
-            EffectOutcome::Stopped => "stopped",
-            EffectOutcome::Failed { .. } => "failed",
-        }
-    }
-}
-
-/// Reason why an effect failed, after the retries its kind allows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What failed, to what, and why.
-    pub what: String,
-    /// What a person can do about it.
-    pub fix: String,
-}
-
-/// A secret in commits that are about to be pushed, without its value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretFound {
-    /// File, line and commit.
-    pub location: String,
-    /// The secret's name, or the kind of secret it looks like.
-    pub what: String,
-    /// Identifies exactly this finding, so that a person can allow it.
-    pub fingerprint: String,
-}
-
-impl SecretFound {
-    /// Returns the findings as a list for the next attempt.
-    pub fn list(found: &[SecretFound]) -> String {
-        found.iter().map(|f| format!("- {} at {}\n", f.what, f.location)).collect()
     }
 }

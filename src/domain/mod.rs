@@ -44,9 +44,12 @@ pub use access::{AccessRole, PersonName};
 pub use artifact::{ArtifactKind, ArtifactRef};
 pub use attempt::{Attempt, Ended, Ending, Resumable};
 pub use baseline::Baseline;
-pub use block::{Answer, Block, BlockKind, Subject};
+pub use block::{Answer, Block, BlockKind, CiDoubt, Subject};
 pub use budget::{Alert, BudgetKind, Ledger, Limits, Metered, ModelUse, Raise, Usage};
-pub use change::{ChangeRef, ChangeState, Concern, DiffStat, FileChange, FileKind, Observation, StatusState};
+pub use change::{
+    ChangeRef, ChangeRequest, ChangeState, CiFailure, Concern, DiffStat, FileChange, FileKind, JobLog, LineComment,
+    Observation, StatusState, WorkflowRun,
+};
 pub use check::{CheckKind, CheckResult, CheckSpec, Fault, Reused, Scope};
 pub use command::Command;
 pub use decide::{Decision, decide, open};

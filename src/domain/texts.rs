@@ -7,7 +7,7 @@
 
 use super::artifact::ArtifactRef;
 use super::block::Answer;
-use super::change::{DiffStat, Observation};
+use super::change::{CiFailure, DiffStat, JobLog, Observation};
 use super::check::{CheckResult, Fault};
 use super::effect::EffectOutcome;
 use super::event::Event;
@@ -99,6 +99,11 @@ fn outcome(outcome: &mut EffectOutcome, clean: Clean<'_>) {
         EffectOutcome::Integrated { head: _, diff } | EffectOutcome::Rebased { head: _, diff } => paths(diff, clean),
         EffectOutcome::Conflict { paths } => paths.iter_mut().for_each(clean),
         EffectOutcome::Observed { observation } => observed(observation, clean),
+        EffectOutcome::CiInspected { failures } => {
+            for failure in failures {
+                ci(failure, clean);
+            }
+        }
         EffectOutcome::Stale { why } => clean(why),
         EffectOutcome::PushHeld { found } => {
             for one in found {
@@ -115,6 +120,7 @@ fn outcome(outcome: &mut EffectOutcome, clean: Clean<'_>) {
         }
         EffectOutcome::Reserved { .. }
         | EffectOutcome::ChangeOpened { .. }
+        | EffectOutcome::CiRerun
         | EffectOutcome::Landed { .. }
         | EffectOutcome::Pushed
         | EffectOutcome::Commented
@@ -125,8 +131,31 @@ fn outcome(outcome: &mut EffectOutcome, clean: Clean<'_>) {
     }
 }
 
+/// The names of statuses stay: the gate compares them.
 fn observed(seen: &mut Observation, clean: Clean<'_>) {
     seen.unblocks.iter_mut().for_each(|comment| clean(&mut comment.text));
+    for request in &mut seen.change_requests {
+        clean(&mut request.text);
+        for comment in &mut request.comments {
+            clean(&mut comment.path);
+            clean(&mut comment.text);
+        }
+    }
+}
+
+fn ci(failure: &mut CiFailure, clean: Clean<'_>) {
+    let CiFailure { name: _, id: _, url, summary, annotations, log, red_at_base: _, passed_too: _, workflow_run: _ } =
+        failure;
+    clean(url);
+    clean(summary);
+    annotations.iter_mut().for_each(&mut *clean);
+    match log {
+        JobLog::Read { tail, failures } => {
+            clean(tail);
+            failures.iter_mut().for_each(clean);
+        }
+        JobLog::Missing { why } => clean(why),
+    }
 }
 
 fn paths(diff: &mut DiffStat, clean: Clean<'_>) {

@@ -6,12 +6,13 @@ use super::PortResult;
 use super::forge_issues::ForgeIssues;
 use super::workspace::Repo;
 use crate::domain::{
-    ChangeNumber, ChangeRef, ChangeState, ForgeName, Observation, Principal, Sha, StatusState, Timestamp,
+    ChangeNumber, ChangeRef, ChangeState, CiFailure, ForgeName, Observation, Principal, Sha, StatusState, Timestamp,
+    WorkflowRun,
 };
 use crate::secrets::Secret;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A change as people see it.
@@ -125,6 +126,18 @@ pub trait Forge: Send + Sync {
     async fn ensure_change(&self, repo: &Repo, text: ChangeText<'_>) -> PortResult<ChangeRef>;
     /// Comments once: an existing comment with this marker is left unchanged.
     async fn ensure_comment(&self, repo: &Repo, change: ChangeNumber, marker: &str, text: &str) -> PortResult<()>;
+    /// Answers once in a thread of a review: an answer with this marker is left unchanged, and a thread that is gone
+    /// needs none. A forge without threads comments on the change.
+    async fn ensure_reply(
+        &self,
+        repo: &Repo,
+        change: ChangeNumber,
+        _thread: u64,
+        marker: &str,
+        text: &str,
+    ) -> PortResult<()> {
+        self.ensure_comment(repo, change, marker, text).await
+    }
     /// Sets a status of a commit.
     async fn set_status(
         &self,
@@ -135,6 +148,19 @@ pub trait Forge: Send + Sync {
         state: StatusState,
         text: &str,
     ) -> PortResult<()>;
+    /// Returns what is known about failed checks of CI at a commit, each with its log if the forge has it, and whether
+    /// they fail at the base as well.
+    async fn inspect_ci(
+        &self,
+        repo: &Repo,
+        change: ChangeNumber,
+        head: &Sha,
+        base: &Sha,
+        checks: &[String],
+    ) -> PortResult<Vec<CiFailure>>;
+    /// Starts the failed jobs of these runs of workflows again. A run that was started again since the attempt named
+    /// there is left unchanged.
+    async fn rerun_ci(&self, repo: &Repo, runs: &BTreeSet<WorkflowRun>) -> PortResult<()>;
     /// Observes a change and its base branch, without the statuses set by Skep.
     async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation>;
     /// Lands exactly `head` on the base branch if the change is still at `head` and the base branch still at `base`.

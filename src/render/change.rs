@@ -46,6 +46,9 @@ fn comment(run: &Run, about: &CommentSubject) -> String {
     match about {
         CommentSubject::Escalation(block) => escalation(run, block).markdown(),
         CommentSubject::Review { review, head, round } => review_comment(run, review, head, *round),
+        CommentSubject::Resolved { by, commit } => {
+            format!("The changes that {} requested are in {commit}.", inline(by.as_str()))
+        }
         CommentSubject::Alert(reached) => alert(run, reached),
         CommentSubject::SharedAlert { level, percent } => shared_alert(run, level, *percent),
         CommentSubject::Result => result(run),
@@ -199,6 +202,9 @@ pub(super) fn merge_request(run: &Run) -> String {
             on_runner(run, &r.name),
             duration(r.duration_ms)
         ));
+    }
+    for status in &run.facts.accepted_statuses {
+        text.push_str(&format!("CI check {}: red, accepted by a person\n", line(status)));
     }
     if let Some(review) = &run.facts.review {
         text.push_str(&format!("review: {}\n", line(&review.summary)));

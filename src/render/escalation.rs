@@ -7,8 +7,8 @@ use super::{budget, change, environment, line, time};
 use crate::domain::block::Subject;
 use crate::domain::escalation::{self, AnswerKind, AnswerOption};
 use crate::domain::{
-    Block, BlockId, BlockKind, BudgetKind, BudgetScope, EffectKind, EngineSpec, Role, Run, SecretFound, SharedBudget,
-    Step, TaskId, engine_selection,
+    Block, BlockId, BlockKind, BudgetKind, BudgetScope, CiDoubt, EffectKind, EngineSpec, Role, Run, SecretFound,
+    SharedBudget, Step, TaskId, engine_selection,
 };
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +156,17 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
             format!("{} failed", effect_words(*kind)),
             need("A fix of the cause", "what happened, and what to do, is described below"),
         ),
+        BlockKind::Ci { doubt: CiDoubt::RedBase, checks } => (
+            format!("CI is red, and so it is at the base: {}", line(&checks.join(", "))),
+            need(
+                "A decision, or a green base",
+                format!("the change is not at fault; fix {}", run.settings.base_branch),
+            ),
+        ),
+        BlockKind::Ci { doubt: CiDoubt::Returned, checks } => (
+            format!("CI fails again as before the rework: {}", line(&checks.join(", "))),
+            need("A hint, or a fixed CI", "the failure is below; another round of rework would be a guess"),
+        ),
         BlockKind::ChangeClosed => (
             "the change was closed".to_owned(),
             need("A decision", "whether to open a new change for the same branch, or to end the run"),
@@ -269,6 +280,9 @@ fn effect_of(run: &Run, block: &Block, option: &AnswerOption) -> String {
         (kind, BlockKind::Environment { scope }) if environment::effect_of(*scope, kind).is_some() => {
             return environment::effect_of(*scope, kind).unwrap_or_default().to_owned();
         }
+        (AnswerKind::Continue, BlockKind::Ci { .. }) => "reads CI again, after it was fixed or run again",
+        (AnswerKind::Skip, BlockKind::Ci { .. }) => "continues although these checks are red",
+        (AnswerKind::Reply, BlockKind::Ci { .. }) => "reworks it with a hint",
         (AnswerKind::Approve, _) => "approves it",
         (AnswerKind::Decline, _) => "declines it and says what should be different",
         (AnswerKind::Skip, _) => "continues without this task",
@@ -356,6 +370,8 @@ pub fn effect_words(kind: EffectKind) -> &'static str {
         EffectKind::Comment => "commenting on the change",
         EffectKind::SetStatus => "setting a status on the change",
         EffectKind::Observe => "reading the change from the forge",
+        EffectKind::InspectCi => "reading the failures of CI",
+        EffectKind::RerunCi => "running failed jobs of CI again",
         EffectKind::Land => "landing the change",
         EffectKind::Close => "closing the change",
         EffectKind::Release => "releasing the workspace",

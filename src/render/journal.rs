@@ -6,8 +6,8 @@ use super::budget_names;
 use super::quantity::{brief, budget_word, count, duration, usage};
 use crate::domain::change::shown_paths;
 use crate::domain::{
-    Answer, AskedTo, AttemptId, ChangeState, CheckResult, EffectOutcome, Event, Level, Report, Reported, Reused, Scope,
-    StatusState, Usage, Verdict,
+    Answer, AskedTo, AttemptId, ChangeState, CheckResult, CiFailure, EffectOutcome, Event, Level, Report, Reported,
+    Reused, Scope, StatusState, Usage, Verdict,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -87,6 +87,8 @@ impl JournalEntry {
                 }
                 EffectOutcome::Conflict { .. }
                 | EffectOutcome::Stale { .. }
+                | EffectOutcome::CiInspected { .. }
+                | EffectOutcome::CiRerun
                 | EffectOutcome::BudgetExhausted { .. } => Tone::Again,
                 EffectOutcome::Landed { .. } => Tone::Good,
                 _ => Tone::Neutral,
@@ -94,7 +96,8 @@ impl JournalEntry {
             Some(Event::Observed { observation }) => match observation.state {
                 ChangeState::Closed { .. } => Tone::Bad,
                 ChangeState::Merged { .. } => Tone::Good,
-                ChangeState::Open => Tone::Neutral,
+                ChangeState::Open if observation.change_requests.is_empty() => Tone::Neutral,
+                ChangeState::Open => Tone::Again,
             },
             _ => Tone::Neutral,
         }
@@ -152,10 +155,12 @@ fn event_words(event: &Event, reserved: &dyn Fn(&str) -> Option<Usage>) -> Optio
             ChangeState::Open => {
                 let failing = observation.statuses.iter().filter(|(_, s)| **s == StatusState::Failure);
                 let failing: Vec<&str> = failing.map(|(context, _)| context.as_str()).collect();
-                Some(match (failing.is_empty(), observation.approved_by.first()) {
-                    (false, _) => format!("CI failed: {}", failing.join(", ")),
-                    (true, Some(by)) => format!("the change was approved by {by}"),
-                    (true, None) => "the change was updated on the forge".to_owned(),
+                let requested_by = observation.change_requests.last().map(|r| &r.by);
+                Some(match (failing.is_empty(), requested_by, observation.approved_by.first()) {
+                    (_, Some(by), _) => format!("{by} requested changes"),
+                    (false, ..) => format!("CI failed: {}", failing.join(", ")),
+                    (true, _, Some(by)) => format!("the change was approved by {by}"),
+                    (true, ..) => "the change was updated on the forge".to_owned(),
                 })
             }
         },
@@ -254,6 +259,8 @@ fn outcome_of(outcome: &EffectOutcome) -> Option<String> {
             lines.push(format!("{state}: {}", budget_names(budgets)));
             Some(lines.join(", "))
         }
+        EffectOutcome::CiInspected { failures } => Some(ci(failures)),
+        EffectOutcome::CiRerun => Some("CI: the failed jobs also passed at this commit, and run again".to_owned()),
         EffectOutcome::Landed { sha } => Some(format!("landed as {}", sha.abbrev())),
         EffectOutcome::PushHeld { found } => {
             let each: Vec<String> = found.iter().map(|f| format!("{} at {}", f.what, quote(&f.location))).collect();
@@ -300,6 +307,18 @@ fn checks(results: &[CheckResult], scope: Option<Scope>, reused: Option<Reused>)
         format!("{} {word} ({}{}){why}", r.name, duration(r.duration_ms), tests.unwrap_or_default())
     });
     format!("{name}: {}", each.collect::<Vec<_>>().join("; "))
+}
+
+fn ci(failures: &[CiFailure]) -> String {
+    let each = failures.iter().map(|failure| {
+        let remark = match (failure.red_at_base, failure.passed_too) {
+            (true, _) => " (red at the base as well)",
+            (_, true) => " (has also passed at this commit)",
+            _ => "",
+        };
+        format!("{}{remark}", brief(&failure.name, 60))
+    });
+    format!("read the failures of CI: {}", each.collect::<Vec<_>>().join(", "))
 }
 
 fn appended(summary: &str) -> String {

@@ -65,7 +65,7 @@ pub fn right_to_answer(kind: &BlockKind, answer: &Answer) -> Right {
     match (kind, answer) {
         (_, Answer::More { .. }) => Right::Budget,
         (BlockKind::Approval(_) | BlockKind::ForeignPush { .. } | BlockKind::SecretFound { .. }, _) => Right::Approve,
-        (BlockKind::Environment { .. }, Answer::Skip) => Right::Approve,
+        (BlockKind::Environment { .. } | BlockKind::Ci { .. }, Answer::Skip) => Right::Approve,
         _ => Right::Run,
     }
 }

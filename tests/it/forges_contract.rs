@@ -4,7 +4,7 @@ use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
 use crate::support::github::{GitHub, LOGIN, REPO};
 use skep::adapters::forge::github::GitHubForge;
 use skep::adapters::workspace::GitWorkspaces;
-use skep::domain::{BlockId, ChangeNumber, ChangeState, ForgeName, Principal, Sha, StatusState, TaskId};
+use skep::domain::{BlockId, ChangeNumber, ChangeState, ForgeName, JobLog, Principal, Sha, StatusState, TaskId};
 use skep::platform::git::{Git, Identity, Mirrors};
 use skep::ports::forge::{ChangeText, Landing};
 use skep::ports::{Forge, HumanActions, Repo, Workspaces};
@@ -128,6 +128,19 @@ impl Subject {
                 let pushed = commit_all(&self.world.origin(), "More");
                 git(&self.world.origin(), &["checkout", "-q", "main"]);
                 pushed
+            }
+        }
+    }
+
+    /// A person requests changes with a text.
+    async fn request_by(&self, number: ChangeNumber, name: &str, head: &Sha, text: &str) {
+        match &self.github {
+            Some((github, _)) => {
+                github.state().review_with(number.0, name, "CHANGES_REQUESTED", head.as_str(), text, &[]);
+            }
+            None => {
+                let by = self.person(name);
+                drop(self.world.forge.review(&self.world.repo, number, &by, false, text).await.unwrap());
             }
         }
     }
@@ -262,5 +275,44 @@ async fn landing_compares_head_and_base_and_is_repeatable() {
         // The branch of what landed is gone.
         let heads = s.world.mirrors.remote_heads(&s.world.repo, &[BRANCH, "skep/other"]).await.unwrap().heads;
         assert!(!heads.contains_key(BRANCH) && heads.contains_key("skep/other"), "{}: {heads:?}", s.name());
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_changes_is_reported_until_its_author_approves() {
+    for s in subjects().await {
+        let base = s.world.base().await;
+        let head = s.push(T1, BRANCH, &base).await;
+        let number = s.ensure(BRANCH, &head, false, None).await;
+        s.request_by(number, "bob", &head, "Rename it").await;
+        s.request_by(number, "ann", &head, "Test it").await;
+        s.request_by(number, "bob", &head, "And document it").await;
+        let requests = s.observe(number).await.change_requests;
+        let said: Vec<(&Principal, &str)> = requests.iter().map(|r| (&r.by, r.text.as_str())).collect();
+        let (ann, bob) = (s.person("ann"), s.person("bob"));
+        assert_eq!(said, [(&bob, "Rename it"), (&ann, "Test it"), (&bob, "And document it")], "{}", s.name());
+        assert!(requests.iter().all(|r| r.head == head));
+        let ids: std::collections::BTreeSet<u64> = requests.iter().map(|r| r.review).collect();
+        assert_eq!(ids.len(), 3);
+        s.review_by(number, "bob", &head, true).await;
+        let requests = s.observe(number).await.change_requests;
+        assert_eq!(requests.iter().map(|r| &r.by).collect::<Vec<_>>(), [&ann], "{}", s.name());
+    }
+}
+
+#[tokio::test]
+async fn a_failed_status_is_explained_as_far_as_the_forge_knows() {
+    for s in subjects().await {
+        let base = s.world.base().await;
+        let head = s.push(T1, BRANCH, &base).await;
+        let number = s.ensure(BRANCH, &head, false, None).await;
+        s.ci_reports(number, &head, "ci").await;
+        s.ci_reports(number, &head, "lint").await;
+        s.ci_reports(number, &base, "lint").await;
+        let checks = ["ci".to_owned(), "lint".to_owned(), "unknown".to_owned()];
+        let failures = s.forge().inspect_ci(&s.world.repo, number, &head, &base, &checks).await.unwrap();
+        let found: Vec<(&str, bool)> = failures.iter().map(|f| (f.name.as_str(), f.red_at_base)).collect();
+        assert_eq!(found, [("ci", false), ("lint", true), ("unknown", false)], "{}", s.name());
+        assert!(failures.iter().all(|f| matches!(f.log, JobLog::Missing { .. }) && f.workflow_run.is_none()));
     }
 }

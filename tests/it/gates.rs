@@ -4,7 +4,7 @@
 
 use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
-use crate::support::story::{Story, diff, quiet, results, spec};
+use crate::support::story::{Story, diff, quiet, request, results, spec};
 use skep::domain::*;
 
 /// A run just before landing, with every gate open.
@@ -30,6 +30,10 @@ fn shut(change: impl Fn(&mut Run)) -> Vec<&'static str> {
     gate::all(&run).into_iter().filter(|(_, g)| !g.is_open()).map(|(name, _)| name).collect()
 }
 
+fn red(name: &str) -> (String, StatusState) {
+    (name.to_owned(), StatusState::Failure)
+}
+
 fn seen(run: &mut Run) -> &mut Observation {
     run.facts.observed.as_mut().unwrap()
 }
@@ -49,8 +53,28 @@ fn each_gate_holds_by_itself() {
     assert_eq!(shut(|r| seen(r).statuses.clear()), ["statuses"]);
     assert_eq!(shut(|r| seen(r).statuses = [("ci".to_owned(), StatusState::Failure)].into()), ["statuses"]);
     assert_eq!(shut(|r| seen(r).statuses = [("ci".to_owned(), StatusState::Pending)].into()), ["statuses"]);
+    assert_eq!(shut(|r| seen(r).required = ["lint".to_owned()].into()), ["statuses"]);
+    assert_eq!(shut(|r| seen(r).statuses = [("ci".to_owned(), StatusState::Success), red("other")].into()), [""; 0]);
+    let free = |r: &mut Run| r.settings.policy.required_statuses.clear();
+    let all = |r: &mut Run| {
+        free(r);
+        seen(r).statuses.extend([red("other")]);
+    };
+    assert_eq!(shut(all), ["statuses"], "if nothing is required, everything counts");
+    assert_eq!(shut(|r| seen(r).change_requests = vec![request(r, 1)]), ["requests"]);
+    let accepted = |r: &mut Run| {
+        seen(r).statuses = [red("ci")].into();
+        r.facts.accepted_statuses = ["ci".to_owned()].into();
+    };
+    assert_eq!(shut(accepted), [""; 0], "a person accepted it");
+    let unapproved = |r: &mut Run| {
+        accepted(r);
+        r.settings.policy.approve_merge = false;
+        seen(r).approved_by.clear();
+    };
+    assert_eq!(shut(unapproved), ["approval"], "red CI never lands without a person");
     assert_eq!(shut(|r| seen(r).approved_by.clear()), ["approval"]);
-    assert_eq!(shut(|r| r.facts.observed = None), ["change", "head", "base", "statuses", "approval"]);
+    assert_eq!(shut(|r| r.facts.observed = None), ["change", "head", "base", "requests", "statuses", "approval"]);
     // An approval on the forge counts only for the head it was given on.
     assert_eq!(shut(|r| seen(r).head = sha(&["foreign"])), ["head", "approval"]);
 }

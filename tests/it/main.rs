@@ -5,10 +5,10 @@
 //! | `matrix` | every phase, stage and question × every event moves or refuses; the table is a snapshot |
 //! | `simulate` | 10,000 seeds: any world, a crash at any point, effects twice, half without human help |
 //! | `kill` | the real program, killed at every fault point and at random, on both databases, ends the same |
-//! | `rules`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
+//! | `rules`, `rework`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
 //! | `store_contract`, `stored_form` | both databases behave the same; stored runs of each version still load |
 //! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
-//! | `forges_contract`, `forge_contract`, `github`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
+//! | `forges_contract`, `forge_contract`, `github*`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
 //! | `intake`, `story_intake` | issues and comments on a forge start and steer runs |
 //! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent` | isolation of commands and agents |
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
@@ -47,6 +47,7 @@ mod git_cut;
 mod git_measure;
 mod git_world;
 mod github;
+mod github_rework;
 mod headless;
 mod hostile_agent;
 mod hostile_bytes;
@@ -84,6 +85,7 @@ mod rest;
 mod rest_guard;
 mod rest_stream;
 mod resumed;
+mod rework;
 mod rules;
 mod runners;
 mod runtime;
@@ -105,6 +107,7 @@ mod story_intake;
 mod story_land;
 mod story_many;
 mod story_refused;
+mod story_rework;
 mod support;
 mod telemetry;
 mod terminal;

@@ -3,7 +3,9 @@
 
 use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
-use crate::support::story::{Story, broken, checked, developed, diff, quiet, results, reviewed, spec, unblock};
+use crate::support::story::{
+    Story, broken, checked, ci_failure, developed, diff, quiet, request, results, reviewed, spec, unblock,
+};
 use skep::domain::*;
 use std::collections::BTreeSet;
 
@@ -68,6 +70,12 @@ pub fn states() -> Vec<(&'static str, Story)> {
         change(&mut observation);
         story.apply(Event::Observed { observation })
     };
+    let ci_red = |story: Story| {
+        story.see(|o| {
+            o.statuses = [("ci".to_owned(), StatusState::Failure)].into();
+            o.failed = [("ci".to_owned(), 1)].into();
+        })
+    };
     let mut rounds = policy();
     rounds.limits.rounds = 0;
     let mut poor = policy();
@@ -123,6 +131,16 @@ pub fn states() -> Vec<(&'static str, Story)> {
         ("gating: merge waits for approval", asked(policy())),
         ("gating: merge waits for another person's approval", asked(Policy { self_approval: false, ..policy() })),
         ("gating: rebasing", see(asked(policy()), &|o| o.base = sha(&["newer"]))),
+        ("gating: reading the failures of CI", ci_red(asked(policy()))),
+        ("gating: CI is as red as the base", {
+            let failures = vec![CiFailure { red_at_base: true, ..ci_failure("ci", "FAILED a") }];
+            ci_red(asked(policy())).done("inspect_ci", EffectOutcome::CiInspected { failures })
+        }),
+        ("gating: CI runs again", {
+            let workflow_run = Some(WorkflowRun { id: 1, attempt: 1 });
+            let failure = CiFailure { passed_too: true, workflow_run, ..ci_failure("ci", "FAILED a") };
+            ci_red(asked(policy())).done("inspect_ci", EffectOutcome::CiInspected { failures: vec![failure] })
+        }),
         ("gating: foreign push", see(asked(policy()), &|o| o.head = sha(&["foreign"]))),
         ("gating: change closed", see(asked(policy()), &|o| o.state = ChangeState::Closed { by: other() })),
         ("landing", landing()),
@@ -259,6 +277,8 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
         ("rebased", EffectOutcome::Rebased { head, diff: new_diff }),
         ("conflict", EffectOutcome::Conflict { paths: vec!["src/a".to_owned()] }),
         ("change opened", EffectOutcome::ChangeOpened { change }),
+        ("CI inspected", EffectOutcome::CiInspected { failures: vec![ci_failure("ci", "FAILED a")] }),
+        ("CI rerun", EffectOutcome::CiRerun),
         ("observed", EffectOutcome::Observed { observation: quiet(run) }),
         ("landed", EffectOutcome::Landed { sha: run.head.clone() }),
         ("stale", EffectOutcome::Stale { why: "moved".to_owned() }),
@@ -293,6 +313,7 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
         ("approved by skep", Observation { approved_by: vec![Principal::skep()], ..quiet(run) }),
         ("ci green", Observation { statuses: [("ci".to_owned(), StatusState::Success)].into(), ..quiet(run) }),
         ("ci red", Observation { statuses: [("ci".to_owned(), StatusState::Failure)].into(), ..quiet(run) }),
+        ("changes requested", Observation { change_requests: vec![request(run, 1)], ..quiet(run) }),
         ("UNBLOCK", unblock(run, other())),
         ("UNBLOCK by skep", unblock(run, Principal::skep())),
     ];
@@ -404,6 +425,6 @@ fn every_state_and_every_event() {
     }
     assert_eq!(phases.len(), 8, "every phase: {phases:?}");
     assert_eq!(stages.len(), 7, "every stage: {stages:?}");
-    assert_eq!(questions.len(), 15, "every kind of question: {questions:?}");
+    assert_eq!(questions.len(), 16, "every kind of question: {questions:?}");
     insta::assert_snapshot!("matrix", table);
 }

@@ -148,6 +148,7 @@ fn simulate_part(part: u64) {
             "asks: approve_merge",
             "asks: engine",
             "asks: environment",
+            "asks: ci",
             "due",
             "unavailable",
             "not started",

@@ -2,7 +2,6 @@
 
 mod caches;
 pub mod detect;
-mod failures;
 mod fault;
 pub mod junit;
 mod live_output;
@@ -14,6 +13,7 @@ mod verdict;
 pub use super::runner::RemoteSessions;
 use super::runner::settings::{LOCAL, Runner};
 use super::runner::{self, LocalSession, NoReport, RunnerSession};
+use crate::domain::change::failure_lines;
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, Fault, ProjectName};
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
 use crate::platform::access::{Grants, ProjectGrants};
@@ -160,7 +160,7 @@ impl CommandChecks {
             _ => why.as_ref().and_then(|_| fault::of(exit, &finished.stdout, needs_network, dir)),
         };
         let mut failures = match why {
-            Some(_) => failures::lines(&terminal_text::sanitize(&finished.stdout)),
+            Some(_) => failure_lines::lines(&terminal_text::sanitize(&finished.stdout)),
             None => Vec::new(),
         };
         let mut log = finished.into_log();

@@ -1,6 +1,6 @@
 //! Judges a finished check: it passes only if its command succeeded and its report shows that something was tested.
 
-use super::failures::missing_program;
+use crate::domain::change::failure_lines::missing_program;
 use crate::domain::check::TestCounts;
 use crate::domain::{CheckKind, CheckResult, CheckSpec};
 use crate::platform::process::ProcessOutput;

@@ -219,7 +219,7 @@ pub enum ChangeCommand {
         #[arg(long, value_name = "TEXT", default_value = "")]
         text: String,
     },
-    /// Request changes
+    /// Request changes: the run makes them in a round of rework
     Decline {
         /// PROJECT#NUMBER, or a run
         change: ChangeName,

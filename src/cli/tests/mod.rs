@@ -4,7 +4,7 @@ mod follow;
 
 use super::answers;
 use super::args::{AnswerArgs, BudgetCommand, Command, Skep};
-use crate::domain::block::{Block, BlockKind, Subject};
+use crate::domain::block::{Block, BlockKind, CiDoubt, Subject};
 use crate::domain::{
     BlockId, BudgetKind, BudgetScope, BudgetUnit, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EffectKind,
     EngineSpec, Goal, GoalSource, Opened, Policy, Principal, ProjectName, Role, Run, RunId, Scope, Settings, Sha,
@@ -110,6 +110,7 @@ fn every_command_an_escalation_prints_parses() {
         BlockKind::Question { step: Step::Develop, task: Some(TaskId(1)) },
         BlockKind::NothingChanged,
         BlockKind::Effect(EffectKind::Push),
+        BlockKind::Ci { doubt: CiDoubt::RedBase, checks: vec!["ci/test".to_owned()] },
         BlockKind::ChangeClosed,
         BlockKind::ForeignPush { head: sha },
         BlockKind::SecretFound { found: vec![] },
@@ -156,6 +157,8 @@ fn every_effect_has_words() {
         EffectKind::Comment,
         EffectKind::SetStatus,
         EffectKind::Observe,
+        EffectKind::InspectCi,
+        EffectKind::RerunCi,
         EffectKind::Land,
         EffectKind::Close,
         EffectKind::Release,

@@ -299,6 +299,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
         true => wrong("one entry is empty", "write the names of the contexts, such as \"ci/test\""),
         false => Ok(()),
     });
+    r.number("policy.max_ci_reruns", &mut p.max_ci_reruns, 0..=10);
     r.number("policy.max_deleted", &mut p.max_deleted, 0..=1_000_000);
     r.number("policy.max_files", &mut p.max_files, 1..=1_000_000);
     r.number("policy.max_lines", &mut p.max_lines, 1..=100_000_000);

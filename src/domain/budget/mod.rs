@@ -45,7 +45,8 @@ impl BudgetKind {
     }
 }
 
-/// Limits of a whole run. A round is one return to work after a review, red checks at the head, or red CI.
+/// Limits of a whole run. A round is one return to work after a review by the reviewer or a person, red checks at the
+/// head, red CI, or a conflict with the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {

@@ -1,12 +1,18 @@
 //! A change: a branch with its pull request, its diff, and the forge's view of it.
 
 pub mod check;
+pub mod ci;
+pub mod failure_lines;
+pub mod request;
 
 use crate::domain::id::{BlockId, ChangeNumber, Principal, Sha};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+pub use ci::{CiFailure, JobLog, WorkflowRun};
+pub use request::{ChangeRequest, LineComment};
 
 /// A change on its forge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,9 +213,18 @@ pub struct Observation {
     /// Statuses at that head that Skep did not set, by context.
     #[serde(default)]
     pub statuses: BTreeMap<String, StatusState>,
+    /// For each failed status the id of its newest result, where the forge has one: after a rerun it is another one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<String, u64>,
+    /// Contexts of the statuses that the forge requires before a merge, without Skep's own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub required: BTreeSet<String>,
     /// People who approved exactly that head on the forge.
     #[serde(default)]
     pub approved_by: Vec<Principal>,
+    /// Reviews that request changes, by people who may write and have not approved since, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub change_requests: Vec<ChangeRequest>,
     /// `UNBLOCK #b…` comments by people who may steer the run, oldest first.
     #[serde(default)]
     pub unblocks: Vec<UnblockComment>,

@@ -21,7 +21,7 @@ impl DecisionBuilder {
     fn comment_alert(&mut self, about: CommentSubject) {
         let over = self.run.stopping.is_some() || self.run.phase >= Phase::Reporting;
         if let Some(change) = self.run.change.as_ref().filter(|_| !over).map(|c| c.number) {
-            self.order(Effect::Comment { change, about });
+            self.order(Effect::Comment { change, thread: None, about });
         }
     }
 

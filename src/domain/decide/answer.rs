@@ -1,8 +1,8 @@
 //! People's answers to blocks, and budget raises.
 
-use super::baseline;
 use super::builder::{DecisionBuilder, cap};
 use super::outcome::give_up;
+use super::{baseline, ci};
 use crate::domain::block::{Answer, Block, BlockKind, Subject};
 use crate::domain::budget::Raise;
 use crate::domain::change::UnblockComment;
@@ -93,6 +93,7 @@ fn lift(d: &mut DecisionBuilder, block: &Block, answer: &Answer, by: &Principal)
             return tries(d, *step, *task, answer, by);
         }
         (BlockKind::Environment { scope }, _) => return baseline::answered(d, *scope, answer, by),
+        (BlockKind::Ci { checks, .. }, _) => return ci::answered(d, (block, checks.as_slice()), answer, by),
         (_, Answer::No { why }) => give_up(d, by, why),
         (BlockKind::Rounds, _) => return rounds(d, answer, by),
         (BlockKind::SharedBudget { .. }, Answer::Yes | Answer::Text { .. }) => {}
@@ -184,7 +185,7 @@ fn approval(d: &mut DecisionBuilder, subject: &Subject, answer: &Answer, by: &Pr
         }
         (Subject::Merge { .. }, Answer::No { why }) => {
             let title = format!("{by} declined the merge and said what should be different");
-            d.add_task(Origin::Person, &title, why);
+            d.add_task(Origin::Person, &title, &[why]);
         }
         _ => return not_an_answer("this waits for a yes or a no"),
     }
@@ -249,7 +250,7 @@ fn note(d: &mut DecisionBuilder, step: Step, task: Option<TaskId>, text: &str) {
 }
 
 fn fresh_task(d: &mut DecisionBuilder, hint: &str) {
-    d.add_task(Origin::Person, "The goal, once more: the first attempt changed nothing", hint);
+    d.add_task(Origin::Person, "The goal, once more: the first attempt changed nothing", &[hint]);
 }
 
 /// Redoes the work without the findings. A further commit is not enough: the earlier ones contain the secret and would
@@ -261,7 +262,7 @@ fn redo_without(d: &mut DecisionBuilder, found: &[SecretFound], hint: &str) {
         "The commits contain:\n{}\nDo the goal without it. The earlier work is commit {old}.\n{hint}",
         SecretFound::list(found)
     );
-    d.add_task(Origin::Person, title, &text);
+    d.add_task(Origin::Person, title, &[text]);
     let base = d.run.base.clone();
     d.set_head(base, Default::default());
 }

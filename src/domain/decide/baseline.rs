@@ -95,7 +95,7 @@ pub(super) fn answered(d: &mut DecisionBuilder, scope: Scope, answer: &Answer, b
             d.run.facts.statuses.remove(OwnStatus::Checks.context());
         }
         (Scope::Head, Answer::Text { text }) => {
-            d.add_task(Origin::Person, "The checks are red; a person said what to do about it", text);
+            d.add_task(Origin::Person, "The checks are red; a person said what to do about it", &[text]);
         }
     }
     Ok(())

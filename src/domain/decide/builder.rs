@@ -107,7 +107,7 @@ impl DecisionBuilder {
             return;
         }
         if let Some(change) = self.run.change.as_ref().map(|c| c.number) {
-            self.order(Effect::Comment { change, about: CommentSubject::Escalation(Box::new(block)) });
+            self.order(Effect::Comment { change, thread: None, about: CommentSubject::Escalation(Box::new(block)) });
         }
     }
 
@@ -173,8 +173,8 @@ impl DecisionBuilder {
         }
     }
 
-    /// Adds a task at the end of the plan, as a new revision, and returns to work.
-    pub fn add_task(&mut self, origin: Origin, title: &str, text: &str) {
+    /// Adds a task at the end of the plan, as a new revision, and returns to work. Each text is a note for its attempts.
+    pub fn add_task(&mut self, origin: Origin, title: &str, texts: &[impl AsRef<str>]) {
         let id = TaskId(self.run.tasks.len() as u32 + 1);
         let name = format!("rework-{}", id.0);
         let mut spec = TaskSpec {
@@ -187,21 +187,22 @@ impl DecisionBuilder {
         spec.text = cap(&spec.text, MAX_GOAL_BYTES);
         let tries = self.limits_of(Step::Develop).tries;
         let mut task = Task::new(id, spec, origin, Stage::Ready, tries);
-        task.note(origin.note_source(), text);
+        texts.iter().for_each(|text| task.note(origin.note_source(), text.as_ref()));
         self.run.tasks.push(task);
         self.run.plan.revision += 1;
         self.run.phase = Phase::Working;
     }
 
     /// Returns to work after a failure if a round is left, else raises a block. Returns whether it returned to work.
-    pub fn rework(&mut self, origin: Origin, title: &str, text: &str) -> bool {
+    pub fn rework(&mut self, origin: Origin, title: &str, texts: &[impl AsRef<str>]) -> bool {
         if self.run.rounds >= self.run.limits.rounds {
-            let why = format!("{title}\n\n{text}");
+            let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+            let why = format!("{title}\n\n{}", texts.join("\n"));
             self.block(BlockKind::Rounds, &why);
             return false;
         }
         self.run.rounds += 1;
-        self.add_task(origin, title, text);
+        self.add_task(origin, title, texts);
         true
     }
 }

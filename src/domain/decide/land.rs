@@ -4,12 +4,12 @@
 
 use super::builder::DecisionBuilder;
 use super::review::show;
+use super::{ci, requests};
 use crate::domain::block::{BlockKind, Subject};
 use crate::domain::effect::{CommentSubject, Effect, EffectRef};
 use crate::domain::gate::{self, Gate};
 use crate::domain::id::Sha;
 use crate::domain::run::{Outcome, Phase, Stopping};
-use crate::domain::task::Origin;
 
 /// Waits until every gate is open for exactly this head.
 pub(super) fn gating(d: &mut DecisionBuilder) {
@@ -41,18 +41,19 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
         // A rebase ends with a new head, so nothing else starts meanwhile.
         return;
     }
+    if requests::rework(d) {
+        return;
+    }
     if !gate::base(&d.run).is_open() {
         d.run.overtaken = d.run.overtaken.saturating_add(1);
         let effect = Effect::Rebase { from: d.run.base.clone(), head: d.run.head.clone(), onto: seen.base };
         return d.ensure(effect);
     }
+    requests::answer(d, change);
     match gate::statuses(&d.run) {
         Gate::Open => {}
         Gate::Wait(_) => return,
-        Gate::Shut(why) => {
-            d.rework(Origin::Status, "A required status is red", &why);
-            return;
-        }
+        Gate::Shut(_) => return ci::inspect(d, change),
     }
     if let Gate::Wait(_) | Gate::Shut(_) = gate::approval(&d.run) {
         let subject = Subject::Merge { head: d.run.head.clone(), base: d.run.base.clone() };
@@ -88,7 +89,7 @@ pub(super) fn reporting(d: &mut DecisionBuilder) {
     if !d.run.closing.reported {
         d.run.closing.reported = true;
         if let Some(change) = d.run.change.as_ref().map(|c| c.number) {
-            d.order(Effect::Comment { change, about: CommentSubject::Result });
+            d.order(Effect::Comment { change, thread: None, about: CommentSubject::Result });
             if !matches!(d.run.outcome, Some(Outcome::Delivered { .. })) {
                 d.order(Effect::Close { change });
             }

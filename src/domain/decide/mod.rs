@@ -8,6 +8,8 @@
 //! | `work` | Working, and the stages of a task |
 //! | `review` | Reviewing |
 //! | `land` | Gating, Landing, Reporting, and the request to stop |
+//! | `ci` | red CI at the head |
+//! | `requests` | people's reviews that request changes |
 //! | `reported` | the end of an attempt |
 //! | `outcome` | the end of an effect, and observations of the forge |
 //! | `answer` | people's answers and raises |
@@ -29,7 +31,7 @@
 //! | | checks failed or rework is wanted: one round, one new task | Working | comment with the findings |
 //! | Gating | all gates are open | Landing | change ready, observe, rebase if the base moved, approval |
 //! | | the rebase was clean: a new head, about which nothing is known | Reviewing | |
-//! | | a required status failed or the rebase conflicts: one round, one task | Working | |
+//! | | a person requests changes, CI failed or the rebase conflicts: one round, one task | Working | inspect or rerun CI |
 //! | Landing | landed | Reporting | land with the expected head and base |
 //! | | stale: head or base moved | Gating | |
 //! | Reporting | reported, nothing is pending, the workspace is released | Ended | comment, close, stop, release |
@@ -48,18 +50,20 @@
 //! nothing to change is dropped; if that is all, the run ends unchanged.
 //!
 //! The gates are, in this order, diff,
-//! checks, review, change, head, base, statuses and approval; each tests facts of exactly the current head, and a new
+//! checks, review, change, head, base, requests, statuses and approval; each tests facts of exactly the current head, and a new
 //! head forgets every fact.
 
 mod alert;
 mod answer;
 mod baseline;
 mod builder;
+mod ci;
 mod inquire;
 mod land;
 mod outcome;
 mod plan;
 mod reported;
+mod requests;
 mod review;
 mod settings;
 mod start;
@@ -163,6 +167,9 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         overwrite: None,
         allowed_secrets: Default::default(),
         closing: Default::default(),
+        reworked_failures: Default::default(),
+        requests_read: Default::default(),
+        open_requests: Vec::new(),
         comments_read: Default::default(),
         pending: Default::default(),
         outcome: None,

@@ -4,12 +4,12 @@ use super::answer;
 use super::builder::{DecisionBuilder, cap};
 use super::settings;
 use super::start::Exhausted;
-use super::{baseline, land};
-use crate::domain::block::{Block, BlockKind};
+use super::{baseline, ci, land};
+use crate::domain::block::{Block, BlockKind, Subject};
 use crate::domain::change::{ChangeState, Observation, shown_paths};
 use crate::domain::check::{self, CheckResult, Scope};
 use crate::domain::effect::{EffectKind, EffectOutcome, EffectRef, Failure, SecretFound};
-use crate::domain::gate;
+use crate::domain::gate::{self, Gate};
 use crate::domain::id::{EffectKey, Principal, Sha, TaskId};
 use crate::domain::order::{EngineSpec, NoteSource};
 use crate::domain::refusal::Refusal;
@@ -86,10 +86,12 @@ pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &Effec
             }
         }
         (EffectRef::Observe, EffectOutcome::Observed { observation }) => observed(d, observation),
+        (EffectRef::InspectCi(head), EffectOutcome::CiInspected { failures }) => ci::inspected(d, head, failures),
         (EffectRef::Land(_), EffectOutcome::Landed { sha }) => land::delivered(d, sha),
         (EffectRef::Land(_), EffectOutcome::Stale { why }) => stale_landing(d, why),
         (EffectRef::Comment, EffectOutcome::Commented)
         | (EffectRef::SetStatus, EffectOutcome::StatusSet)
+        | (EffectRef::RerunCi(_), EffectOutcome::CiRerun)
         | (EffectRef::Close, EffectOutcome::ChangeClosed)
         | (EffectRef::Release, EffectOutcome::Released)
         | (EffectRef::Stop, EffectOutcome::Stopped) => {}
@@ -138,6 +140,10 @@ fn failed(d: &mut DecisionBuilder, effect: &EffectRef, failure: &Failure) {
         // Either the effect was cut short because the run is over, or the result was not reported. Neither justifies
         // keeping a delivered run open. Reporting again could repeat a comment, because it is unknown which one failed.
         return;
+    }
+    if let EffectRef::RerunCi(head) = effect {
+        // Without a rerun, the failures are reworked.
+        return ci::not_rerun(d, head);
     }
     if (d.run.stopping.is_some() && *effect != EffectRef::Release) || matches!(effect, EffectRef::SetStatus) {
         // Informing people is best effort; it does not hold up a run.
@@ -219,7 +225,7 @@ fn rebase_conflict(d: &mut DecisionBuilder, onto: &Sha, paths: &[String]) {
         // It was merged meanwhile: there is nothing to redo.
         return;
     }
-    if d.rework(Origin::Conflict, &title, &text) {
+    if d.rework(Origin::Conflict, &title, &[text]) {
         d.run.base = onto.clone();
         let base = onto.clone();
         d.set_head(base, Default::default());
@@ -257,7 +263,16 @@ pub(super) fn observed(d: &mut DecisionBuilder, seen: &Observation) {
     }
     // An approval is for one head on one base; if either moved, the question is a different one.
     let same = seen.head == d.run.head && seen.base == d.run.base;
+    let seen = &d.run.unread(seen);
     d.run.facts.observed = Some(seen.clone());
+    let is_red = matches!(gate::statuses(&d.run), Gate::Shut(_));
+    if is_red || !seen.change_requests.is_empty() {
+        // There is work to do before a merge.
+        d.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Approval(Subject::Merge { .. })));
+    }
+    if !is_red {
+        d.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Ci { .. }));
+    }
     // A question about a foreign head that is no longer there is void.
     d.run.blocks.retain(|b| !matches!(&b.kind, BlockKind::ForeignPush { head } if *head != seen.head));
     if !same || gate::approver(&d.run).is_some() {

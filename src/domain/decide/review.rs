@@ -40,7 +40,7 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
     }
     if !green {
         let title = format!("The checks are red at {} with all tasks together", head.abbrev());
-        d.rework(Origin::Checks, &title, &check::failures(&results));
+        d.rework(Origin::Checks, &title, &[check::failures(&results)]);
         return;
     }
     if !d.run.facts.pushed {
@@ -70,12 +70,12 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
         return;
     }
     let reviewed_head = d.run.head.clone();
-    if d.rework(Origin::Review, "The reviewer requests changes", &review.text())
+    if d.rework(Origin::Review, "The reviewer requests changes", &[review.text()])
         && let Some(change) = d.run.change.as_ref().map(|c| c.number)
     {
         let round = d.run.rounds;
         let about = CommentSubject::Review { review: Box::new(review), head: reviewed_head, round };
-        d.order(Effect::Comment { change, about });
+        d.order(Effect::Comment { change, thread: None, about });
     }
 }
 

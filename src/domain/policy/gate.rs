@@ -1,11 +1,12 @@
 //! The gates before landing: pure tests on the facts known about exactly the current head.
 
-use crate::domain::change::{ChangeState, StatusState};
+use crate::domain::change::ChangeState;
 use crate::domain::check;
 use crate::domain::id::Principal;
 use crate::domain::order::Step;
 use crate::domain::report::Verdict;
 use crate::domain::run::Run;
+use crate::domain::run::rework::CiState;
 use serde::{Deserialize, Serialize};
 
 /// The state of a gate.
@@ -39,6 +40,7 @@ pub fn all(run: &Run) -> Vec<(&'static str, Gate)> {
         ("change", change(run)),
         ("head", head(run)),
         ("base", base(run)),
+        ("requests", requests(run)),
         ("statuses", statuses(run)),
         ("approval", approval(run)),
     ]
@@ -111,23 +113,38 @@ pub fn base(run: &Run) -> Gate {
     }
 }
 
-/// Tests that every status the policy requires is green at the head.
-pub fn statuses(run: &Run) -> Gate {
-    let mut waiting = Vec::new();
-    for context in &run.settings.policy.required_statuses {
-        match run.facts.observed.as_ref().and_then(|o| o.statuses.get(context)) {
-            Some(StatusState::Success) => {}
-            Some(StatusState::Failure) => return Gate::Shut(format!("status {context} is red at this head")),
-            Some(StatusState::Pending) | None => waiting.push(context.as_str()),
+/// Tests that no person's request for changes is open.
+pub fn requests(run: &Run) -> Gate {
+    match &run.facts.observed {
+        None => Gate::Wait("the forge has not been read yet".to_owned()),
+        Some(o) => {
+            Gate::open_if(o.change_requests.is_empty(), || format!("{} requests changes", o.change_requests[0].by))
         }
     }
-    if waiting.is_empty() { Gate::Open } else { Gate::Wait(format!("status {} is not green yet", waiting.join(", "))) }
+}
+
+/// Tests that CI is green at the head: every status that the policy or the forge requires or, if none is required, every
+/// status that was reported.
+pub fn statuses(run: &Run) -> Gate {
+    if run.facts.observed.is_none() {
+        return Gate::Wait("the forge has not been read yet".to_owned());
+    }
+    let CiState { failed, running, missing } = run.ci();
+    match (failed.is_empty(), running.is_empty()) {
+        (true, true) if missing.is_empty() => Gate::Open,
+        (true, _) => Gate::Wait(format!("status {} is not green yet", [running, missing].concat().join(", "))),
+        // One round of rework deals with all failures.
+        (false, false) => {
+            Gate::Wait(format!("status {} is red, and {} has not ended", failed.join(", "), running.join(", ")))
+        }
+        (false, true) => Gate::Shut(format!("status {} is red at this head", failed.join(", "))),
+    }
 }
 
 /// Tests that a person approved exactly this head on exactly this base, where the policy, a concern or a red check
 /// requires it.
 pub fn approval(run: &Run) -> Gate {
-    let is_red = || run.facts.results.iter().flatten().any(|r| !r.green);
+    let is_red = || run.facts.results.iter().flatten().any(|r| !r.green) || !run.facts.accepted_statuses.is_empty();
     let asked = || run.settings.policy.approve_merge || !run.concerns().is_empty() || is_red();
     match approver(run).is_none() && asked() {
         true => Gate::Wait("a person must approve the merge".to_owned()),

@@ -138,6 +138,8 @@ pub struct Policy {
     pub allowed_paths: Vec<String>,
     /// Status contexts that must be green on the forge.
     pub required_statuses: Vec<String>,
+    /// Reruns of failed CI jobs per head, where a job has also passed at this head.
+    pub max_ci_reruns: u32,
     /// Number of deleted files above which a person has to approve.
     pub max_deleted: u64,
     /// Number of changed files above which a person has to approve.
@@ -226,6 +228,7 @@ impl Default for Policy {
             forbidden_paths: list(&["**/.git", "**/.git/**", ".gitmodules"]),
             allowed_paths: Vec::new(),
             required_statuses: Vec::new(),
+            max_ci_reruns: 1,
             max_deleted: 20,
             max_files: 200,
             max_lines: 5_000,

@@ -93,6 +93,13 @@ pub enum BlockKind {
     NothingChanged,
     /// An effect failed (forge, workspace, checks).
     Effect(EffectKind),
+    /// CI is red, and another round of rework is not what helps.
+    Ci {
+        /// Why not.
+        doubt: CiDoubt,
+        /// The names of the failed checks.
+        checks: Vec<String>,
+    },
     /// The change was closed.
     ChangeClosed,
     /// A foreign commit was pushed to the run's branch.
@@ -105,6 +112,16 @@ pub enum BlockKind {
         /// The findings.
         found: Vec<SecretFound>,
     },
+}
+
+/// Reason why red CI is put to a person and not to an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CiDoubt {
+    /// The base fails in the same checks.
+    RedBase,
+    /// The same failure returned after a round of rework for it.
+    Returned,
 }
 
 /// The subject of an approval.
@@ -155,7 +172,7 @@ pub enum Answer {
         /// The additional amounts.
         raise: Raise,
     },
-    /// Drop this task and continue without it. For a broken environment: continue and accept these failures.
+    /// Drop this task and continue without it. For a broken environment or red CI: continue and accept these failures.
     Skip,
 }
 
@@ -175,6 +192,7 @@ impl BlockKind {
             BlockKind::Question { .. } => "question",
             BlockKind::NothingChanged => "nothing_changed",
             BlockKind::Effect(_) => "effect",
+            BlockKind::Ci { .. } => "ci",
             BlockKind::ChangeClosed => "change_closed",
             BlockKind::ForeignPush { .. } => "foreign_push",
             BlockKind::SecretFound { .. } => "secret_found",

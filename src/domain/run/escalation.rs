@@ -62,7 +62,7 @@ pub fn answers(block: &Block) -> Vec<AnswerOption> {
             let skip = task.is_some().then_some(Skip);
             [more, Continue, Reply].into_iter().chain(skip).chain([Stop]).collect()
         }
-        BlockKind::Environment { .. } => vec![Continue, Skip, Reply, Stop],
+        BlockKind::Environment { .. } | BlockKind::Ci { .. } => vec![Continue, Skip, Reply, Stop],
         BlockKind::SharedBudget { budgets } => raises(budgets).into_iter().chain([Continue, Stop]).collect(),
         BlockKind::Budget(budget) => vec![Raise { budget: *budget, suggested: suggested(*budget) }, Stop],
         BlockKind::Question { .. } => vec![Reply],

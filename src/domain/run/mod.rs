@@ -10,6 +10,7 @@ pub mod order;
 pub mod overrides;
 pub mod plan;
 pub mod report;
+pub mod rework;
 pub mod slots;
 pub mod status;
 pub mod task;
@@ -31,6 +32,7 @@ use inquiry::Inquiry;
 use order::{EngineSpec, Note, NoteSource, Role, Step};
 use plan::Plan;
 use report::{Finding, Verdict};
+use rework::OpenRequest;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use task::Task;
@@ -189,6 +191,15 @@ pub struct Run {
     /// Steps of the last phase that were already ordered.
     #[serde(default)]
     pub closing: Closing,
+    /// Signatures of the failures of CI that a round of rework was spent on.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub reworked_failures: BTreeSet<String>,
+    /// People's requests for changes that were read, by the id of the review.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub requests_read: BTreeSet<u64>,
+    /// People's requests for changes that were not answered yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_requests: Vec<OpenRequest>,
     /// `UNBLOCK` comments that were read already.
     #[serde(default)]
     pub comments_read: BTreeSet<u64>,
@@ -259,6 +270,15 @@ pub struct Facts {
     /// Contexts of the statuses already ordered for it.
     #[serde(default)]
     pub statuses: BTreeSet<String>,
+    /// Statuses whose failure at it a person accepted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub accepted_statuses: BTreeSet<String>,
+    /// Reruns of failed CI jobs at it.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub reruns: u32,
+    /// The failed results that were run again, by status: they do not count any more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rerun: BTreeMap<String, u64>,
     /// Landings of it that the forge refused as stale since a person was last asked.
     #[serde(default)]
     pub stale_landings: u32,
@@ -449,6 +469,7 @@ impl Run {
     }
     /// Returns whether an observation of the forge contains anything new for the run.
     pub fn is_news(&self, seen: &Observation) -> bool {
+        let seen = &self.unread(seen);
         let gates_may_open = self.phase == Phase::Gating && self.facts.observed.as_ref() != Some(seen);
         let commented = seen.unblocks.iter().any(|c| !self.comments_read.contains(&c.comment));
         let closed =

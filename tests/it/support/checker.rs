@@ -211,6 +211,7 @@ impl Checker {
                     b.kind,
                     BlockKind::ChangeClosed
                         | BlockKind::ForeignPush { .. }
+                        | BlockKind::Ci { .. }
                         | BlockKind::Approval(Subject::Merge { .. })
                 );
                 must!(moved, "block {} ({}) was lifted by text without authority", b.id, b.kind.code());

@@ -2,6 +2,7 @@
 
 use super::fixtures::{asker, other};
 use super::rng::{Rng, roll};
+use super::story::request;
 use super::world::World;
 use skep::domain::block::Subject;
 use skep::domain::change::UnblockComment;
@@ -83,6 +84,10 @@ pub fn meddle(rng: &mut Rng, world: &mut World, run: &Run) -> Option<Event> {
             let text = if rng.chance(50) { String::new() } else { "try it like this".to_owned() };
             c.unblocks.push(UnblockComment { comment, block, by, text });
         }
+        9 if c.requests.len() < 4 => {
+            let review = 1 + c.requests.len() as u64;
+            c.requests.push(ChangeRequest { by, ..request(run, review) });
+        }
         _ => {}
     }
     None
@@ -143,6 +148,12 @@ pub fn help(seed: u64, world: &mut World, run: &Run, answered: u64) -> Option<Ev
             Answer::Yes
         }
         BlockKind::StepTime { .. } if dice < 5 => Answer::More { raise: Raise { step_secs: 60, ..Raise::default() } },
+        BlockKind::Ci { .. } if dice < 3 => Answer::Skip,
+        BlockKind::Ci { .. } if dice < 6 => Answer::Text { text: "it needs the other parser".to_owned() },
+        BlockKind::Ci { .. } => {
+            world.statuses.entry(run.head.clone()).or_default().insert("ci".to_owned(), StatusState::Success);
+            Answer::Yes
+        }
         BlockKind::Effect(kind) => {
             world.broken.remove(kind.name());
             // The person removes the foreign head, as the question about the failed push requested.

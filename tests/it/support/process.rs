@@ -380,6 +380,9 @@ impl Process {
                 return Err(format!("stuck in {} with {} blocks", run.phase.name(), run.blocks.len()));
             }
         }
+        if let Some((thread, keys)) = self.world.answers.iter().find(|(_, keys)| keys.len() > 1) {
+            return Err(format!("thread {thread} was answered by {keys:?}"));
+        }
         if self.world.lands.len() > 1 {
             return Err(format!("{} landings", self.world.lands.len()));
         }

@@ -5,7 +5,7 @@ use super::fixtures::opened;
 use super::rng::sha;
 use skep::domain::change::UnblockComment;
 use skep::domain::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A run so far.
 #[derive(Clone)]
@@ -72,6 +72,28 @@ pub fn checked(results: Vec<CheckResult>) -> EffectOutcome {
     EffectOutcome::Checked { results, wall_ms: 10, scope: None, reused: None, environment: None }
 }
 
+/// Returns a request for changes with one comment on a line.
+pub fn request(run: &Run, review: u64) -> ChangeRequest {
+    ChangeRequest {
+        review,
+        by: super::fixtures::other(),
+        head: run.head.clone(),
+        text: "Not like this.".to_owned(),
+        comments: vec![LineComment {
+            thread: review * 10,
+            path: "src/a".to_owned(),
+            line: 7,
+            text: "unclear".to_owned(),
+        }],
+        more_comments: 0,
+    }
+}
+
+/// Returns a failure of CI with this log.
+pub fn ci_failure(name: &str, log: &str) -> CiFailure {
+    CiFailure { id: 1, log: JobLog::read(log), ..CiFailure::named(name) }
+}
+
 /// Returns an observation in which nothing has moved and there is no new comment.
 pub fn quiet(run: &Run) -> Observation {
     Observation {
@@ -79,7 +101,10 @@ pub fn quiet(run: &Run) -> Observation {
         head: run.head.clone(),
         base: run.base.clone(),
         statuses: BTreeMap::new(),
+        failed: BTreeMap::new(),
+        required: BTreeSet::new(),
         approved_by: Vec::new(),
+        change_requests: Vec::new(),
         unblocks: Vec::new(),
     }
 }
@@ -209,6 +234,8 @@ impl Story {
             "close" => EffectOutcome::ChangeClosed,
             "release" => EffectOutcome::Released,
             "stop" => EffectOutcome::Stopped,
+            "inspect_ci" => EffectOutcome::CiInspected { failures: vec![ci_failure("ci", "FAILED a")] },
+            "rerun_ci" => EffectOutcome::CiRerun,
             other => panic!("{other} does not end by itself"),
         };
         self.done(effect, outcome)
@@ -217,6 +244,13 @@ impl Story {
     /// Finishes pending effects with success, one by one.
     pub fn all_well(self, effects: &[&str]) -> Story {
         effects.iter().fold(self, |story, effect| story.well(effect))
+    }
+
+    /// Delivers an observation in which only this differs.
+    pub fn see(self, change: impl FnOnce(&mut Observation)) -> Story {
+        let mut observation = quiet(&self.run);
+        change(&mut observation);
+        self.apply(Event::Observed { observation })
     }
 
     pub fn answer(self, answer: Answer) -> Story {

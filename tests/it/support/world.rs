@@ -20,6 +20,7 @@ pub struct Change {
     pub comments: BTreeMap<String, String>,
     pub approvals: Vec<(Principal, Sha)>,
     pub unblocks: Vec<UnblockComment>,
+    pub requests: Vec<ChangeRequest>,
 }
 
 /// The world.
@@ -58,6 +59,10 @@ pub struct World {
     pushed: BTreeSet<Sha>,
     pub changes: Vec<Change>,
     pub statuses: BTreeMap<Sha, BTreeMap<String, StatusState>>,
+    /// Reruns of CI by commit.
+    pub reruns: BTreeMap<Sha, u64>,
+    /// The effects that answered in each thread of a review.
+    pub answers: BTreeMap<u64, BTreeSet<EffectKey>>,
     /// Commits Skep put on the base branch.
     pub lands: Vec<Sha>,
     /// Effects that fail until a person fixes the cause.
@@ -92,6 +97,8 @@ impl World {
             pushed: BTreeSet::new(),
             changes: Vec::new(),
             statuses: BTreeMap::new(),
+            reruns: BTreeMap::new(),
+            answers: BTreeMap::new(),
             lands: Vec::new(),
             broken: BTreeSet::new(),
             fault: None,
@@ -185,14 +192,49 @@ impl World {
     pub fn observe(&self, number: ChangeNumber) -> Observation {
         let change = &self.changes[number.0 as usize - 1];
         let head = self.branch.clone().unwrap_or_else(|| self.base.clone());
+        let statuses = self.statuses.get(&head).cloned().unwrap_or_default();
+        let failed = statuses.iter().filter(|(_, state)| **state == StatusState::Failure);
         Observation {
             state: change.state.clone(),
             base: self.base.clone(),
-            statuses: self.statuses.get(&head).cloned().unwrap_or_default(),
+            failed: failed.map(|(name, _)| (name.clone(), self.ci_attempt(&head))).collect(),
+            required: BTreeSet::new(),
+            change_requests: change.requests.clone(),
+            statuses,
             approved_by: change.approvals.iter().filter(|(_, h)| *h == head).map(|(p, _)| p.clone()).collect(),
             unblocks: change.unblocks.clone(),
             head,
         }
+    }
+
+    fn ci_attempt(&self, commit: &Sha) -> u64 {
+        1 + self.reruns.get(commit).copied().unwrap_or_default()
+    }
+
+    fn inspect_ci(&self, head: &Sha, checks: &[String]) -> EffectOutcome {
+        let dice = roll(self.seed, &["ci", head.as_str()]);
+        let failure = |name: &String| CiFailure {
+            id: self.ci_attempt(head),
+            log: JobLog::read(&format!("FAILED {}", dice % 5)),
+            red_at_base: (dice >> 8) % 6 == 0,
+            passed_too: (dice >> 16) % 3 == 0,
+            workflow_run: Some(WorkflowRun { id: 1, attempt: self.ci_attempt(head) }),
+            ..CiFailure::named(name)
+        };
+        // The forge may know less than what was asked for.
+        let failures = checks.iter().filter(|_| (dice >> 24) % 4 > 0).map(failure).collect();
+        EffectOutcome::CiInspected { failures }
+    }
+
+    fn rerun_ci(&mut self, head: &Sha, runs: &BTreeSet<WorkflowRun>) -> EffectOutcome {
+        let is_first = runs.iter().all(|run| run.attempt == self.ci_attempt(head));
+        if is_first {
+            *self.reruns.entry(head.clone()).or_default() += 1;
+            let green = roll(self.seed, &["rerun", head.as_str()]) % 2 == 0;
+            let state = if green { StatusState::Success } else { StatusState::Failure };
+            self.statuses.entry(head.clone()).or_default().insert("ci".to_owned(), state);
+        }
+        EffectOutcome::CiRerun
     }
 
     /// Merges the change as a person would, if it can be fast-forwarded.
@@ -258,7 +300,10 @@ impl World {
                 EffectOutcome::Pushed
             }
             Effect::EnsureChange { draft, .. } => self.ensure_change(*draft),
-            Effect::Comment { change, about } => {
+            Effect::Comment { change, thread, about } => {
+                if let Some(thread) = thread {
+                    self.answers.entry(*thread).or_default().insert(key.clone());
+                }
                 if let Some(c) = self.change(*change) {
                     c.comments.entry(key.to_string()).or_insert_with(|| format!("{about:?}"));
                 }
@@ -267,6 +312,8 @@ impl World {
             // Skep's own statuses are not among those that an observation returns.
             Effect::SetStatus { .. } => EffectOutcome::StatusSet,
             Effect::Observe { change } => EffectOutcome::Observed { observation: self.observe(*change) },
+            Effect::InspectCi { head, checks, .. } => self.inspect_ci(head, checks),
+            Effect::RerunCi { head, runs } => self.rerun_ci(head, runs),
             Effect::Land { change, head, base } => self.land(*change, head, base),
             Effect::Close { change } => {
                 if let Some(c) = self.change(*change)
@@ -448,6 +495,7 @@ impl World {
                 comments: BTreeMap::new(),
                 approvals: Vec::new(),
                 unblocks: Vec::new(),
+                requests: Vec::new(),
             });
             self.changes.len() - 1
         });

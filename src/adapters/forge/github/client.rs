@@ -19,6 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Upper bound on an answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Upper bound on a file of which the end is read, in bytes.
+const MAX_FILE_BYTES: usize = 128 * 1024 * 1024;
 /// Concurrent requests to one forge.
 const CONCURRENCY: usize = 8;
 /// Entries of a page.
@@ -148,6 +150,42 @@ impl Client {
             self.remembered().put(url, etag.clone(), &answer);
         }
         Ok(answer)
+    }
+
+    /// Reads the end of a file, at most `max_bytes`. The address comes from an answer of the forge: no token is sent
+    /// there, and nothing but https is used, unless it is on the forge itself.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as the end of a sentence.
+    pub async fn tail(&self, url: &str, api_url: &str, max_bytes: usize) -> Result<Vec<u8>, String> {
+        let _permit = self.permits.acquire().await;
+        let address: http::Uri = url.parse().map_err(|_| "GitHub named an invalid address".to_owned())?;
+        let api: http::Uri = api_url.parse().map_err(|_| "GitHub named an invalid address".to_owned())?;
+        let is_on_forge = address.scheme() == api.scheme() && address.authority() == api.authority();
+        if address.scheme_str() != Some("https") && !is_on_forge {
+            return Err("GitHub named an address without https".to_owned());
+        }
+        let request = http::Request::builder().method(Method::GET).uri(address).header(USER_AGENT, "skep");
+        let request = self.crab.build_request(request, None::<&Value>).map_err(|e| error::chain(&e))?;
+        let response = self.crab.execute(request).await.map_err(|e| error::chain(&e))?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("its storage answered {}", response.status().as_u16()));
+        }
+        let (mut body, mut end, mut total) = (response.into_body(), Vec::new(), 0_usize);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| format!("the answer is incomplete: {}", error::chain(&e)))?;
+            let Ok(data) = frame.into_data() else { continue };
+            total = total.saturating_add(data.len());
+            if total > MAX_FILE_BYTES {
+                return Err(format!("it is larger than {} MiB", MAX_FILE_BYTES / 1024 / 1024));
+            }
+            end.extend_from_slice(&data);
+            if end.len() > 2 * max_bytes {
+                end.drain(..end.len() - max_bytes);
+            }
+        }
+        end.drain(..end.len().saturating_sub(max_bytes));
+        Ok(end)
     }
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {

@@ -1,11 +1,12 @@
 //! Writes comments, each once.
 
 use super::api::Api;
+use super::error::Answer;
 use super::wire::IssueComment;
 use crate::domain::ChangeNumber;
 use crate::ports::{PortError, PortResult};
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,12 +24,12 @@ const MAX_UNSURE: usize = 1_000;
 pub(super) const MARKER_START: &str = "<!-- skep:";
 
 /// Returns the hidden line at the end of the comment of an effect.
-fn hidden(marker: &str) -> String {
+pub(super) fn hidden(marker: &str) -> String {
     format!("<!-- {} -->", marker.replace("--", "-"))
 }
 
 /// Returns a comment as GitHub stores it.
-fn whole(text: &str, hidden: &str) -> String {
+pub(super) fn whole(text: &str, hidden: &str) -> String {
     let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
     format!("{}\n\n{hidden}", text.trim_end())
 }
@@ -71,21 +72,35 @@ impl Api<'_> {
                 && comment.body.as_deref().unwrap_or_default().trim_end().ends_with(&hidden)
         };
         if let Some(own) = self.comments(change).await?.into_iter().find(is_own) {
-            self.unsure().remove(&key);
+            self.forget_unsure(&key);
             return Ok(Some(own));
         }
+        let doing = format!("comment on pull request {change}");
+        let path = format!("/issues/{change}/comments");
+        let answer = self.post_once(key, &path, &json!({ "body": whole(text, &hidden) }), &doing).await?;
+        match answer.status {
+            StatusCode::CREATED => Ok(None),
+            _ => Err(self.refusal(&answer, &doing, false)),
+        }
+    }
+
+    /// Posts a comment that GitHub's list does not show. After a lost answer it is not posted again before the list must
+    /// show it.
+    pub(super) async fn post_once(&self, key: String, path: &str, body: &Value, doing: &str) -> PortResult<Answer> {
         let written = self.unsure().get(&key).copied();
         if let Some(wait) = written.and_then(|at| MAX_LIST_AGE.checked_sub(at.elapsed())) {
             return Err(PortError::Transient {
-                what: format!("a comment on pull request {change} may have been written; GitHub's list may be old"),
+                what: format!("cannot {doing}: it may have been written, and GitHub's list may be old"),
                 after: Some(wait.min(Duration::from_secs(5)).max(Duration::from_millis(100))),
             });
         }
         crate::fault!("before-comment");
-        let body = json!({ "body": whole(text, &hidden) });
-        let doing = format!("comment on pull request {change}");
-        let path = format!("/issues/{change}/comments");
-        let sent = self.write(Method::POST, &path, &body, StatusCode::CREATED, &doing).await;
+        let mut sent = self.send(Method::POST, &self.url(path), Some(body), doing).await;
+        if let Ok(answer) = &sent
+            && matches!(answer.status.as_u16(), 408 | 500..)
+        {
+            sent = Err(self.refusal(answer, doing, false));
+        }
         if let Err(PortError::Unknown { .. }) = sent {
             let mut unsure = self.unsure();
             if unsure.len() >= MAX_UNSURE {
@@ -93,9 +108,14 @@ impl Api<'_> {
             }
             unsure.insert(key, Instant::now());
         }
-        sent?;
+        let answer = sent?;
         crate::fault!("after-comment");
-        Ok(None)
+        Ok(answer)
+    }
+
+    /// Forgets a lost answer: the comment is there.
+    pub(super) fn forget_unsure(&self, key: &str) {
+        self.unsure().remove(key);
     }
 
     fn unsure(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<String, Instant>> {

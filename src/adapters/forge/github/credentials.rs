@@ -29,6 +29,7 @@ const GH_TIMEOUT: Duration = Duration::from_secs(20);
 /// The permissions that Skep uses, as far as the installation has them: what it can do with a token, others could do
 /// who steal it.
 pub(super) const PERMISSIONS: &[(&str, &str)] = &[
+    ("actions", "write"),
     ("checks", "read"),
     ("contents", "write"),
     ("issues", "write"),

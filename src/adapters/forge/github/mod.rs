@@ -3,26 +3,31 @@
 //! Every writing call observes first. The answer to one that was sent may be lost, or GitHub's lists may be some seconds
 //! old: what Skep writes carries a hidden marker, and GitHub itself refuses a second pull request of a branch.
 //!
-//! Invariant: a redirect is never followed, because it would carry the token elsewhere.
+//! Invariant: a redirect is never followed with the token, which it would carry elsewhere.
 
 mod api;
 mod change;
+mod ci;
 mod client;
 mod comment;
 mod credentials;
 mod error;
 mod issues;
+mod job_log;
 mod jwt;
 mod land;
 mod observe;
 mod rate;
+mod review;
 mod self_test;
 mod status;
 mod webhook;
 mod wire;
 
 use super::settings::{GitHub, RepoName};
-use crate::domain::{ChangeNumber, ChangeRef, ForgeName, Observation, Sha, StatusState, Timestamp};
+use crate::domain::{
+    ChangeNumber, ChangeRef, CiFailure, ForgeName, Observation, Sha, StatusState, Timestamp, WorkflowRun,
+};
 use crate::platform::git::{check_branch, check_sha};
 use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::forge_issues::{
@@ -34,7 +39,7 @@ use async_trait::async_trait;
 use client::Client;
 use credentials::Credentials;
 pub use self_test::{PermissionTest, test};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -130,6 +135,34 @@ impl Forge for GitHubForge {
     ) -> PortResult<()> {
         check_sha(sha)?;
         self.api(repo)?.set_status(sha, context, state, text).await
+    }
+
+    async fn ensure_reply(
+        &self,
+        repo: &Repo,
+        change: ChangeNumber,
+        thread: u64,
+        marker: &str,
+        text: &str,
+    ) -> PortResult<()> {
+        self.api(repo)?.ensure_reply(change, thread, marker, text).await
+    }
+
+    async fn inspect_ci(
+        &self,
+        repo: &Repo,
+        _change: ChangeNumber,
+        head: &Sha,
+        base: &Sha,
+        checks: &[String],
+    ) -> PortResult<Vec<CiFailure>> {
+        check_sha(head)?;
+        check_sha(base)?;
+        self.api(repo)?.inspect_ci(head, base, checks).await
+    }
+
+    async fn rerun_ci(&self, repo: &Repo, runs: &BTreeSet<WorkflowRun>) -> PortResult<()> {
+        self.api(repo)?.rerun_ci(runs).await
     }
 
     async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation> {

@@ -99,13 +99,14 @@ impl Api<'_> {
         // A branch has no commits that it lacks itself.
         let new_pull = json!({ "title": "Permission test", "head": branch, "base": branch });
         let new_status = json!({ "state": "pending", "context": "skep/forge-test" });
-        let tests: [(&str, &str, Method, String, Option<Value>); 6] = [
+        let tests: [(&str, &str, Method, String, Option<Value>); 7] = [
             ("contents: write", "to push branches and to merge", Method::POST, "/git/refs".to_owned(), Some(new_ref)),
             ("pull_requests: write", "to open pull requests", Method::POST, "/pulls".to_owned(), Some(new_pull)),
             ("statuses: write", "to report checks", Method::POST, format!("/statuses/{NO_COMMIT}"), Some(new_status)),
             ("pull_requests: read", "to read reviews", Method::GET, "/pulls?per_page=1".to_owned(), None),
             ("statuses: read", "to read CI", Method::GET, format!("/commits/{}/statuses", escaped(branch)), None),
             ("checks: read", "to read CI", Method::GET, format!("/commits/{}/check-runs", escaped(branch)), None),
+            ("actions: read", "to read logs of CI", Method::GET, "/actions/runs?per_page=1".to_owned(), None),
         ];
         let mut rows = Vec::new();
         for (permission, needed, method, path, body) in tests {
@@ -120,8 +121,9 @@ impl Api<'_> {
                 true => needed.to_owned(),
                 false => format!("needed {needed}; grant it at {}", self.grant_url().await?),
             };
-            // Not every kind of token can be given this one; without it Skep sees commit statuses only.
-            let optional = permission == "checks: read";
+            // Not every kind of token can be given the first one; without it Skep sees commit statuses only. Without the
+            // second one it reworks failures without their logs.
+            let optional = matches!(permission, "checks: read" | "actions: read");
             rows.push(PermissionTest { permission: permission.to_owned(), granted, optional, detail });
         }
         Ok(rows)

@@ -6,12 +6,15 @@ mod land;
 mod observe;
 mod state;
 
-use crate::domain::{ChangeNumber, ChangeRef, ChangeState, Observation, Principal, Sha, StatusState, Timestamp};
+use crate::domain::{
+    ChangeNumber, ChangeRef, ChangeState, CiFailure, Observation, Principal, Sha, StatusState, Timestamp, WorkflowRun,
+};
 use crate::platform::git::{LockGuard, Locks, Mirrors, check_branch, check_sha};
 use crate::ports::forge::{ChangeText, Landing, Status};
 use crate::ports::{Change, Clock, Comment, Forge, PortError, PortResult, Repo};
 use async_trait::async_trait;
 use state::{StoredChange, truncated};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -202,6 +205,24 @@ impl Forge for LocalForge {
             Ok(((), entry.change != before))
         })
         .await
+    }
+
+    async fn inspect_ci(
+        &self,
+        repo: &Repo,
+        change: ChangeNumber,
+        head: &Sha,
+        base: &Sha,
+        checks: &[String],
+    ) -> PortResult<Vec<CiFailure>> {
+        Ok(observe::ci_failures(&self.load(repo, change).await?.change, head, base, checks))
+    }
+
+    async fn rerun_ci(&self, _repo: &Repo, _runs: &BTreeSet<WorkflowRun>) -> PortResult<()> {
+        Err(PortError::permanent(
+            "the local forge cannot run CI again",
+            "run it again where it runs, and report its status",
+        ))
     }
 
     async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation> {

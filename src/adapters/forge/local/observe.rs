@@ -3,9 +3,12 @@
 use super::LocalForge;
 use super::state::StoredChange;
 use crate::adapters::forge::comment::parse_unblock;
-use crate::domain::{ChangeNumber, ChangeState, Observation, Principal, Sha, StatusState};
+use crate::domain::{
+    ChangeNumber, ChangeRequest, ChangeState, CiFailure, JobLog, Observation, Principal, Sha, StatusState,
+};
+use crate::ports::forge::Review;
 use crate::ports::{Change, PortError, PortResult, Repo};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Author of a merge that was made with git, outside of Skep.
 const BY_GIT: &str = "local:git";
@@ -82,6 +85,9 @@ impl LocalForge {
             state: change.state.clone(),
             statuses: statuses(change, &head),
             approved_by: approvals(change, &head),
+            failed: BTreeMap::new(),
+            required: BTreeSet::new(),
+            change_requests: change_requests(change),
             unblocks: change.comments.iter().filter_map(parse_unblock).collect(),
             base: branches.base,
             head,
@@ -92,6 +98,47 @@ impl LocalForge {
 fn statuses(change: &Change, head: &Sha) -> BTreeMap<String, StatusState> {
     let at_head = change.statuses.get(head).into_iter().flatten();
     at_head.filter(|(_, s)| s.by.is_person()).map(|(context, s)| (context.clone(), s.state)).collect()
+}
+
+/// Returns what is known about failed statuses: the line that the CI reported.
+pub(super) fn ci_failures(change: &Change, head: &Sha, base: &Sha, checks: &[String]) -> Vec<CiFailure> {
+    let at = |sha: &Sha, name: &String| change.statuses.get(sha).and_then(|statuses| statuses.get(name));
+    let failure = |name: &String| CiFailure {
+        summary: at(head, name).map(|status| short(&status.text, CiFailure::MAX_SUMMARY_BYTES)).unwrap_or_default(),
+        red_at_base: at(base, name).is_some_and(|status| status.state == StatusState::Failure),
+        log: JobLog::Missing { why: "the local forge stores no logs of CI".to_owned() },
+        ..CiFailure::named(name)
+    };
+    checks.iter().map(failure).collect()
+}
+
+fn short(text: &str, max_bytes: usize) -> String {
+    text[..text.floor_char_boundary(max_bytes)].to_owned()
+}
+
+/// Returns the newest reviews by people that request changes, and that the same person has not followed by an approval.
+fn change_requests(change: &Change) -> Vec<ChangeRequest> {
+    let is_open = |(at, review): &(usize, &Review)| {
+        let approves = |later: &Review| later.by == review.by && later.approved;
+        review.by.is_person() && !review.approved && !change.reviews[*at..].iter().any(approves)
+    };
+    let mut open: Vec<ChangeRequest> = change
+        .reviews
+        .iter()
+        .enumerate()
+        .filter(is_open)
+        .map(|(at, review)| ChangeRequest {
+            // Unique among all changes of a run. A change has at most `MAX_COMMENTS` reviews.
+            review: (change.number.0 << 16) | at as u64,
+            by: review.by.clone(),
+            head: review.head.clone(),
+            text: short(&review.text, ChangeRequest::MAX_TEXT_BYTES),
+            comments: Vec::new(),
+            more_comments: 0,
+        })
+        .collect();
+    open.drain(..open.len().saturating_sub(ChangeRequest::MAX));
+    open
 }
 
 /// Returns the people whose latest review approves exactly this head.

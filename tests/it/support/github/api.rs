@@ -1,8 +1,8 @@
 //! The double's REST and GraphQL API.
 
-use super::git;
-use super::state::{Comment, Issue, IssueEvent, Minted, Pull, State, Status};
+use super::state::{Comment, Issue, IssueEvent, Minted, Pull, Review, State, Status};
 use super::{APP_ID, LOGIN, REPO, Served, TOKEN};
+use super::{ci, git};
 use axum::body::Bytes;
 use axum::http::request::Parts;
 use base64::Engine as _;
@@ -10,9 +10,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-type Reply = (u16, Value);
+pub type Reply = (u16, Value);
 
-fn error(status: u16, message: &str) -> Reply {
+pub fn error(status: u16, message: &str) -> Reply {
     (status, json!({ "message": message, "documentation_url": "https://docs.github.com" }))
 }
 
@@ -20,7 +20,7 @@ fn invalid(message: &str) -> Reply {
     (422, json!({ "message": "Validation Failed", "errors": [{ "resource": "X", "message": message }] }))
 }
 
-fn user(login: &str) -> Value {
+pub fn user(login: &str) -> Value {
     let kind = if login.ends_with("[bot]") { "Bot" } else { "User" };
     json!({ "login": login, "id": 1, "type": kind })
 }
@@ -162,6 +162,7 @@ pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Reply
 fn needed(method: &str, rest: &[&str]) -> Option<&'static str> {
     match (method, rest) {
         (_, [.., "check-runs"]) => Some("checks"),
+        (_, ["actions", ..]) => Some("actions"),
         ("POST", ["statuses", _]) => Some("statuses"),
         (_, ["commits", _, "statuses"]) => Some("statuses_read"),
         ("GET", _) => None,
@@ -227,7 +228,7 @@ fn query_value(query: &str, name: &str) -> Option<String> {
 }
 
 /// Returns the page that is asked for.
-fn page(all: Vec<Value>, query: &str) -> Value {
+pub fn page(all: Vec<Value>, query: &str) -> Value {
     let number = |name: &str, or: usize| query_value(query, name).map_or(or, |v| v.parse().unwrap());
     let (size, page) = (number("per_page", 30), number("page", 1));
     all.into_iter().skip((page - 1) * size).take(size).collect()
@@ -319,8 +320,8 @@ fn repository(
         ("PUT", ["pulls", n, "merge"]) => merge(state, &bare, login, number(n), body),
         ("GET", ["pulls", n, "reviews"]) => {
             let of_pull = state.reviews.iter().filter(|r| r.pull == number(n));
-            let all = of_pull.map(|r| json!({ "user": user(&r.by), "state": r.state, "commit_id": r.head })).collect();
-            (200, page(all, query))
+            let review = |r: &Review| json!({ "id": r.id, "user": user(&r.by), "state": r.state, "commit_id": r.head, "body": r.body });
+            (200, page(of_pull.map(review).collect(), query))
         }
         ("GET", ["issues"]) => {
             let label = query_value(query, "labels").unwrap();
@@ -378,9 +379,12 @@ fn repository(
         }
         ("GET", ["commits", sha, "statuses"]) => {
             let sha = git::head(&bare, sha).unwrap_or_else(|| (*sha).to_owned());
-            let of_commit = state.statuses.iter().rev().filter(|s| s.sha == sha);
+            let of_commit = state.statuses.iter().enumerate().rev().filter(|(_, s)| s.sha == sha);
             let all = of_commit
-                .map(|s| json!({ "context": s.context, "state": s.state, "description": s.description }))
+                .map(|(id, s)| {
+                    json!({ "id": id, "context": s.context, "state": s.state, "description": s.description,
+                            "target_url": null })
+                })
                 .collect();
             (200, page(all, query))
         }
@@ -393,13 +397,8 @@ fn repository(
             state.statuses.push(Status { sha, context, state: text("state"), description: text("description") });
             (201, json!({}))
         }
-        ("GET", ["commits", sha, "check-runs"]) => {
-            let of_commit = state.check_runs.iter().filter(|r| r.sha == *sha);
-            let all =
-                of_commit.map(|r| json!({ "name": r.name, "status": r.status, "conclusion": r.conclusion })).collect();
-            (200, json!({ "check_runs": page(all, query) }))
-        }
-        _ => panic!("GitHub's double does not know {method} {rest:?}"),
+        _ => ci::handle(state, served, login, (method, rest), query, body)
+            .unwrap_or_else(|| panic!("GitHub's double does not know {method} {rest:?}")),
     }
 }
 

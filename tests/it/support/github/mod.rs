@@ -2,6 +2,7 @@
 //! repository. It follows GitHub's documentation; what it says is our reading of it.
 
 mod api;
+mod ci;
 mod git;
 mod state;
 
@@ -190,6 +191,9 @@ async fn answer(Shared(served): Shared<Served>, request: Request) -> Response {
         }
         None => {}
     }
+    if let Some(log) = path.strip_prefix("/_storage/logs/") {
+        return ci::stored_log(&served, &parts, log);
+    }
     let (status, body) = api::handle(&served, &parts, &path, &body);
     let etag = format!("\"{:x}\"", crc(&body.to_string()));
     let is_read = parts.method == "GET" && status == 200;
@@ -200,6 +204,9 @@ async fn answer(Shared(served): Shared<Served>, request: Request) -> Response {
     let mut response = reply(status, &body);
     if is_read {
         response.headers_mut().insert("etag", etag.parse().unwrap());
+    }
+    if status == 302 {
+        response.headers_mut().insert("location", body["location"].as_str().unwrap().parse().unwrap());
     }
     if status == 403
         && let Some(permission) = body["accepted"].as_str()

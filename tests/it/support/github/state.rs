@@ -72,10 +72,25 @@ pub fn now() -> i64 {
 
 #[derive(Clone, Debug)]
 pub struct Review {
+    pub id: u64,
     pub pull: u64,
     pub by: String,
     pub state: &'static str,
     pub head: String,
+    pub body: String,
+}
+
+/// A comment of a review on a line, or an answer in its thread.
+#[derive(Clone, Debug)]
+pub struct ReviewComment {
+    pub id: u64,
+    pub pull: u64,
+    pub review: Option<u64>,
+    pub reply_to: Option<u64>,
+    pub by: String,
+    pub path: String,
+    pub line: Option<u64>,
+    pub body: String,
 }
 
 #[derive(Clone, Debug)]
@@ -86,12 +101,29 @@ pub struct Status {
     pub description: String,
 }
 
+/// A check run of a job of GitHub Actions.
 #[derive(Clone, Debug)]
 pub struct CheckRun {
+    pub id: u64,
     pub sha: String,
     pub name: String,
     pub status: &'static str,
     pub conclusion: Option<&'static str>,
+    /// The run of the workflow.
+    pub run: u64,
+    pub attempt: u64,
+    /// `None` = GitHub no longer has it.
+    pub log: Option<String>,
+    /// Path, line, message.
+    pub annotations: Vec<(String, u64, String)>,
+}
+
+/// A run of a workflow.
+#[derive(Clone, Debug)]
+pub struct ActionsRun {
+    pub id: u64,
+    pub workflow: u64,
+    pub attempt: u64,
 }
 
 /// An installation token of the App.
@@ -114,7 +146,12 @@ pub struct State {
     pub labels: BTreeSet<(u64, String)>,
     pub reviews: Vec<Review>,
     pub statuses: Vec<Status>,
+    pub review_comments: Vec<ReviewComment>,
     pub check_runs: Vec<CheckRun>,
+    pub actions_runs: Vec<ActionsRun>,
+    /// Contexts that a branch protection rule requires, and those of a ruleset.
+    pub required: Vec<&'static str>,
+    pub required_by_ruleset: Vec<&'static str>,
     pub minted: Vec<Minted>,
     /// People and their permission.
     pub collaborators: BTreeMap<String, &'static str>,
@@ -147,7 +184,7 @@ pub struct State {
 
 impl Default for State {
     fn default() -> State {
-        let all = ["checks", "contents", "issues", "metadata", "pull_requests", "statuses"];
+        let all = ["actions", "checks", "contents", "issues", "metadata", "pull_requests", "statuses"];
         State {
             pulls: Vec::new(),
             comments: Vec::new(),
@@ -156,7 +193,11 @@ impl Default for State {
             labels: BTreeSet::new(),
             reviews: Vec::new(),
             statuses: Vec::new(),
+            review_comments: Vec::new(),
             check_runs: Vec::new(),
+            actions_runs: Vec::new(),
+            required: Vec::new(),
+            required_by_ruleset: Vec::new(),
             minted: Vec::new(),
             collaborators: [("ann".to_owned(), "write"), ("bob".to_owned(), "admin"), ("eve".to_owned(), "read")]
                 .into(),
@@ -248,7 +289,39 @@ impl State {
     }
 
     pub fn review(&mut self, pull: u64, by: &str, state: &'static str, head: &str) {
-        self.reviews.push(Review { pull, by: by.to_owned(), state, head: head.to_owned() });
+        self.review_with(pull, by, state, head, "", &[]);
+    }
+
+    /// Submits a review with a text and comments on lines. Returns the ids of the comments.
+    pub fn review_with(
+        &mut self,
+        pull: u64,
+        by: &str,
+        state: &'static str,
+        head: &str,
+        body: &str,
+        comments: &[(&str, u64, &str)],
+    ) -> Vec<u64> {
+        let (review, by) = (self.id(), by.to_owned());
+        let (head, body) = (head.to_owned(), body.to_owned());
+        self.reviews.push(Review { id: review, pull, by: by.clone(), state, head, body });
+        let mut ids = Vec::new();
+        for (path, line, text) in comments {
+            let (id, path, body) = (self.id(), (*path).to_owned(), (*text).to_owned());
+            let (review, line) = (Some(review), Some(*line));
+            self.review_comments.push(ReviewComment {
+                id,
+                pull,
+                review,
+                reply_to: None,
+                by: by.clone(),
+                path,
+                line,
+                body,
+            });
+            ids.push(id);
+        }
+        ids
     }
 
     pub fn status(&mut self, sha: &str, context: &str, state: &str) {
@@ -257,7 +330,31 @@ impl State {
     }
 
     pub fn check_run(&mut self, sha: &str, name: &str, status: &'static str, conclusion: Option<&'static str>) {
-        self.check_runs.push(CheckRun { sha: sha.to_owned(), name: name.to_owned(), status, conclusion });
+        self.job(sha, name, 1, status, conclusion);
+    }
+
+    /// Adds a job in a run of its own of a workflow.
+    pub fn job(
+        &mut self,
+        sha: &str,
+        name: &str,
+        workflow: u64,
+        status: &'static str,
+        conclusion: Option<&'static str>,
+    ) -> &mut CheckRun {
+        let (id, run) = (self.id(), self.id());
+        self.actions_runs.push(ActionsRun { id: run, workflow, attempt: 1 });
+        let (sha, name) = (sha.to_owned(), name.to_owned());
+        let (log, annotations) = (None, Vec::new());
+        self.check_runs.push(CheckRun { id, sha, name, status, conclusion, run, attempt: 1, log, annotations });
+        self.check_runs.last_mut().unwrap()
+    }
+
+    /// Ends the jobs that are queued at a commit.
+    pub fn complete(&mut self, sha: &str, conclusion: &'static str) {
+        for run in self.check_runs.iter_mut().filter(|run| run.sha == sha && run.status == "queued") {
+            (run.status, run.conclusion) = ("completed", Some(conclusion));
+        }
     }
 
     pub fn close_pull(&mut self, number: u64, by: &str) {
