@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 mod outcome;
 
-pub use outcome::{EffectOutcome, Failure, SecretFound};
+pub use self::outcome::{EffectOutcome, Failure, SecretFound};
 
 /// An action a run orders. Each ends with exactly one event: `Start` with [`super::Event::Reported`], the others with
 /// [`super::Event::EffectFinished`].

@@ -126,6 +126,7 @@ fn approval_is_void_for_a_new_head() {
     let old = story.run.head.clone();
     // CI turns red while the approved head is observed again: a rework produces a new head.
     let story = see(story, red)
+        .well("inspect_ci")
         .work()
         .all_well(&["check", "integrate", "push", "check", "ensure_change"])
         .review(Verdict::Approve)

@@ -97,6 +97,9 @@ impl Seen {
         let scouts = scouts.filter(|a| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Succeeded)).count() as u64;
         *self.0.entry("asked the scout".to_owned()).or_default() += scouts;
         for (what, n) in [
+            ("CI reworked", ended.run.tasks.iter().filter(|t| t.origin.name() == "status").count() as u64),
+            ("CI rerun", ended.world.reruns.values().sum()),
+            ("threads answered", ended.world.answers.len() as u64),
             ("unavailable", unavailable),
             ("not started", not_started),
             ("due", ended.due),
@@ -148,7 +151,9 @@ fn simulate_part(part: u64) {
             "asks: approve_merge",
             "asks: engine",
             "asks: environment",
-            "asks: ci",
+            "CI reworked",
+            "CI rerun",
+            "threads answered",
             "due",
             "unavailable",
             "not started",
