@@ -89,9 +89,9 @@ pub(super) fn show(d: &mut DecisionBuilder, draft: bool) {
     d.ensure(effect);
 }
 
-/// Sets one of Skep's own statuses on the head, once.
+/// Sets one of Skep's own statuses on the head, once. The forge knows the head only when it is pushed.
 fn set_status(d: &mut DecisionBuilder, status: OwnStatus, green: bool) {
-    let Some(change) = d.run.change.as_ref().map(|c| c.number) else { return };
+    let Some(change) = d.run.change.as_ref().filter(|_| d.run.facts.pushed).map(|c| c.number) else { return };
     if d.run.facts.statuses.insert(status.context().to_owned()) {
         let state = if green { StatusState::Success } else { StatusState::Failure };
         d.order(Effect::SetStatus { change, sha: d.run.head.clone(), status, state });
