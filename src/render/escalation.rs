@@ -157,7 +157,7 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
             need("A fix of the cause", "what happened, and what to do, is described below"),
         ),
         BlockKind::Ci { doubt: CiDoubt::RedBase, checks } => (
-            format!("CI is red, and so it is at the base: {}", line(&checks.join(", "))),
+            format!("CI is red, and the base fails in the same checks: {}", line(&checks.join(", "))),
             need(
                 "A decision, or a green base",
                 format!("the change is not at fault; fix {}", run.settings.base_branch),

@@ -146,7 +146,7 @@ fn what_fails_at_the_base_is_named_and_not_reworked() {
     let story = inspected(red(asked(), &[("test", 1)]), vec![of_base("test")]);
     assert_eq!((asks(&story), story.run.rounds), (vec!["ci"], 0));
     let question = skep::render::escalation(&story.run, &story.run.blocks[0]);
-    assert!(question.reason.contains("so it is at the base: test"), "{}", question.reason);
+    assert!(question.reason.contains("the base fails in the same checks: test"), "{}", question.reason);
 
     let story = inspected(red(asked(), &[("lint", 1), ("test", 2)]), vec![of_base("lint"), test_failed("FAILED b")]);
     assert_eq!((story.run.tasks.last().unwrap().spec.title.as_str(), story.run.rounds), ("CI is red: test", 1));
