@@ -21,6 +21,7 @@ use reloadable::{Reloadable, Surroundings};
 use std::path::Path;
 use std::sync::Arc;
 
+mod backup;
 mod configure;
 mod doctor;
 mod forges;
@@ -33,6 +34,7 @@ mod program;
 mod prompts;
 mod reload;
 mod reloadable;
+mod restore;
 mod runners;
 mod sandbox;
 mod secret_registration;

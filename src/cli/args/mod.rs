@@ -1,7 +1,9 @@
 //! Commands and options, with their help texts.
 
+mod maintenance;
 mod resources;
 
+pub use maintenance::{BackupArgs, RestoreArgs};
 pub use resources::{
     BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
     PromptsCommand, RaiseArgs, RunnerCommand, SandboxCommand, SecretCommand, State, TokenCommand, UserCommand,
@@ -262,6 +264,10 @@ pub enum Command {
         #[arg(long)]
         status: bool,
     },
+    /// Back up everything that cannot be made again
+    Backup(BackupArgs),
+    /// Restore a backup into a new data directory and an empty database
+    Restore(RestoreArgs),
     /// Check that everything Skep needs is in place
     Doctor {
         /// Print only a configuration for the keys, model servers and agents of this machine

@@ -106,6 +106,14 @@ impl Mirrors {
         Ok(dir)
     }
 
+    /// Creates an empty mirror of a project, if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn create(&self, project: &ProjectName) -> PortResult<()> {
+        self.ensure_locked(project).await
+    }
+
     /// Lists HEAD and the branches of an origin: those in `only`, or all if it is empty.
     ///
     /// # Errors

@@ -1,0 +1,49 @@
+//! `skep backup` and `skep restore`.
+
+use super::args::{BackupArgs, RestoreArgs};
+use super::context::CliContext;
+use super::exit::{ExitStatus, Stop};
+use super::terminal::{Style, Terminal};
+use super::text::moment;
+use crate::render;
+use crate::service::host::{BackupReport, BackupRequest};
+
+/// `skep backup`.
+pub async fn backup(cli: &CliContext<'_>, args: BackupArgs) -> Result<ExitStatus, Stop> {
+    let request = BackupRequest { to: args.to, with_vault_key: args.with_vault_key };
+    let report = cli.backend.backup(cli.host, &request).await?;
+    let terminal = cli.terminal;
+    terminal.object(&report)?;
+    terminal.styled(Style::Green, &format!("Backed up to {} ({}).", report.path, render::bytes(report.bytes)))?;
+    contents(terminal, &report)?;
+    Ok(ExitStatus::Success)
+}
+
+/// `skep restore`.
+pub async fn restore(cli: &CliContext<'_>, args: RestoreArgs) -> Result<ExitStatus, Stop> {
+    let report = cli.backend.restore(cli.host, &args.from).await?;
+    let terminal = cli.terminal;
+    terminal.object(&report)?;
+    let (data, at) = (cli.host.sources.data_dir.display(), moment(report.created_at.into()));
+    terminal.styled(Style::Green, &format!("Restored the backup of {at} into {data}."))?;
+    contents(terminal, &report)?;
+    terminal.suggest("Check it with `skep doctor`, then start `skep serve`: open runs continue.")?;
+    Ok(ExitStatus::Success)
+}
+
+/// Prints what is in a backup, and what to know about it.
+fn contents(terminal: &Terminal, report: &BackupReport) -> Result<(), Stop> {
+    let rows = |table: &str| report.rows.get(table).copied().unwrap_or_default();
+    let files = |kind: &str| report.files.get(kind).copied().unwrap_or_default();
+    let store = ["project", "run", "event", "artifact", "secret"].map(|noun| render::count(rows(noun), noun));
+    let line = |name: &str, text: &str| terminal.print(&format!("  {name:<14} {text}"));
+    line("store", &store.join(", "))?;
+    line("mirrors", &render::count(files("mirrors"), "file"))?;
+    line("local forge", &render::count(files("forge"), "change"))?;
+    line("configuration", if files("config") > 0 { report.config.as_deref().unwrap_or("yes") } else { "none" })?;
+    line("vault key", if files("vault_key") > 0 { "yes" } else { "no" })?;
+    for note in &report.notes {
+        terminal.prose(Style::Plain, note, 0)?;
+    }
+    Ok(())
+}

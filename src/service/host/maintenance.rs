@@ -1,0 +1,36 @@
+//! Requests and results of backups and restores.
+
+use crate::domain::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Backup to make.
+#[derive(Clone, Debug)]
+pub struct BackupRequest {
+    /// File to write, or an existing folder in which the backup gets a name of its own.
+    pub to: PathBuf,
+    /// Whether the vault's key is part of it.
+    pub with_vault_key: bool,
+}
+
+/// A backup that was written, or restored.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackupReport {
+    /// Id of the backup.
+    pub id: String,
+    /// The backup's file.
+    pub path: String,
+    /// Size of that file in bytes.
+    pub bytes: u64,
+    /// When it was begun, in Unix milliseconds.
+    pub created_at: Timestamp,
+    /// Number of rows by table of the store.
+    pub rows: BTreeMap<String, u64>,
+    /// Number of files by kind: `mirrors`, `forge`, `sealed` (meters of attempts), `config`, `vault_key`.
+    pub files: BTreeMap<String, u64>,
+    /// Where the configuration is now; `null` when a backup was written, or has none.
+    pub config: Option<String>,
+    /// What a person should know or do.
+    pub notes: Vec<String>,
+}
