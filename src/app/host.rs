@@ -1,7 +1,7 @@
 //! The use cases of this installation, carried out with the concrete adapters.
 
 use super::program::{Program, prepare};
-use super::{backup, configure, doctor, forges, probe, prompts, restore, runners, sandbox, vault_of};
+use super::{backup, configure, doctor, forges, probe, prompts, restore, runners, sandbox, vault_of, verify};
 use crate::actors::Scope;
 use crate::adapters::checks::repo_file::NAME as RULES_FILE;
 use crate::adapters::{demo, store};
@@ -11,7 +11,7 @@ use crate::platform::sandbox::Sandbox;
 use crate::service::host::{
     AllowedHosts, BackupReport, BackupRequest, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, ForgeRow,
     ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow, RunnerTest, SandboxTest,
-    SchemaStep, Setting, StepPrompt, Uncommitted,
+    SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
 };
 use crate::telemetry;
 use async_trait::async_trait;
@@ -56,6 +56,10 @@ impl Host for Program {
 
     async fn restore(&self, context: &HostContext, from: &Path) -> HostResult<BackupReport> {
         restore::restore(self, context, from).await
+    }
+
+    async fn verify(&self, context: &HostContext) -> HostResult<Verification> {
+        verify::verify(self, context).await
     }
 
     async fn doctor(&self, context: &HostContext) -> HostResult<Diagnosis> {

@@ -39,6 +39,7 @@ mod runners;
 mod sandbox;
 mod secret_registration;
 mod settings;
+mod verify;
 
 pub use crate::platform::init::run_if_init;
 pub use crate::platform::process::protect_memory;

@@ -1,4 +1,4 @@
-//! `skep backup` and `skep restore`.
+//! `skep backup`, `skep restore` and `skep verify`.
 
 use super::args::{BackupArgs, RestoreArgs};
 use super::context::CliContext;
@@ -46,4 +46,38 @@ fn contents(terminal: &Terminal, report: &BackupReport) -> Result<(), Stop> {
         terminal.prose(Style::Plain, note, 0)?;
     }
     Ok(())
+}
+
+/// `skep verify`.
+pub async fn verify(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
+    let result = cli.backend.verify(cli.host).await?;
+    let terminal = cli.terminal;
+    terminal.object(&result)?;
+    let mut fix = None;
+    for problem in &result.problems {
+        // The same fix for many problems is printed once.
+        if let Some(fix) = fix.replace(&problem.fix).filter(|before| *before != &problem.fix) {
+            terminal.prose(Style::Plain, &format!("  fix: {fix}"), 7)?;
+        }
+        terminal.prose(Style::Red, &format!("  {}: {}", problem.subject, problem.detail), 4)?;
+    }
+    if let Some(fix) = fix {
+        terminal.prose(Style::Plain, &format!("  fix: {fix}"), 7)?;
+    }
+    let checked = |kind: &str, noun: &str| render::count(result.checked.get(kind).copied().unwrap_or_default(), noun);
+    let checked = [
+        checked("runs", "run"),
+        checked("events", "event"),
+        checked("audit", "audit record"),
+        checked("artifacts", "artifact"),
+        checked("mirrors", "mirror"),
+        checked("changes", "change"),
+    ];
+    terminal.print(&format!("Verified {}.", checked.join(", ")))?;
+    if result.problems_total == 0 {
+        terminal.styled(Style::Green, "Everything is intact.")?;
+        return Ok(ExitStatus::Success);
+    }
+    terminal.styled(Style::Red, &format!("{} found.", render::count(result.problems_total, "problem")))?;
+    Ok(ExitStatus::Undelivered)
 }

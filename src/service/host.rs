@@ -5,7 +5,7 @@
 
 mod maintenance;
 
-pub use maintenance::{BackupReport, BackupRequest};
+pub use maintenance::{BackupReport, BackupRequest, Verification};
 
 use crate::config::{self, Sources};
 use crate::domain::{ModelUse, Role, Usage};
@@ -440,6 +440,8 @@ pub trait Host: Send + Sync {
     async fn backup(&self, context: &HostContext, request: &BackupRequest) -> HostResult<BackupReport>;
     /// Restores a backup into an unused data directory and an empty database.
     async fn restore(&self, context: &HostContext, from: &Path) -> HostResult<BackupReport>;
+    /// Verifies the store and the files of the data directory. Changes nothing.
+    async fn verify(&self, context: &HostContext) -> HostResult<Verification>;
     /// Inspects everything Skep needs.
     async fn doctor(&self, context: &HostContext) -> HostResult<Diagnosis>;
     /// Lists every role, engine kind, provider and agent.

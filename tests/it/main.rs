@@ -7,6 +7,7 @@
 //! | `kill` | the real program, killed at every fault point and at random, on both databases, ends the same |
 //! | `rules`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
 //! | `store_contract`, `stored_form` | both databases behave the same; stored runs of each version still load |
+//! | `verify` | each planted damage is named, and nothing on a healthy installation |
 //! | `backup` | a backup restores an open run elsewhere, on either database; damaged ones are refused |
 //! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
 //! | `forges_contract`, `forge_contract`, `github`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
@@ -111,4 +112,5 @@ mod support;
 mod telemetry;
 mod terminal;
 mod trace_restart;
+mod verify;
 mod workspace_contract;

@@ -268,6 +268,9 @@ pub enum Command {
     Backup(BackupArgs),
     /// Restore a backup into a new data directory and an empty database
     Restore(RestoreArgs),
+    /// Verify journals, ledger, artifacts, audit log, mirrors and changes; changes nothing
+    #[command(after_help = "Exits with 0 if everything is intact, else with 3. A service may be running.")]
+    Verify,
     /// Check that everything Skep needs is in place
     Doctor {
         /// Print only a configuration for the keys, model servers and agents of this machine

@@ -12,7 +12,7 @@ use crate::http::rest::wire::{self, NewRun};
 use crate::service::host::{
     AllowedHosts, BackupReport, BackupRequest, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, ForgeRow,
     ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow, RunnerTest, SandboxTest,
-    SchemaStep, Setting, StepPrompt, Uncommitted,
+    SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
 };
 use async_trait::async_trait;
 use axum::extract::{Path, State};
@@ -171,6 +171,9 @@ impl Host for FakeBackend {
         unreachable!()
     }
     async fn restore(&self, _: &HostContext, _: &std::path::Path) -> HostResult<BackupReport> {
+        unreachable!()
+    }
+    async fn verify(&self, _: &HostContext) -> HostResult<Verification> {
         unreachable!()
     }
     async fn doctor(&self, _: &HostContext) -> HostResult<Diagnosis> {

@@ -1,5 +1,6 @@
-//! Requests and results of backups and restores.
+//! Requests and results of backups, restores and verifications.
 
+use super::Finding;
 use crate::domain::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -33,4 +34,16 @@ pub struct BackupReport {
     pub config: Option<String>,
     /// What a person should know or do.
     pub notes: Vec<String>,
+}
+
+/// Result of a verification.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Verification {
+    /// Number of verified things by kind: `runs`, `events`, `audit` (records), `artifacts`, `mirrors`, `changes` (of the
+    /// local forge).
+    pub checked: BTreeMap<String, u64>,
+    /// What is wrong. Many damages of the store are cut to the first 1,000.
+    pub problems: Vec<Finding>,
+    /// Number of all problems.
+    pub problems_total: u64,
 }
