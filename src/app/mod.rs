@@ -25,6 +25,7 @@ mod backup;
 mod configure;
 mod doctor;
 mod forges;
+mod gc;
 mod host;
 mod key_reload;
 mod notifying_vault;

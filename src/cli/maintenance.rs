@@ -1,12 +1,12 @@
-//! `skep backup`, `skep restore` and `skep verify`.
+//! `skep backup`, `skep restore`, `skep verify` and `skep gc`.
 
-use super::args::{BackupArgs, RestoreArgs};
+use super::args::{BackupArgs, GcArgs, RestoreArgs};
 use super::context::CliContext;
 use super::exit::{ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
-use super::text::moment;
+use super::text::{moment, table};
 use crate::render;
-use crate::service::host::{BackupReport, BackupRequest};
+use crate::service::host::{BackupReport, BackupRequest, CleanupRequest};
 
 /// `skep backup`.
 pub async fn backup(cli: &CliContext<'_>, args: BackupArgs) -> Result<ExitStatus, Stop> {
@@ -80,4 +80,26 @@ pub async fn verify(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
     }
     terminal.styled(Style::Red, &format!("{} found.", render::count(result.problems_total, "problem")))?;
     Ok(ExitStatus::Undelivered)
+}
+
+/// `skep gc`.
+pub async fn gc(cli: &CliContext<'_>, args: GcArgs) -> Result<ExitStatus, Stop> {
+    let request = CleanupRequest { dry_run: args.dry_run, caches_unused: args.caches_unused };
+    let report = cli.backend.gc(cli.host, &request).await?;
+    let terminal = cli.terminal;
+    terminal.object(&report)?;
+    let rows: Vec<Vec<String>> = report
+        .items
+        .iter()
+        .map(|item| {
+            let why = item.kept.as_ref().map_or_else(|| item.why.clone(), |why| format!("kept: {why}"));
+            vec![item.kind.clone(), item.name.clone(), render::bytes(item.bytes), why]
+        })
+        .collect();
+    if !rows.is_empty() {
+        terminal.print(&table(&["what", "name", "size", "why"], rows, terminal.width))?;
+    }
+    let verb = if report.dry_run { "would be freed" } else { "freed" };
+    terminal.print(&format!("{} {verb}.", render::bytes(report.bytes)))?;
+    Ok(ExitStatus::Success)
 }

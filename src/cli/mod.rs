@@ -202,6 +202,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Config(ConfigCommand::Check { changed }) => admin::config_check(cli, changed).await,
         Command::Migrate { status } => admin::migrate(cli, status).await,
         Command::Backup(args) => maintenance::backup(cli, args).await,
+        Command::Gc(args) => maintenance::gc(cli, args).await,
         Command::Verify => maintenance::verify(cli).await,
         Command::Restore(args) => maintenance::restore(cli, args).await,
         Command::Budget(BudgetCommand::Raise(args)) => budget::raise(cli, args).await,

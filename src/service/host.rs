@@ -5,7 +5,7 @@
 
 mod maintenance;
 
-pub use maintenance::{BackupReport, BackupRequest, Verification};
+pub use maintenance::{BackupReport, BackupRequest, CleanupItem, CleanupReport, CleanupRequest, Verification};
 
 use crate::config::{self, Sources};
 use crate::domain::{ModelUse, Role, Usage};
@@ -442,6 +442,8 @@ pub trait Host: Send + Sync {
     async fn restore(&self, context: &HostContext, from: &Path) -> HostResult<BackupReport>;
     /// Verifies the store and the files of the data directory. Changes nothing.
     async fn verify(&self, context: &HostContext) -> HostResult<Verification>;
+    /// Frees disk space that nothing needs, or reports what would be freed.
+    async fn gc(&self, context: &HostContext, request: &CleanupRequest) -> HostResult<CleanupReport>;
     /// Inspects everything Skep needs.
     async fn doctor(&self, context: &HostContext) -> HostResult<Diagnosis>;
     /// Lists every role, engine kind, provider and agent.

@@ -1,4 +1,4 @@
-//! Options of the commands that maintain an installation: backups and restores.
+//! Options of the commands that maintain an installation: backups, restores, cleanups.
 
 use clap::Args;
 use std::path::PathBuf;
@@ -38,4 +38,16 @@ pub struct RestoreArgs {
     /// The backup
     #[arg(value_name = "FILE")]
     pub from: PathBuf,
+}
+
+/// Options of `skep gc`.
+#[derive(Debug, Args)]
+#[command(after_help = "Work that exists only here is never removed. A service may be running.")]
+pub struct GcArgs {
+    /// Only show what would be removed, and why
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove caches that no check has filled for this long
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
+    pub caches_unused: std::time::Duration,
 }

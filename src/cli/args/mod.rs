@@ -3,7 +3,7 @@
 mod maintenance;
 mod resources;
 
-pub use maintenance::{BackupArgs, RestoreArgs};
+pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
     BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
     PromptsCommand, RaiseArgs, RunnerCommand, SandboxCommand, SecretCommand, State, TokenCommand, UserCommand,
@@ -271,6 +271,8 @@ pub enum Command {
     /// Verify journals, ledger, artifacts, audit log, mirrors and changes; changes nothing
     #[command(after_help = "Exits with 0 if everything is intact, else with 3. A service may be running.")]
     Verify,
+    /// Free disk space: workspaces of ended runs, mirrors of removed projects, old caches
+    Gc(GcArgs),
     /// Check that everything Skep needs is in place
     Doctor {
         /// Print only a configuration for the keys, model servers and agents of this machine

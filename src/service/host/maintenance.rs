@@ -1,10 +1,11 @@
-//! Requests and results of backups, restores and verifications.
+//! Requests and results of backups, restores, verifications and cleanups.
 
 use super::Finding;
 use crate::domain::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Backup to make.
 #[derive(Clone, Debug)]
@@ -46,4 +47,46 @@ pub struct Verification {
     pub problems: Vec<Finding>,
     /// Number of all problems.
     pub problems_total: u64,
+}
+
+/// Cleanup to do.
+#[derive(Clone, Copy, Debug)]
+pub struct CleanupRequest {
+    /// Whether to report only.
+    pub dry_run: bool,
+    /// How long no check has filled a cache that is removed.
+    pub caches_unused: Duration,
+}
+
+/// Result of a cleanup.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CleanupReport {
+    /// Whether nothing was removed.
+    pub dry_run: bool,
+    /// What was removed, would be removed, or is kept although nothing uses it.
+    pub items: Vec<CleanupItem>,
+    /// Bytes of disk that were freed, or would be.
+    pub bytes: u64,
+}
+
+/// Something that nothing needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct CleanupItem {
+    /// `workspace`, `mirror` or `cache`.
+    pub kind: String,
+    /// The run, the project, or the folder of the cache.
+    pub name: String,
+    /// Bytes of disk that it takes.
+    pub bytes: u64,
+    /// Why nothing needs it.
+    pub why: String,
+    /// Why it is kept all the same.
+    pub kept: Option<String>,
+}
+
+impl CleanupItem {
+    /// Creates an item.
+    pub fn new(kind: &str, name: &str, bytes: u64) -> CleanupItem {
+        CleanupItem { kind: kind.to_owned(), name: name.to_owned(), bytes, why: String::new(), kept: None }
+    }
 }
