@@ -52,6 +52,10 @@ pub const POINTS: &[&str] = &[
     // The files of the data directory.
     "mid-secret",
     "mid-mirror",
+    // A restore: the marker is written, the files are, the store is.
+    "restore-begun",
+    "restore-files",
+    "restore-loaded",
 ];
 
 /// The names of the fault points of the intake from forges, which a run from the command line does not pass.

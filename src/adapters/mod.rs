@@ -1,6 +1,7 @@
 //! Implementations of the ports, one file or folder each. Adapters do not use each other, except that `checks` uses
 //! `runner`.
 
+pub mod backup;
 pub mod checks;
 pub mod demo;
 pub mod engine;

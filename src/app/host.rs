@@ -1,7 +1,7 @@
 //! The use cases of this installation, carried out with the concrete adapters.
 
 use super::program::{Program, prepare};
-use super::{configure, doctor, forges, probe, prompts, runners, sandbox, vault_of};
+use super::{backup, configure, doctor, forges, gc, probe, prompts, restore, runners, sandbox, vault_of, verify};
 use crate::actors::Scope;
 use crate::adapters::checks::repo_file::NAME as RULES_FILE;
 use crate::adapters::{demo, store};
@@ -9,9 +9,9 @@ use crate::domain::{ProjectName, Role};
 use crate::platform::git::{Git, Identity, uncommitted_files};
 use crate::platform::sandbox::Sandbox;
 use crate::service::host::{
-    AllowedHosts, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext,
-    HostError, HostResult, IsolationLevel, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
-    Uncommitted,
+    AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis, EngineOffer,
+    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow,
+    RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
 };
 use crate::telemetry;
 use async_trait::async_trait;
@@ -48,6 +48,22 @@ impl Host for Program {
         }
         let step = |applied: bool| move |name: String| SchemaStep { name, applied };
         Ok(schema.applied.into_iter().map(step(true)).chain(schema.pending.into_iter().map(step(false))).collect())
+    }
+
+    async fn backup(&self, context: &HostContext, request: &BackupRequest) -> HostResult<BackupReport> {
+        backup::create(self, context, request).await
+    }
+
+    async fn restore(&self, context: &HostContext, from: &Path) -> HostResult<BackupReport> {
+        restore::restore(self, context, from).await
+    }
+
+    async fn verify(&self, context: &HostContext) -> HostResult<Verification> {
+        verify::verify(self, context).await
+    }
+
+    async fn gc(&self, context: &HostContext, request: &CleanupRequest) -> HostResult<CleanupReport> {
+        gc::run(self, context, request).await
     }
 
     async fn doctor(&self, context: &HostContext) -> HostResult<Diagnosis> {

@@ -21,9 +21,11 @@ use reloadable::{Reloadable, Surroundings};
 use std::path::Path;
 use std::sync::Arc;
 
+mod backup;
 mod configure;
 mod doctor;
 mod forges;
+mod gc;
 mod host;
 mod key_reload;
 mod notifying_vault;
@@ -33,10 +35,12 @@ mod program;
 mod prompts;
 mod reload;
 mod reloadable;
+mod restore;
 mod runners;
 mod sandbox;
 mod secret_registration;
 mod settings;
+mod verify;
 
 pub use crate::platform::init::run_if_init;
 pub use crate::platform::process::protect_memory;

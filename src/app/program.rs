@@ -1,7 +1,7 @@
 //! The process behind the command line: locks the data directory, drives runs, serves REST.
 
 use super::reloadable::Reloadable;
-use super::{Ports, connect, doctor, owner, reload, routes, sandbox, services, settings, start};
+use super::{Ports, connect, doctor, owner, reload, restore, routes, sandbox, services, settings, start};
 use crate::actors::{RuntimeHandle, Scope};
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
 use crate::http;
@@ -220,7 +220,14 @@ async fn linger(runtime: &RuntimeHandle) {
     }
 }
 
+/// Prepares the data directory for use. One whose restore has not finished cannot be used.
 pub(super) fn prepare(data_dir: &Path, config: &Config) -> HostResult<()> {
+    prepare_folder(data_dir, config)?;
+    restore::require_finished(data_dir)
+}
+
+/// Creates the data directory if it does not exist, and checks that files can be kept there.
+pub(super) fn prepare_folder(data_dir: &Path, config: &Config) -> HostResult<()> {
     config::private_by_default();
     prepare_data_dir(data_dir).map_err(|p| config::Problems(vec![p]))?;
     if config.store.database.is_sqlite()

@@ -22,6 +22,7 @@ pub mod forge;
 pub mod init;
 pub mod list;
 mod live;
+pub mod maintenance;
 pub mod mcp;
 pub mod network;
 pub mod outcome;
@@ -200,6 +201,10 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         }
         Command::Config(ConfigCommand::Check { changed }) => admin::config_check(cli, changed).await,
         Command::Migrate { status } => admin::migrate(cli, status).await,
+        Command::Backup(args) => maintenance::backup(cli, args).await,
+        Command::Gc(args) => maintenance::gc(cli, args).await,
+        Command::Verify => maintenance::verify(cli).await,
+        Command::Restore(args) => maintenance::restore(cli, args).await,
         Command::Budget(BudgetCommand::Raise(args)) => budget::raise(cli, args).await,
         Command::Engine(EngineCommand::List) => engine::list(cli).await,
         Command::Engine(EngineCommand::Test { engine }) => engine::test(cli, &engine).await,

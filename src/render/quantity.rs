@@ -39,6 +39,17 @@ pub fn count(n: u64, singular: &str) -> String {
     }
 }
 
+/// Returns a number of bytes: `340 B`, `4.2 KiB`, `1.5 MiB`, `2.0 GiB`.
+pub fn bytes(n: u64) -> String {
+    let in_unit = |unit: u64, name: &str| format!("{}.{} {name}", n / unit, n % unit * 10 / unit);
+    match n {
+        0..1024 => format!("{n} B"),
+        1024..0x10_0000 => in_unit(1024, "KiB"),
+        0x10_0000..0x4000_0000 => in_unit(0x10_0000, "MiB"),
+        _ => in_unit(0x4000_0000, "GiB"),
+    }
+}
+
 /// Returns the size of a diff: `3 files changed, +10 -2`.
 pub fn files_changed(diff: &DiffStat) -> String {
     format!("{} changed, +{} -{}", count(diff.files_total, "file"), diff.added, diff.removed)
@@ -121,6 +132,7 @@ mod tests {
         assert_eq!(texts, ["340 ms", "4.2 s", "2 m 13 s", "2 h 10 m"]);
         let counts = [count(1, "file"), count(3, "file"), count(2, "try"), count(2, "key"), count(0, "token")];
         assert_eq!(counts, ["1 file", "3 files", "2 tries", "2 keys", "0 tokens"]);
+        assert_eq!([340, 4_301, 1_572_864, 1 << 31].map(bytes), ["340 B", "4.2 KiB", "1.5 MiB", "2.0 GiB"]);
         assert_eq!(brief("\n  first line\nsecond", 72), "first line");
         assert_eq!(brief("abcdef", 3), "abc…");
     }

@@ -3,6 +3,10 @@
 //!
 //! Invariant: no adapter and no transport is named here; the composition root implements [`Host`].
 
+mod maintenance;
+
+pub use maintenance::{BackupReport, BackupRequest, CleanupItem, CleanupReport, CleanupRequest, Verification};
+
 use crate::config::{self, Sources};
 use crate::domain::{ModelUse, Role, Usage};
 use crate::ports::PortError;
@@ -432,6 +436,14 @@ pub trait Host: Send + Sync {
     async fn settings(&self, context: &HostContext) -> HostResult<Vec<Setting>>;
     /// Brings the schema up to date; with `status_only`, lists its steps and changes nothing.
     async fn migrate(&self, context: &HostContext, status_only: bool) -> HostResult<Vec<SchemaStep>>;
+    /// Writes a backup of everything that cannot be made again. A service may be running.
+    async fn backup(&self, context: &HostContext, request: &BackupRequest) -> HostResult<BackupReport>;
+    /// Restores a backup into an unused data directory and an empty database.
+    async fn restore(&self, context: &HostContext, from: &Path) -> HostResult<BackupReport>;
+    /// Verifies the store and the files of the data directory. Changes nothing.
+    async fn verify(&self, context: &HostContext) -> HostResult<Verification>;
+    /// Frees disk space that nothing needs, or reports what would be freed.
+    async fn gc(&self, context: &HostContext, request: &CleanupRequest) -> HostResult<CleanupReport>;
     /// Inspects everything Skep needs.
     async fn doctor(&self, context: &HostContext) -> HostResult<Diagnosis>;
     /// Lists every role, engine kind, provider and agent.

@@ -7,6 +7,9 @@
 //! | `kill` | the real program, killed at every fault point and at random, on both databases, ends the same |
 //! | `rules`, `rework`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
 //! | `store_contract`, `stored_form` | both databases behave the same; stored runs of each version still load |
+//! | `verify` | each planted damage is named, and nothing on a healthy installation |
+//! | `gc` | frees what nothing needs; work that exists only here stays |
+//! | `backup` | a backup restores an open run elsewhere, on either database; damaged ones are refused |
 //! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
 //! | `forges_contract`, `forge_contract`, `github*`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
 //! | `intake`, `story_intake` | issues and comments on a forge start and steer runs |
@@ -31,6 +34,7 @@ mod acp_resume;
 mod acp_terminals;
 mod answers;
 mod architecture;
+mod backup;
 mod checked;
 mod checks_contract;
 mod config;
@@ -43,6 +47,7 @@ mod fallback;
 mod forge_contract;
 mod forges_contract;
 mod gates;
+mod gc;
 mod git_cut;
 mod git_measure;
 mod git_world;
@@ -112,4 +117,5 @@ mod support;
 mod telemetry;
 mod terminal;
 mod trace_restart;
+mod verify;
 mod workspace_contract;

@@ -11,6 +11,7 @@ mod audit;
 mod blobs;
 pub mod codec;
 mod connect;
+pub mod dump;
 mod entity;
 mod error;
 mod idempotency;
@@ -29,6 +30,7 @@ mod shared_budgets;
 mod transaction;
 mod vault;
 mod vault_keys;
+mod verify;
 mod written;
 
 pub use blobs::MAX_ARTIFACT_BYTES;
@@ -36,6 +38,7 @@ pub use connect::connect;
 pub use schema::{SchemaStatus, migrate, status};
 pub use vault::SeaVault;
 pub use vault_keys::KeySource;
+pub use verify::{Damage, StoreVerification};
 
 use crate::ports::{PortError, PortResult, Store};
 use async_trait::async_trait;

@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 /// The Postgres advisory lock that a migrating process holds: "skep" in ASCII.
-const MIGRATION_LOCK: i64 = 0x736b_6570;
+pub(super) const MIGRATION_LOCK: i64 = 0x736b_6570;
 
 /// The migrations of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ async fn applied(store: &SeaStore) -> PortResult<Vec<String>> {
     read_applied(store, &store.read).await
 }
 
-async fn applied_in(store: &SeaStore, tx: &DatabaseTransaction) -> PortResult<Vec<String>> {
+pub(super) async fn applied_in(store: &SeaStore, tx: &DatabaseTransaction) -> PortResult<Vec<String>> {
     read_applied(store, tx).await
 }
 

@@ -1,10 +1,13 @@
 //! Commands and options, with their help texts.
 
+mod maintenance;
 mod resources;
 
+pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
     BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
-    PromptsCommand, RaiseArgs, RunnerCommand, SandboxCommand, SecretCommand, State, TokenCommand, UserCommand,
+    PromptsCommand, RaiseArgs, RunnerCommand, RunsArgs, SandboxCommand, SecretCommand, State, TokenCommand,
+    UserCommand,
 };
 
 use super::exit::EXIT_CODES;
@@ -262,6 +265,15 @@ pub enum Command {
         #[arg(long)]
         status: bool,
     },
+    /// Back up everything that cannot be made again
+    Backup(BackupArgs),
+    /// Restore a backup into a new data directory and an empty database
+    Restore(RestoreArgs),
+    /// Verify journals, ledger, artifacts, audit log, mirrors and changes; changes nothing
+    #[command(after_help = "Exits with 0 if everything is intact, else with 3. A service may be running.")]
+    Verify,
+    /// Free disk space: workspaces of ended runs, mirrors of removed projects, old caches
+    Gc(GcArgs),
     /// Check that everything Skep needs is in place
     Doctor {
         /// Print only a configuration for the keys, model servers and agents of this machine
@@ -460,36 +472,3 @@ pub struct DemoArgs {
     #[arg(long)]
     pub keep: bool,
 }
-
-/// Options of `skep runs`.
-#[derive(Debug, Args)]
-pub struct RunsArgs {
-    /// Only this project
-    #[arg(long, value_name = "NAME")]
-    pub project: Option<String>,
-    /// Only this status
-    #[arg(long, value_name = "STATUS", value_parser = STATUS_WORDS)]
-    pub status: Option<String>,
-    /// Only runs that have not ended
-    #[arg(long)]
-    pub open: bool,
-    /// Maximum number of runs
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=500))]
-    pub limit: u64,
-    /// Only runs older than this one
-    #[arg(long, value_name = "RUN", value_parser = parse::run)]
-    pub before: Option<String>,
-}
-
-const STATUS_WORDS: [&str; 10] = [
-    "pending",
-    "planning",
-    "planned",
-    "running",
-    "paused",
-    "blocked",
-    "failed",
-    "cancelled",
-    "completed",
-    "quarantined",
-];

@@ -1,4 +1,4 @@
-//! Commands about projects, secrets, changes, budgets, engines, runners, prompts and the configuration.
+//! Commands about runs, projects, secrets, changes, budgets, engines, runners, prompts and the configuration.
 
 use crate::cli::parse::{self, ChangeName, EngineChoice, Origin};
 use clap::{Args, Subcommand, ValueEnum};
@@ -450,3 +450,36 @@ pub enum Isolation {
     /// Landlock and a system call filter
     Landlock,
 }
+
+/// Options of `skep runs`.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// Only this project
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<String>,
+    /// Only this status
+    #[arg(long, value_name = "STATUS", value_parser = STATUS_WORDS)]
+    pub status: Option<String>,
+    /// Only runs that have not ended
+    #[arg(long)]
+    pub open: bool,
+    /// Maximum number of runs
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=500))]
+    pub limit: u64,
+    /// Only runs older than this one
+    #[arg(long, value_name = "RUN", value_parser = parse::run)]
+    pub before: Option<String>,
+}
+
+const STATUS_WORDS: [&str; 10] = [
+    "pending",
+    "planning",
+    "planned",
+    "running",
+    "paused",
+    "blocked",
+    "failed",
+    "cancelled",
+    "completed",
+    "quarantined",
+];

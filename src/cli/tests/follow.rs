@@ -10,9 +10,9 @@ use crate::domain::{Answer, BlockId, Event, Outcome, Phase, Principal, Run, Sha,
 use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
 use crate::http::rest::wire::{self, NewRun};
 use crate::service::host::{
-    AllowedHosts, DemoSetup, Diagnosis, EngineOffer, EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext,
-    HostError, HostResult, IsolationLevel, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
-    Uncommitted,
+    AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis, EngineOffer,
+    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow,
+    RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
 };
 use async_trait::async_trait;
 use axum::extract::{Path, State};
@@ -165,6 +165,18 @@ impl Host for FakeBackend {
         Err(HostError::config("store.url: no", "fix it"))
     }
     async fn migrate(&self, _: &HostContext, _: bool) -> HostResult<Vec<SchemaStep>> {
+        unreachable!()
+    }
+    async fn backup(&self, _: &HostContext, _: &BackupRequest) -> HostResult<BackupReport> {
+        unreachable!()
+    }
+    async fn restore(&self, _: &HostContext, _: &std::path::Path) -> HostResult<BackupReport> {
+        unreachable!()
+    }
+    async fn verify(&self, _: &HostContext) -> HostResult<Verification> {
+        unreachable!()
+    }
+    async fn gc(&self, _: &HostContext, _: &CleanupRequest) -> HostResult<CleanupReport> {
         unreachable!()
     }
     async fn doctor(&self, _: &HostContext) -> HostResult<Diagnosis> {

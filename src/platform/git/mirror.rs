@@ -106,6 +106,31 @@ impl Mirrors {
         Ok(dir)
     }
 
+    /// Creates an empty mirror of a project, if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn create(&self, project: &ProjectName) -> PortResult<()> {
+        self.ensure_locked(project).await
+    }
+
+    /// Removes the mirror of a project, with everything in it.
+    ///
+    /// # Errors
+    /// When something remains.
+    pub async fn remove(&self, project: &ProjectName) -> PortResult<()> {
+        let _held = self.lock(project).await?;
+        let (dir, removed) = (self.dir(project), self.dir(project).with_extension("git.removed"));
+        run_blocking(move || {
+            remove_path(&removed)?;
+            // Renamed first, so that an interruption leaves no half of a mirror.
+            std::fs::rename(&dir, &removed)
+                .map_err(|e| PortError::transient(format!("cannot rename {}: {e}", dir.display())))?;
+            remove_path(&removed)
+        })
+        .await
+    }
+
     /// Lists HEAD and the branches of an origin: those in `only`, or all if it is empty.
     ///
     /// # Errors

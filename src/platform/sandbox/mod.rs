@@ -60,7 +60,7 @@ pub use cgroup::Cgroups;
 pub use environment::is_protected;
 pub use policy::{Level, Limits, Policy, SandboxError, UNPRIVILEGED};
 pub use reaper::{JOB_MARKER_VAR, ProcessReaper, git_job_marker, job_marker, sweep};
-pub use tree::copy as copy_tree;
+pub use tree::{copy as copy_tree, size as tree_size};
 
 /// Purpose of a command. Each purpose has its own caches, so that an agent can never write what a check builds on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,7 +78,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("minijinja", &["adapters::prompts"]),
     ("serde_json_path", &["adapters::engine"]),
     ("quick_xml", &["adapters::checks"]),
-    ("tar", &["adapters::runner"]),
+    ("tar", &["adapters::runner", "adapters::backup"]),
     ("aho_corasick", &["secrets", "platform::egress"]),
     ("chacha20poly1305", &["secrets"]),
     ("axum", &["http", "app", "cli", "platform::egress"]),
