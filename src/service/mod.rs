@@ -24,6 +24,7 @@ pub mod results;
 pub mod runs;
 pub mod secrets;
 pub mod sessions;
+mod specs;
 pub mod watch;
 
 pub use caller::{Caller, Callers, Right, Via};

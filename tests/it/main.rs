@@ -104,6 +104,7 @@ mod story_intake;
 mod story_land;
 mod story_many;
 mod story_refused;
+mod story_spec;
 mod support;
 mod telemetry;
 mod terminal;
