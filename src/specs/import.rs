@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 
 /// Upper bounds on what a draft repeats, which keep it within that of a spec.
 const MAX_GOAL_BYTES: usize = 20 * 1024;
+const MAX_GOAL_CHARS: usize = 8_000;
 const MAX_COMMENTS: usize = 20;
 const MAX_COMMENT_CHARS: usize = 100;
 
@@ -250,8 +251,9 @@ fn quoted(text: &str) -> String {
 
 /// Returns the lines of a block scalar that is indented by two, as far as a draft has room for them.
 fn indented(text: &str) -> String {
+    let text: String = text.trim().chars().take(MAX_GOAL_CHARS).collect();
     let mut block = String::new();
-    for line in text.trim().lines() {
+    for line in text.lines() {
         let line = line.replace(|c: char| c.is_control(), " ");
         let line = line.trim_end();
         let left = MAX_GOAL_BYTES.saturating_sub(block.len());

@@ -123,6 +123,17 @@ fn criteria_that_are_not_met_shut_a_gate() {
         assert!(!r.fails_like_base(r.facts.results.as_deref().unwrap()));
     };
     assert_eq!(shut(like_base), ["checks"]);
+    // A program that its command does not find may be what the change has to add: neither the base nor the head asks.
+    let missing = CheckResult { fault: Some(Fault::Program { name: "tool".to_owned() }), ..result(false) };
+    let lacks_program = |r: &mut Run| {
+        accept(r, Some(missing.clone()), Some(true));
+        let (sha, results) = (r.base.clone(), vec![missing.clone()]);
+        let baseline = Baseline { sha, results, environment: None, settled: false };
+        assert!(!baseline.needs_person(BaseChecks::Usable) && !baseline.needs_person(BaseChecks::Green));
+        r.baseline = Some(baseline);
+        assert!(!r.blames_environment(r.facts.results.as_deref().unwrap()));
+    };
+    assert_eq!(shut(lacks_program), ["checks"]);
     // What the reviewer did not judge, the person who approves does.
     let unjudged = |r: &mut Run| {
         accept(r, Some(result(true)), None);

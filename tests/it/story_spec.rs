@@ -11,7 +11,7 @@ goal: greet.sh greets the person that its argument names.
 acceptance:
   - id: greets
     text: greet.sh greets by name
-    command: test "$(./greet.sh Ann)" = "Hello, Ann!"
+    command: test "$(sh greet.sh Ann)" = "Hello, Ann!"
   - id: documented
     text: The README names greet.sh
     command: grep -q greet.sh README.md
@@ -70,12 +70,8 @@ fn cli(dev: &str, reviewer: &str) -> Cli {
         ("greet.sh", "#!/bin/sh\nexit 1\n"),
         ("LICENSE", "MIT\n"),
         ("specs/greet.yaml", SPEC),
-        (".gitattributes", "* -text\n"),
     ];
     cli.repo("tool", &files);
-    git(&cli.path("tool"), &["update-index", "--chmod=+x", "greet.sh"]);
-    git(&cli.path("tool"), &["commit", "-qm", "two"]);
-    git(&cli.path("tool"), &["push", "-q", "../tool.git", "main"]);
     std::fs::write(cli.path("script.toml"), [MANAGER, dev, reviewer].concat()).unwrap();
     cli
 }
@@ -105,7 +101,7 @@ fn a_run_is_reworked_until_every_criterion_is_recorded_as_met() {
     assert_eq!(states(&view), [("greets", "met"), ("documented", "met"), ("warm", "met")]);
     assert_eq!((view["rounds"].as_u64(), view["goal"]["spec"].as_str()), (Some(2), Some("greet")));
     assert_eq!(view["acceptance"][0]["met_at_base"], false);
-    assert_eq!(view["acceptance"][2]["words"], "met, judged by the reviewer (attempt a7): README.md:3");
+    assert_eq!(view["acceptance"][2]["words"], "met, judged by the reviewer (attempt a6): README.md:3");
     let tasks: Vec<&str> = view["tasks"].as_array().unwrap().iter().map(|t| t["title"].as_str().unwrap()).collect();
     assert!(tasks[1].starts_with("Acceptance criteria are not met at "), "{tasks:?}");
     let shown = cli.run(&["show", &id]).exits_with(0);
@@ -114,8 +110,10 @@ fn a_run_is_reworked_until_every_criterion_is_recorded_as_met() {
     }
     // The change records each criterion, too.
     let change = cli.run(&["change", "show", &id]).exits_with(0);
-    for part in ["- [x] greets: greet.sh greets by name — met, tested", "- [x] warm: The README sounds inviting — met"]
-    {
+    for part in [
+        "- [x] `greets`: `greet.sh greets by name` — `met, tested`",
+        "- [x] `warm`: `The README sounds inviting` — `met, ",
+    ] {
         assert!(change.out.contains(part), "{part:?} is not in\n{}", change.out);
     }
     // What was delivered still meets the spec, and a later change may break it.
@@ -127,7 +125,7 @@ fn a_run_is_reworked_until_every_criterion_is_recorded_as_met() {
 #[test]
 fn a_change_of_the_spec_in_the_branch_changes_no_criterion() {
     let easy = SPEC
-        .replace("test \"$(./greet.sh Ann)\" = \"Hello, Ann!\"", "true")
+        .replace("test \"$(sh greet.sh Ann)\" = \"Hello, Ann!\"", "true")
         .replace("grep -q greet.sh README.md", "true");
     let attack = format!(
         "[[turn]]\nstep = \"develop\"\nround = 1\nedit = [{{ write = \"specs/greet.yaml\", content = '''{easy}''' }}]\ndone = \"All criteria are met\"\n\
@@ -142,7 +140,7 @@ fn a_change_of_the_spec_in_the_branch_changes_no_criterion() {
     let view = cli.show("@");
     assert_eq!(states(&view), [("greets", "unmet"), ("documented", "unmet"), ("warm", "pending")]);
     assert_eq!(view["escalations"][0]["code"], "rounds", "{}", view["escalations"]);
-    assert_eq!(view["acceptance"][0]["command"], "test \"$(./greet.sh Ann)\" = \"Hello, Ann!\"");
+    assert_eq!(view["acceptance"][0]["command"], "test \"$(sh greet.sh Ann)\" = \"Hello, Ann!\"");
     assert_eq!(git(&cli.path("tool.git"), &["rev-parse", "main"]), before, "nothing landed");
 }
 
