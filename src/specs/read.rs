@@ -65,6 +65,8 @@ pub fn parse(text: &str) -> Result<SpecFile, Vec<SpecProblem>> {
         duplicate_keys: DuplicateKeyPolicy::Error,
         merge_keys: MergeKeyPolicy::Error,
         strict_booleans: true,
+        // A number or `true` is not a text unless it is quoted, as for every other reader of YAML.
+        no_schema: true,
         with_snippet: false,
     };
     let file: SpecFile = serde_saphyr::from_str_with_options(text, options).map_err(|error| vec![problem(&error)])?;
@@ -79,6 +81,7 @@ fn problem(error: &Error) -> SpecProblem {
         Error::SerdeUnknownField { field, expected, .. } => unknown_key(field, expected),
         Error::SerdeMissingField { field, .. } => format!("the key `{field}` is missing"),
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{}` occurs twice", brief(key)),
+        Error::QuotingRequired { value, .. } => format!("`{}` is not a text; put it in quotes", brief(value)),
         Error::Budget { .. } => {
             "the file uses more of YAML than a spec needs (anchors, aliases, several documents, deep nesting); \
              write plain keys and values"

@@ -53,6 +53,11 @@ fn errors_name_the_line_and_the_nearest_key() {
         (with("    command:", "    comand:"), ["line 9, column 5", "did you mean `command`?"]),
         (with("spec: 1", "spec: one"), ["line 1, column 7", ""]),
         (with("title: \"Print `tally` as JSON\"", "title: [a]"), ["line 3", ""]),
+        (
+            with("\"./tally --json | python3 -m json.tool\"", "true"),
+            ["line 9, column 14", "`true` is not a text; put it in quotes"],
+        ),
+        (with("text: The output is one JSON object", "text: 2"), ["line 8", "`2` is not a text"]),
         (with("title: \"Print `tally` as JSON\"\n", ""), ["", "`title` is missing"]),
         (with("title:", "id: again\ntitle:"), ["line 3", "`id` occurs twice"]),
         (with("spec: 1", "spec: 2"), ["line 1", "version 2 is unknown"]),
