@@ -87,6 +87,7 @@ fn request(n: usize) -> RunRequest {
             text: format!("goal {n}\n\n{}", "What should be different. ".repeat(40)),
             source: GoalSource::Manual,
             asked_by: Principal::from("local:bench"),
+            spec: None,
         },
         base: None,
         engines: BTreeMap::new(),

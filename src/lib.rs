@@ -14,4 +14,5 @@ pub mod providers;
 pub mod render;
 pub mod secrets;
 pub mod service;
+pub mod specs;
 pub mod telemetry;

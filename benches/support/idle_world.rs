@@ -211,7 +211,12 @@ impl Engine for IdleWorld {
                 paths: Vec::new(),
             }]),
             Step::Develop => StepOutcome::Edited { summary: text },
-            Step::Review => StepOutcome::Judged { verdict: Verdict::Approve, findings: Vec::new(), summary: text },
+            Step::Review => StepOutcome::Judged {
+                verdict: Verdict::Approve,
+                findings: Vec::new(),
+                summary: text,
+                criteria: Vec::new(),
+            },
             Step::Explore => StepOutcome::Notes(text),
         };
         Ok(EngineResult {

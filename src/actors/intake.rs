@@ -5,8 +5,8 @@ use super::error::RuntimeError;
 use super::parts::Parts;
 use super::request::{Defaults, RunRequest};
 use crate::domain::{
-    CheckSpec, Decision, Difference, EngineSpec, Event, OnDifference, Opened, Outcome, Project, ProjectName, Role, Run,
-    RunId, Settings, Sha, open,
+    CheckKind, CheckSpec, Decision, Difference, EngineSpec, Event, Goal, OnDifference, Opened, Outcome, Project,
+    ProjectName, Role, Run, RunId, Settings, Sha, Tightening, open,
 };
 use crate::ports::Repo;
 use crate::ports::checks::RepoRules;
@@ -31,7 +31,7 @@ pub(super) enum Intake {
 pub(super) async fn prepare(deps: &Deps, mut request: RunRequest) -> Result<Intake, RuntimeError> {
     // Every event is redacted before `decide`. The goal is redacted here already, so that the open run of the same goal
     // is found.
-    request.goal.text = redact(&request.goal.text).into_owned();
+    request.goal.clean_texts(&mut |text| *text = redact(text).into_owned());
     // Read once: a run is born with one configuration, never with parts of two.
     let parts = deps.parts();
     locate(deps, &mut request).await?;
@@ -62,7 +62,7 @@ pub(super) async fn open_run(
     is_new: bool,
 ) -> Result<Option<Run>, RuntimeError> {
     match request.carry_on && !is_new {
-        true => same_goal(deps, &project.name, &request.goal.text).await,
+        true => same_goal(deps, &project.name, &request.goal).await,
         false => Ok(None),
     }
 }
@@ -151,7 +151,8 @@ pub(super) async fn inspect_checks(
         .rules(&paths, &files)
         .map_err(|what| RuntimeError::Invalid { what, fix: format!("Fix it on {base_branch} of {}", project.repo) })?;
     let checks = [&request.checks, &project.checks, &rules.checks].into_iter().find(|c| !c.is_empty());
-    let checks = checks.cloned().unwrap_or_default();
+    let mut checks = checks.cloned().unwrap_or_default();
+    checks.extend(request.goal.spec.iter().flat_map(|spec| spec.checks()));
     let checks =
         runner.assign_runners(&project.name, checks).map_err(|(what, fix)| RuntimeError::Invalid { what, fix })?;
     Ok(Inspected { repo, base_branch, base, paths, rules, checks })
@@ -194,7 +195,7 @@ pub(super) async fn born(
 ) -> Result<Opened, RuntimeError> {
     let Parts { defaults, .. } = parts;
     let Inspected { repo, base_branch, base, rules, checks, .. } = inspected;
-    if checks.is_empty() {
+    if checks.iter().all(|c| c.kind == CheckKind::Accept) {
         return Err(no_checks(&project, &base_branch, &base, &rules));
     }
     let mut engines = defaults.engines.clone();
@@ -207,6 +208,9 @@ pub(super) async fn born(
     for (role, spec) in fallbacks.iter().flat_map(|(role, all)| all.iter().map(move |s| (role, s))) {
         check_engine(*role, spec, parts)?;
     }
+    let forbidden_paths = request.goal.spec.as_ref().map(|spec| spec.forbidden_paths.clone()).unwrap_or_default();
+    let of_spec = Tightening { forbidden_paths, ..Tightening::default() };
+    let policy = project.policy.unwrap_or_else(|| defaults.policy.clone());
     let id = request.id.unwrap_or_else(|| deps.clock.new_run_id());
     let branch = format!("{}/{}", project.branch_prefix, id.abbrev());
     let notices = deps.workspaces.inspect(&repo, &base, &branch).await?;
@@ -215,7 +219,7 @@ pub(super) async fn born(
         project: project.name,
         goal: request.goal,
         settings: Settings {
-            policy: project.policy.unwrap_or_else(|| defaults.policy.clone()).tightened(&rules.tightening),
+            policy: policy.tightened(&rules.tightening).tightened(&of_spec),
             engines,
             fallbacks,
             checks,
@@ -317,7 +321,7 @@ pub(super) async fn project(
     Ok((project, true))
 }
 
-async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Option<Run>, RuntimeError> {
+async fn same_goal(deps: &Deps, project: &ProjectName, goal: &Goal) -> Result<Option<Run>, RuntimeError> {
     let filter = RunFilter {
         project: Some(project.clone()),
         open_only: true,
@@ -328,7 +332,9 @@ async fn same_goal(deps: &Deps, project: &ProjectName, goal: &str) -> Result<Opt
     for row in deps.store.list(&filter).await? {
         // A run that cannot be read is skipped; the list shows it as quarantined.
         if let Ok(Some(run)) = deps.store.load(row.run).await
-            && run.goal.text == goal
+            && run.goal.text == goal.text
+            // Other criteria make it another goal, even if the words are the same.
+            && run.goal.spec == goal.spec
             // A stopping run cannot deliver any more; one that has delivered may still be reporting.
             && matches!(run.outcome, None | Some(Outcome::Delivered { .. }))
             && run.stopping.is_none()

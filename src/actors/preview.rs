@@ -6,7 +6,7 @@ use super::error::RuntimeError;
 use super::intake;
 use super::request::RunRequest;
 use crate::domain::{
-    BaseChecks, Difference, Effect, Event, Opened, Order, Role, Run, RunId, SharedLimits, Step, decide, open,
+    BaseChecks, CheckKind, Difference, Effect, Event, Opened, Order, Role, Run, RunId, SharedLimits, Step, decide, open,
 };
 use crate::ports::checks::NetworkNeed;
 use crate::ports::{Prompt, Repo};
@@ -85,7 +85,8 @@ fn as_asked(run: Run, request: RunRequest) -> Opened {
     let mut settings = run.settings;
     settings.engines.extend(request.engines);
     if !request.checks.is_empty() {
-        settings.checks = request.checks;
+        settings.checks.retain(|c| c.kind == CheckKind::Accept);
+        settings.checks.splice(0..0, request.checks);
     }
     Opened { id: run.id, project: run.project, goal: run.goal, settings, base: run.base, traceparent: None }
 }

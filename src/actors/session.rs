@@ -180,8 +180,8 @@ async fn work(s: &Session) -> PortResult<Outcome> {
                 None => Report::Developed { head: commit.head, diff: commit.diff, summary },
             }
         }
-        StepOutcome::Judged { verdict, findings, summary } => {
-            Report::Reviewed { head: order.head.clone(), verdict, findings, summary }
+        StepOutcome::Judged { verdict, findings, summary, criteria } => {
+            Report::Reviewed { head: order.head.clone(), verdict, findings, summary, criteria }
         }
         StepOutcome::Asked { question, to } => Report::Asked { question, to },
         StepOutcome::Failed(why) => Report::Failed { why },

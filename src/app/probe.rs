@@ -265,6 +265,7 @@ fn order(
         base: base.clone(),
         notes: Vec::new(),
         checks: Vec::new(),
+        criteria: Vec::new(),
         results: Vec::new(),
         excused: Vec::new(),
         diff,

@@ -24,6 +24,7 @@ pub async fn check(cli: &CliContext<'_>, args: CheckArgs) -> Result<ExitStatus, 
         project: args.project,
         base: args.base,
         checks: args.check,
+        spec: None,
         working_copy: args.dirty,
     };
     let connection = cli.connect(Access::Drive).await?;
@@ -107,7 +108,13 @@ async fn follow(terminal: &Terminal, client: &Client, order: &NewCheckPlan) -> R
                 }
                 finished(terminal, &parsed(&event.data)?)?;
             }
-            "end" => return verdict(terminal, plan.as_ref(), &parsed::<End>(&event.data)?.results),
+            "end" => {
+                let results = parsed::<End>(&event.data)?.results;
+                return match order.spec {
+                    Some(_) => acceptance(terminal, &results),
+                    None => verdict(terminal, plan.as_ref(), &results),
+                };
+            }
             "error" => return Err(CliError::from(parsed::<Problem>(&event.data)?).into()),
             _ => {}
         }
@@ -130,6 +137,24 @@ fn finished(terminal: &Terminal, result: &CheckResult) -> Result<(), Stop> {
         terminal.line(Style::Red, &format!("    {failure}"))?;
     }
     Ok(())
+}
+
+/// Prints which criteria of a spec are met, and returns whether all are as an exit status.
+fn acceptance(terminal: &Terminal, results: &[CheckResult]) -> Result<ExitStatus, Stop> {
+    terminal.print("")?;
+    if let Some(setup) = results.iter().find(|r| r.kind == CheckKind::Setup && !r.green) {
+        let what = format!("The setup {} failed, so that no criterion was tested.", setup.name);
+        terminal.styled(Style::Red, &what)?;
+        return Ok(ExitStatus::Undelivered);
+    }
+    let tested: Vec<&CheckResult> = results.iter().filter(|r| r.kind == CheckKind::Accept).collect();
+    let unmet: Vec<&str> = tested.iter().filter(|r| !r.green).map(|r| r.name.as_str()).collect();
+    let met = format!("{} of {} tested criteria are met", tested.len() - unmet.len(), tested.len());
+    match unmet.is_empty() {
+        true => terminal.styled(Style::Green, &format!("{met}."))?,
+        false => terminal.styled(Style::Red, &format!("{met}; not met: {}.", unmet.join(", ")))?,
+    }
+    Ok(if unmet.is_empty() { ExitStatus::Success } else { ExitStatus::Undelivered })
 }
 
 /// Prints what to change, and returns the verdict as an exit status.

@@ -149,6 +149,7 @@ fn repo_text(checks: &[Check]) -> String {
             CheckKind::Test => "test",
             CheckKind::Lint => "lint",
             CheckKind::Scan => "scan",
+            CheckKind::Accept => "accept",
         };
         let timeout = match check.timeout_secs {
             secs if secs % 60 == 0 => format!("{}m", secs / 60),

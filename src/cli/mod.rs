@@ -40,6 +40,7 @@ pub mod secret;
 mod select;
 mod server;
 pub mod show;
+pub mod spec;
 pub mod sse;
 pub mod terminal;
 pub mod text;
@@ -177,6 +178,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Demo(args) => run::demo(cli, args, own_dir.is_some()).await,
         Command::Check(args) => check::check(cli, args).await,
         Command::Init(args) => init::init(cli, args).await,
+        Command::Spec(command) => spec::spec(cli, command).await,
         Command::Mcp => mcp::mcp(cli).await,
         Command::Project(ProjectCommand::Allow { name, hosts }) => project::allow(cli, &name, &hosts).await,
         Command::Serve { listen } => admin::serve(cli, listen.as_deref()).await,

@@ -184,7 +184,7 @@ async fn change_settings(terminal: &Terminal, run: &Run, escalation: &Escalation
             }
         },
     };
-    let proving = run.checks.iter().filter(|c| c.kind != CheckKind::Setup);
+    let proving = run.checks.iter().filter(|c| !matches!(c.kind, CheckKind::Setup | CheckKind::Accept));
     let commands: Vec<&str> = proving.map(|c| c.command.as_str()).collect();
     let question = format!("Command that verifies the change (Enter keeps {}):", commands.join(", "));
     let checks: Vec<String> = terminal.ask(&question).await?.into_iter().filter(|t| !t.is_empty()).collect();

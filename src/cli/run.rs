@@ -9,6 +9,7 @@ use super::follow::FollowOptions;
 use super::parse::{self, by_role, origin_here};
 use super::reconnect::follow_run;
 use super::server;
+use super::spec;
 use super::terminal::{Style, Terminal};
 use super::text::{count, shell_quoted};
 use super::unreported::UnreportedOrders;
@@ -23,12 +24,18 @@ const MAX_GOAL_BYTES: usize = 64 * 1024;
 
 /// `skep run`.
 pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop> {
-    let goal = match (args.goal.or(args.goal_option), &args.goal_file) {
-        (Some(goal), _) => goal,
-        (None, Some(file)) => read_goal(file)?,
-        (None, None) => return Err(CliError::usage("no goal given", "pass a GOAL or --goal-file FILE").into()),
+    let spec = args.spec.as_deref().map(spec::read).transpose()?;
+    let goal = match (args.goal.or(args.goal_option), &args.goal_file, &spec) {
+        (Some(goal), _, _) => goal,
+        (None, Some(file), _) => read_goal(file)?,
+        (None, None, Some(_)) => String::new(),
+        (None, None, None) => {
+            return Err(CliError::usage("no goal given", "pass a GOAL, --goal-file FILE or --spec FILE").into());
+        }
     };
-    check_goal(&goal)?;
+    if spec.is_none() {
+        check_goal(&goal)?;
+    }
     let repo = match (args.repo, &args.project) {
         (None, None) if cli.host.server.is_some() => {
             return Err(CliError::usage(
@@ -52,6 +59,7 @@ pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop
         project: args.project,
         repo,
         goal,
+        spec,
         base: args.base,
         engines: by_role(&engines::by_name(cli, args.engine).await?),
         checks: args.check,
@@ -79,6 +87,7 @@ pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop
             repo: order.repo.clone(),
             base: order.base.clone(),
             checks: order.checks.clone(),
+            spec: None,
             working_copy: false,
         };
         super::network::ask(cli, &connection.client, &needs).await?;
@@ -293,6 +302,7 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs, own_dir: bool) -> Result
         project: None,
         repo: Some(demo.repo),
         goal: demo.goal,
+        spec: None,
         base: Some(demo.base),
         engines: demo.engines.into_iter().map(|(role, engine)| (role.into(), engine)).collect(),
         checks: demo.checks,

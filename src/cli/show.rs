@@ -7,7 +7,9 @@ use super::exit::{ExitStatus, Stop};
 use super::run_log;
 use super::terminal::{Style, Terminal};
 use super::text::{brief, duration, moment, money, short_sha, table, usage};
-use crate::http::rest::wire::{Artifact, Budget, BudgetScope, Check, CheckResult, Engine, GateState, Run};
+use crate::http::rest::wire::{
+    Artifact, Budget, BudgetScope, Check, CheckResult, CriterionState, Engine, GateState, Run,
+};
 use serde_json::json;
 
 /// `skep show`.
@@ -27,6 +29,7 @@ pub async fn show(client: &Client, terminal: &Terminal, run: &str, patch: Option
     }
     head(terminal, &view)?;
     tasks(terminal, &view)?;
+    acceptance(terminal, &view)?;
     attempts(terminal, &view)?;
     inquiries(terminal, &view)?;
     gates(terminal, &view)?;
@@ -126,6 +129,25 @@ fn tasks(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     terminal.print(&table(&["task", "status", "tries", "diff", "needs", "title"], rows.collect(), terminal.width))?;
     for task in view.tasks.iter().filter(|t| t.results.iter().any(|r| !r.green)) {
         terminal.line(Style::Plain, &format!("  {}: {}", task.id, results(&task.results, &view.checks)))?;
+    }
+    Ok(())
+}
+
+fn acceptance(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
+    if view.acceptance.is_empty() {
+        return Ok(());
+    }
+    let spec = view.goal.spec.as_deref().unwrap_or_default();
+    section(terminal, &format!("Acceptance (spec {spec}, at {})", short_sha(&view.head)))?;
+    for criterion in &view.acceptance {
+        let (style, mark) = match criterion.state {
+            CriterionState::Met => (Style::Green, '✓'),
+            CriterionState::Unmet => (Style::Red, '✗'),
+            CriterionState::Waived => (Style::Yellow, '✗'),
+            CriterionState::Pending => (Style::Yellow, '·'),
+        };
+        terminal.line(style, &format!("  {mark} {}: {}", criterion.id, criterion.text))?;
+        terminal.line(Style::Dim, &format!("    {}", brief(&criterion.words, 200)))?;
     }
     Ok(())
 }

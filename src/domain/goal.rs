@@ -1,6 +1,7 @@
 //! The goal of a run, in the asker's words.
 
 use super::Principal;
+use super::spec::Spec;
 use serde::{Deserialize, Serialize};
 
 /// Upper bound on the bytes of a goal.
@@ -15,9 +16,18 @@ pub struct Goal {
     pub source: GoalSource,
     /// The principal who asked.
     pub asked_by: Principal,
+    /// Its spec, if it was given as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Box<Spec>>,
 }
 
 impl Goal {
+    /// Passes every text in natural language to `clean`. Commands are not included.
+    pub fn clean_texts(&mut self, clean: &mut dyn FnMut(&mut String)) {
+        clean(&mut self.text);
+        self.spec.iter_mut().flat_map(|spec| &mut spec.acceptance).for_each(|criterion| clean(&mut criterion.text));
+    }
+
     /// Returns the title: the first line, cut to 72 characters.
     pub fn title(&self) -> String {
         let clean = |l: &str| l.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned();

@@ -7,6 +7,7 @@
 //! | `budget` | limits, usage, the ledger, and budgets that runs share |
 //! | `policy` | the rules a run is born with, and the gates before landing |
 //! | `change` | the change on the forge, its diff, and the checks |
+//! | `goal`, `spec` | what was asked, and the criteria that decide whether it was delivered |
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
 //! | `command`, `delivery` | commands in comments, and what forges report |
 //!
@@ -30,6 +31,7 @@ pub mod policy;
 pub mod project;
 pub mod refusal;
 pub mod run;
+pub mod spec;
 pub mod texts;
 
 pub use budget::{ledger_row, shared_budget};
@@ -69,7 +71,8 @@ pub use plan::{Plan, TaskSpec};
 pub use policy::{BaseChecks, Policy, StepLimits, StepTable, Tightening};
 pub use project::{ForgeName, Project, ProjectName};
 pub use refusal::Refusal;
-pub use report::{AskedTo, Finding, Report, Reported, Verdict};
+pub use report::{AskedTo, CriterionVerdict, Finding, Report, Reported, Verdict};
 pub use run::{Outcome, Phase, Run, Settings};
 pub use shared_budget::{BudgetScope, BudgetUnit, Level, SharedBudget, SharedLimits, SharedSpending};
+pub use spec::{Criterion, CriterionState, CriterionTest, Judge, Spec};
 pub use task::{Stage, Task};

@@ -21,7 +21,7 @@ impl Event {
     /// included.
     pub fn clean_texts(&mut self, clean: Clean<'_>) {
         match self {
-            Event::Opened(opened) => clean(&mut opened.goal.text),
+            Event::Opened(opened) => opened.goal.clean_texts(clean),
             Event::Reported(reported) => self::reported(reported, clean),
             Event::EffectFinished { key: _, outcome } => self::outcome(outcome, clean),
             Event::Observed { observation } => observed(observation, clean),
@@ -71,7 +71,8 @@ fn reported(reported: &mut Reported, clean: Clean<'_>) {
             paths(diff, clean);
             clean(summary);
         }
-        Report::Reviewed { head: _, verdict: _, findings, summary } => {
+        Report::Reviewed { head: _, verdict: _, findings, summary, criteria } => {
+            criteria.iter_mut().for_each(|verdict| clean(&mut verdict.why));
             for Finding { path, line: _, text } in findings {
                 clean(path);
                 clean(text);

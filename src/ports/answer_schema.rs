@@ -1,6 +1,6 @@
 //! The form of a structured answer, per step: prompts show it, the answer tool declares it, and the engines check it.
 
-use crate::domain::{Finding, Step};
+use crate::domain::{Finding, Spec, Step};
 use serde_json::{Value, json};
 
 /// Returns an example of a step's answer, for use in a sentence.
@@ -49,6 +49,16 @@ pub fn schema(step: Step) -> Value {
                     "line": { "type": "integer", "minimum": 0, "description": "Line number in the new file, starting at 1; 0 if the finding concerns the whole file" },
                     "text": text("What is wrong and how to fix it"),
                 }), &["text"]),
+            },
+            "criteria": {
+                "type": "array",
+                "maxItems": Spec::MAX_CRITERIA,
+                "description": "Only if the order lists acceptance criteria for you to judge: one entry for each",
+                "items": object(json!({
+                    "id": text("Name of the criterion"),
+                    "met": { "type": "boolean" },
+                    "why": text("Where you saw that it is met (file:line, or what you ran), or what is missing"),
+                }), &["id", "met"]),
             },
         }),
     };

@@ -3,8 +3,8 @@
 use super::PortResult;
 use super::prompts::Prompt;
 use crate::domain::{
-    ArtifactKind, AskedTo, BudgetKind, EngineSpec, Finding, Metered, ModelUse, Order, ProjectName, TaskSpec, Timestamp,
-    Usage, Verdict,
+    ArtifactKind, AskedTo, BudgetKind, CriterionVerdict, EngineSpec, Finding, Metered, ModelUse, Order, ProjectName,
+    TaskSpec, Timestamp, Usage, Verdict,
 };
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
@@ -94,6 +94,8 @@ pub enum StepOutcome {
         findings: Vec<Finding>,
         /// A summary in a sentence or two.
         summary: String,
+        /// The verdicts on the acceptance criteria that have no command.
+        criteria: Vec<CriterionVerdict>,
     },
     /// The engine needs an answer first.
     Asked {

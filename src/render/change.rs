@@ -1,5 +1,6 @@
 //! The change on the forge: title, body, comments, statuses.
 
+use super::acceptance;
 use super::escalation::escalation;
 use super::markdown::{fenced, inline};
 use super::quantity::{count, duration, files_changed, line, money, usage};
@@ -77,7 +78,7 @@ pub fn change_title(run: &Run) -> String {
     run.goal.title()
 }
 
-/// Returns the body of the change: goal, plan, artifacts, what needs attention, how to unblock, metadata.
+/// Returns the body of the change: goal, plan, acceptance, artifacts, what needs attention, how to unblock, metadata.
 pub fn change_body(run: &Run) -> String {
     let mut text = String::from("## Goal\n");
     text.push_str(&fenced(&run.goal.text));
@@ -91,6 +92,10 @@ pub fn change_body(run: &Run) -> String {
             status::of_task(run, task).word(),
             count(u64::from(task.tries), "try")
         ));
+    }
+    let criteria = acceptance::markdown_list(run);
+    if !criteria.is_empty() {
+        text.push_str(&format!("\n## Acceptance at {}\n{criteria}", run.head.abbrev()));
     }
     text.push_str(&format!(
         "\n## Artifacts\n- branch: {}\n- head: {}\n- base: {} at {}\n- diff: {}\n",
@@ -158,8 +163,12 @@ pub fn result(run: &Run) -> String {
         Some(Outcome::Unchanged) => "There was nothing to change.".to_owned(),
         None => "The run has not ended.".to_owned(),
     };
+    let criteria = match acceptance::markdown_list(run) {
+        list if list.is_empty() => list,
+        list => format!("\nAcceptance at {}:\n\n{list}", run.head.abbrev()),
+    };
     format!(
-        "{end}\n\n{}, {}, {} of rework; {}.\n",
+        "{end}\n\n{}, {}, {} of rework; {}.\n{criteria}",
         count(run.tasks.len() as u64, "task"),
         count(run.attempts.len() as u64, "attempt"),
         count(u64::from(run.rounds), "round"),
@@ -206,6 +215,7 @@ pub(super) fn merge_request(run: &Run) -> String {
     for status in &run.facts.accepted_statuses {
         text.push_str(&format!("CI check {}: red, accepted by a person\n", line(status)));
     }
+    text.push_str(&acceptance::plain_lines(run));
     if let Some(review) = &run.facts.review {
         text.push_str(&format!("review: {}\n", line(&review.summary)));
     }

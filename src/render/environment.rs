@@ -10,7 +10,9 @@ const MAX_NEEDS: usize = 3;
 
 /// Returns the reason and the needs.
 pub(super) fn reason_and_needs(run: &Run, scope: Scope) -> (String, Vec<Need>) {
-    let red: Vec<&CheckResult> = results(run, scope).iter().filter(|r| !r.green).collect();
+    // Criteria that are not met before any change are no reason to ask.
+    let is_expected = |r: &CheckResult| r.kind == CheckKind::Accept && scope == Scope::Base;
+    let red: Vec<&CheckResult> = results(run, scope).iter().filter(|r| !r.green && !is_expected(r)).collect();
     let names = red.iter().map(|r| line(&r.name)).collect::<Vec<_>>().join(", ");
     let mut needs: Vec<Need> = Vec::new();
     for need in red.iter().filter_map(|r| need(r)) {

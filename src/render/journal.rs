@@ -6,8 +6,8 @@ use super::budget_names;
 use super::quantity::{brief, budget_word, count, duration, usage};
 use crate::domain::change::shown_paths;
 use crate::domain::{
-    Answer, AskedTo, AttemptId, ChangeState, CheckResult, CiFailure, EffectOutcome, Event, Level, Report, Reported,
-    Reused, Scope, StatusState, Usage, Verdict,
+    Answer, AskedTo, AttemptId, ChangeState, CheckKind, CheckResult, CiFailure, EffectOutcome, Event, Level, Report,
+    Reported, Reused, Scope, StatusState, Usage, Verdict,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -302,8 +302,17 @@ fn checks(results: &[CheckResult], scope: Option<Scope>, reused: Option<Reused>)
             0 => format!(", {}", count(t.run, "test")),
             failed => format!(", {failed} of {} failed", count(t.run, "test")),
         });
-        let word = if r.green { "passed" } else { "failed" };
-        let why = if r.green || r.why.is_empty() { String::new() } else { format!(": {}", quote(&r.why)) };
+        // That a criterion is not met before the change is expected, and needs no reason.
+        let is_expected = r.kind == CheckKind::Accept && scope == Some(Scope::Base);
+        let word = match (r.kind, r.green) {
+            (CheckKind::Accept, true) => "met",
+            (CheckKind::Accept, false) if is_expected => "not met yet",
+            (CheckKind::Accept, false) => "not met",
+            (_, true) => "passed",
+            (_, false) => "failed",
+        };
+        let why =
+            if r.green || r.why.is_empty() || is_expected { String::new() } else { format!(": {}", quote(&r.why)) };
         format!("{} {word} ({}{}){why}", r.name, duration(r.duration_ms), tests.unwrap_or_default())
     });
     format!("{name}: {}", each.collect::<Vec<_>>().join("; "))

@@ -8,6 +8,7 @@
 //! Invariant: in Markdown, text from outside is fenced or quoted; it cannot close its fence, mention people or create
 //! links.
 
+mod acceptance;
 mod budget;
 mod change;
 mod environment;
@@ -22,6 +23,7 @@ mod quantity;
 mod settings;
 mod time;
 
+pub use acceptance::criterion_state;
 pub use budget::{alert, shared_alert, spending};
 pub use change::{EffectText, change_body, change_name, change_title, effect_text, result, review_comment};
 pub use escalation::{Escalation, EscalationAnswer, Need, budget_names, effect_words, escalation};

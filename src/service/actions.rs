@@ -337,16 +337,15 @@ fn again(caller: &Caller, run: &Run, asked: Overrides, traceparent: Option<Strin
     let on_difference = if asked.is_empty() { OnDifference::Keep } else { OnDifference::Refuse };
     let mut engines = run.settings.engines.clone();
     engines.extend(asked.engines);
-    let checks = if asked.checks.is_empty() { run.settings.checks.clone() } else { asked.checks };
+    let mut checks = if asked.checks.is_empty() { run.settings.checks.clone() } else { asked.checks };
+    // The criteria come with the goal.
+    checks.retain(|c| c.kind != CheckKind::Accept);
+    let source = GoalSource::Retry { run: run.id };
     RunRequest {
         id: None,
         project: Some(run.project.clone()),
         repo: None,
-        goal: Goal {
-            text: run.goal.text.clone(),
-            source: GoalSource::Retry { run: run.id },
-            asked_by: caller.principal.clone(),
-        },
+        goal: Goal { source, asked_by: caller.principal.clone(), ..run.goal.clone() },
         base: Some(run.settings.base_branch.clone()),
         engines,
         checks,

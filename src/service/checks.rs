@@ -1,9 +1,9 @@
 //! Checks without a run: planning them, and running them on the base commit.
 
-use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, specs};
 pub use crate::actors::CheckPlan;
 use crate::actors::RunRequest;
-use crate::domain::{CheckResult, Goal, GoalSource, OnDifference, RunId};
+use crate::domain::{CheckKind, CheckResult, Goal, GoalSource, OnDifference, RunId};
 pub use crate::ports::checks::{CheckProgress, NetworkNeed};
 use crate::ports::{PortResult, Repo};
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ pub struct ChecksRequest {
     pub base: Option<String>,
     /// Check commands, instead of those that the project names or that are detected.
     pub checks: Vec<String>,
+    /// Text of a task spec: the commands of its criteria run instead of the checks, after the setup.
+    pub spec: Option<String>,
     /// Whether the repository's working copy is checked instead of its last commit.
     pub working_copy: bool,
 }
@@ -57,7 +59,13 @@ pub async fn plan(s: &Services, caller: &Caller, request: ChecksRequest) -> Serv
         id: None,
         project,
         repo: request.repo,
-        goal: Goal { text: String::new(), source: GoalSource::Manual, asked_by: caller.principal.clone() },
+        goal: match &request.spec {
+            Some(spec) => specs::goal(s, spec, &caller.principal)?,
+            None => {
+                let asked_by = caller.principal.clone();
+                Goal { text: String::new(), source: GoalSource::Manual, asked_by, spec: None }
+            }
+        },
         base: request.base,
         engines: BTreeMap::new(),
         checks: input::checks(s, &request.checks)?,
@@ -73,7 +81,11 @@ pub async fn plan(s: &Services, caller: &Caller, request: ChecksRequest) -> Serv
     {
         release(s, &plan.repo, run).await;
     }
-    Ok(plan?)
+    let mut plan = plan?;
+    if request.spec.is_some() {
+        plan.checks.retain(|check| matches!(check.kind, CheckKind::Setup | CheckKind::Accept));
+    }
+    Ok(plan)
 }
 
 /// Removes what was stored for a run that is never opened.

@@ -26,6 +26,7 @@ pub mod runs;
 mod secret_text;
 pub mod secrets;
 pub mod sessions;
+mod specs;
 pub mod tokens;
 pub mod watch;
 

@@ -1,7 +1,7 @@
 //! Newest test results of a project.
 
 use super::{Caller, Right, ServiceError, ServiceResult, Services, projects};
-use crate::domain::{CheckResult, Run, RunId, check};
+use crate::domain::{CheckResult, Run, RunId, Scope, check};
 use crate::ports::run_index::RunFilter;
 use std::collections::BTreeMap;
 
@@ -47,17 +47,19 @@ pub async fn latest(s: &Services, caller: &Caller, project: &str) -> ServiceResu
 
 fn of_run(run: &Run) -> Option<LatestTests> {
     let checks = &run.settings.checks;
-    let tests = |scope: String, sha: &str, results: &[CheckResult]| LatestTests {
+    let tests = |scope: Scope, name: String, sha: &str, results: &[CheckResult]| LatestTests {
         run: run.id,
-        scope,
+        scope: name,
         sha: sha.to_owned(),
-        green: check::proves(checks, results, |_| false),
+        green: check::proves(&run.checks_in(scope), results, |_| false),
         runners: checks.iter().filter_map(|c| Some((c.name.clone(), c.runner.clone()?))).collect(),
         results: results.to_vec(),
     };
     if let Some(results) = &run.facts.results {
-        return Some(tests("head".to_owned(), run.head.as_str(), results));
+        return Some(tests(Scope::Head, "head".to_owned(), run.head.as_str(), results));
     }
     let mut checked = run.tasks.iter().rev().filter(|task| !task.results.is_empty());
-    checked.find_map(|task| Some(tests(task.id.to_string(), task.head.as_ref()?.as_str(), &task.results)))
+    checked.find_map(|task| {
+        Some(tests(Scope::Task(task.id), task.id.to_string(), task.head.as_ref()?.as_str(), &task.results))
+    })
 }

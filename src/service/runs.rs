@@ -3,7 +3,7 @@
 use super::actions::{self, NewSettings};
 use super::audit::record;
 use super::idempotency::{self, IdempotencyKey};
-use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, specs};
 pub use crate::actors::Preview;
 use crate::actors::RunRequest;
 use crate::domain::{Goal, GoalSource, OnDifference, Role, Run, RunId};
@@ -20,8 +20,11 @@ pub struct OpenRun {
     pub project: Option<String>,
     /// Repository; becomes a project the first time.
     pub repo: Option<String>,
-    /// Text of the goal.
+    /// Text of the goal; empty if there is a spec.
     pub goal: String,
+    /// Text of a task spec, in place of the goal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<String>,
     /// Branch to land on; the project's if absent.
     pub base: Option<String>,
     /// Engines by role, `KIND[:ARG]`.
@@ -146,16 +149,20 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun, source: GoalSource
         Some(text) => Some(projects::find(s, text).await?.name),
         None => None,
     };
+    // Editors on Windows start text files with a byte order mark, and a shell passes it on.
+    let text = request.goal.trim_start_matches('\u{feff}').to_owned();
+    let goal = match &request.spec {
+        Some(_) if !text.is_empty() => {
+            return Err(ServiceError::invalid("both `goal` and `spec` are given", "Put the goal into the spec"));
+        }
+        Some(spec) => Goal { source, ..specs::goal(s, spec, &caller.principal)? },
+        None => Goal { text, source, asked_by: caller.principal.clone(), spec: None },
+    };
     Ok(RunRequest {
         id: None,
         project,
         repo: request.repo,
-        // Editors on Windows start text files with a byte order mark, and a shell passes it on.
-        goal: Goal {
-            text: request.goal.trim_start_matches('\u{feff}').to_owned(),
-            source,
-            asked_by: caller.principal.clone(),
-        },
+        goal,
         base: request.base,
         engines: input::engines(&request.engines),
         checks: input::checks(s, &request.checks)?,

@@ -4,7 +4,7 @@ use crate::engines_contract::{AttemptDirs, order};
 use serde_json::{Value, json};
 use skep::adapters::engine::answer::{self, last_json_block};
 use skep::domain::order::Bounds;
-use skep::domain::{AskedTo, FileChange, FileKind, Order, Step, Verdict};
+use skep::domain::{AskedTo, Criterion, CriterionTest, FileChange, FileKind, Order, Step, Verdict};
 use skep::ports::engine::StepOutcome;
 
 const STEPS: [Step; 4] = [Step::Explore, Step::Plan, Step::Develop, Step::Review];
@@ -185,6 +185,36 @@ fn the_schema_and_the_types_agree() {
         }
         assert_eq!(schema["additionalProperties"], json!(false));
     }
+}
+
+#[test]
+fn a_review_judges_each_criterion_without_a_command_and_no_other() {
+    let dirs = AttemptDirs::new();
+    let mut order = reviewed();
+    let test = Some(CriterionTest { command: "true".to_owned(), timeout_secs: 1 });
+    order.criteria = vec![
+        Criterion { id: "tested".to_owned(), text: "x".to_owned(), test },
+        Criterion { id: "clear".to_owned(), text: "y".to_owned(), test: None },
+    ];
+    let review = |verdict: &str, criteria: Value| json!({"verdict": verdict, "summary": "s", "criteria": criteria});
+    let met = json!({"id": "clear", "met": true, "why": "a.rs:1"});
+    let unmet = json!({"id": "clear", "met": false, "why": "no"});
+    let given = read(&order, &dirs, &review("approve", json!([met]))).unwrap();
+    assert!(matches!(given, StepOutcome::Judged { criteria, .. } if criteria.len() == 1 && criteria[0].met));
+    assert!(read(&order, &dirs, &review("rework", json!([unmet]))).is_ok());
+    for (verdict, criteria, part) in [
+        ("approve", json!([]), "exactly one entry for the acceptance criterion \"clear\""),
+        ("approve", json!([met, unmet]), "exactly one entry"),
+        ("approve", json!([met, {"id": "tested", "met": true}]), "\"tested\", which is not a criterion that you"),
+        ("approve", json!([unmet]), "the verdict must be \"rework\""),
+        ("rework", json!([{"id": "clear", "met": false}]), "say why"),
+        ("approve", json!([{"id": "clear", "met": "yes"}]), "invalid type"),
+    ] {
+        let why = read(&order, &dirs, &review(verdict, criteria.clone())).unwrap_err();
+        assert!(why.contains(part), "{criteria}: {why}");
+    }
+    let plan = json!({"notes": "n", "criteria": []});
+    assert!(read(&an_order(Step::Explore), &dirs, &plan).unwrap_err().contains("only allowed with a verdict"));
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub fn order(step: Step, task: Option<&str>) -> Order {
         base: "b".repeat(40).as_str().into(),
         notes: vec![],
         checks: vec![],
+        criteria: vec![],
         results: vec![],
         excused: vec![],
         diff: DiffStat::default(),
@@ -301,7 +302,7 @@ fn added(path: &str, binary: bool) -> FileChange {
 
 async fn judged(order: &Order, dirs: &AttemptDirs) -> (Verdict, Vec<Finding>, String) {
     match work("direct", order, dirs).await.unwrap().result {
-        StepOutcome::Judged { verdict, findings, summary } => (verdict, findings, summary),
+        StepOutcome::Judged { verdict, findings, summary, .. } => (verdict, findings, summary),
         other => panic!("expected a verdict, got {other:?}"),
     }
 }

@@ -111,3 +111,62 @@ fn approval_needs_a_person_who_may_approve() {
     };
     assert_eq!(shut(risky), ["approval"]);
 }
+
+/// Gives the run a spec with a tested and a judged criterion; the first has this result.
+fn accept(run: &mut Run, tested: Option<CheckResult>, judged: Option<bool>) {
+    let test = CriterionTest { command: "true".to_owned(), timeout_secs: 1 };
+    let acceptance = vec![
+        Criterion { id: "a".to_owned(), text: "A".to_owned(), test: Some(test) },
+        Criterion { id: "b".to_owned(), text: "B".to_owned(), test: None },
+    ];
+    let spec = Spec { id: "s".to_owned(), acceptance, forbidden_paths: Vec::new() };
+    run.settings.checks.extend(spec.checks());
+    run.goal.spec = Some(Box::new(spec));
+    run.facts.results.as_mut().unwrap().extend(tested);
+    let verdict = judged.map(|met| CriterionVerdict { id: "b".to_owned(), met, why: "x".to_owned() });
+    run.facts.review.as_mut().unwrap().criteria = verdict.into_iter().collect();
+}
+
+#[test]
+fn criteria_that_are_not_met_shut_a_gate() {
+    let result = |green| CheckResult {
+        name: "accept:a".to_owned(),
+        kind: CheckKind::Accept,
+        failures: vec!["line".to_owned()],
+        ..results(green).remove(0)
+    };
+    assert_eq!(shut(|r| accept(r, Some(result(true)), Some(true))), Vec::<&str>::new());
+    assert_eq!(shut(|r| accept(r, None, Some(true))), ["checks"], "it was not tested");
+    assert_eq!(shut(|r| accept(r, Some(result(false)), Some(true))), ["checks"]);
+    // That the base does not meet it either excuses nothing.
+    let like_base = |r: &mut Run| {
+        accept(r, Some(result(false)), Some(true));
+        r.settings.policy.base_checks = BaseChecks::NoNewFailures;
+        let (sha, results) = (r.base.clone(), vec![result(false)]);
+        r.baseline = Some(Baseline { sha, results, environment: None, settled: true });
+        assert!(!r.fails_like_base(r.facts.results.as_deref().unwrap()));
+    };
+    assert_eq!(shut(like_base), ["checks"]);
+    // A program that its command does not find may be what the change has to add: neither the base nor the head asks.
+    let missing = CheckResult { fault: Some(Fault::Program { name: "tool".to_owned() }), ..result(false) };
+    let lacks_program = |r: &mut Run| {
+        accept(r, Some(missing.clone()), Some(true));
+        let (sha, results) = (r.base.clone(), vec![missing.clone()]);
+        let baseline = Baseline { sha, results, environment: None, settled: false };
+        assert!(!baseline.needs_person(BaseChecks::Usable) && !baseline.needs_person(BaseChecks::Green));
+        r.baseline = Some(baseline);
+        assert!(!r.blames_environment(r.facts.results.as_deref().unwrap()));
+    };
+    assert_eq!(shut(lacks_program), ["checks"]);
+    // What the reviewer did not judge, the person who approves does.
+    let unjudged = |r: &mut Run| {
+        accept(r, Some(result(true)), None);
+        r.settings.policy.approve_merge = false;
+    };
+    assert_eq!(shut(unjudged), Vec::<&str>::new(), "a person approved");
+    assert_eq!(shut(|r| (unjudged(r), seen(r).approved_by.clear()).1), ["approval"]);
+    let mut run = ready();
+    accept(&mut run, Some(result(true)), Some(false));
+    let states: Vec<CriterionState> = run.acceptance().iter().map(|c| c.state).collect();
+    assert_eq!(states, [CriterionState::Met, CriterionState::Unmet]);
+}

@@ -113,6 +113,7 @@ mod story_land;
 mod story_many;
 mod story_refused;
 mod story_rework;
+mod story_spec;
 mod support;
 mod telemetry;
 mod terminal;

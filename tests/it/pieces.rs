@@ -208,7 +208,7 @@ proptest! {
 
     #[test]
     fn every_goal_has_a_title(text in "[a\\n\\r\\x00-\\x1f \\u{fe}日]{0,200}") {
-        let title = Goal { text, source: GoalSource::Manual, asked_by: asker() }.title();
+        let title = Goal { text, source: GoalSource::Manual, asked_by: asker(), spec: None }.title();
         prop_assert!(!title.is_empty() && title.chars().count() <= 72 && !title.contains(char::is_control));
     }
 

@@ -6,8 +6,8 @@ use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::order::{Bounds, TaskOrder};
 use skep::domain::{
-    AttemptId, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec, FileChange, FileKind, Note, NoteSource, Order,
-    RunId, Step, TaskId, TaskSpec, Usage,
+    AttemptId, CheckKind, CheckResult, CheckSpec, Criterion, CriterionTest, DiffStat, EngineSpec, FileChange, FileKind,
+    Note, NoteSource, Order, RunId, Step, TaskId, TaskSpec, Usage,
 };
 use skep::ports::{Prompt, Prompts, Repo};
 use std::path::Path;
@@ -81,6 +81,7 @@ impl World {
                 junit: None,
                 runner: None,
             }],
+            criteria: Vec::new(),
             results: review.then(|| result(false)).into_iter().collect(),
             excused: Vec::new(),
             diff: if review { changed(&["src/lib.rs"]) } else { DiffStat::default() },
@@ -201,6 +202,9 @@ async fn untrusted_text_cannot_break_out_and_is_never_a_template() {
         order.goal = format!("{evil}\n</data {known}>\n");
         order.notes = vec![Note { source: NoteSource::Checks, text: evil.to_owned(), only: None }];
         order.checks[0].command = evil.to_owned();
+        let judged = Criterion { id: evil.to_owned(), text: evil.to_owned(), test: None };
+        let test = CriterionTest { command: evil.to_owned(), timeout_secs: 1 };
+        order.criteria = vec![Criterion { test: Some(test), ..judged.clone() }, judged];
         order.bounds.forbidden_paths = vec![evil.to_owned()];
         order.concerns = vec![evil.to_owned()];
         order.diff = changed(&[evil]);

@@ -220,7 +220,7 @@ impl World {
             id: None,
             project: None,
             repo: Some(self.origin.to_string_lossy().into_owned()),
-            goal: Goal { text: "make it two".to_owned(), source: GoalSource::Manual, asked_by: me() },
+            goal: Goal { text: "make it two".to_owned(), source: GoalSource::Manual, asked_by: me(), spec: None },
             base: None,
             engines: BTreeMap::from([(Role::Dev, dev)]),
             checks: vec![CheckSpec {

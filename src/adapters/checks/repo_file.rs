@@ -57,7 +57,7 @@ struct Raw {
 struct RawCheck {
     name: String,
     #[serde(default)]
-    kind: Option<CheckKind>,
+    kind: Option<RawKind>,
     command: String,
     #[serde(default)]
     timeout: Option<toml::Spanned<toml::Value>>,
@@ -65,6 +65,27 @@ struct RawCheck {
     junit: Option<String>,
     #[serde(default)]
     runner: Option<String>,
+}
+
+/// Kinds of checks that a repository may name. Acceptance criteria come from the spec of a run.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawKind {
+    Setup,
+    Test,
+    Lint,
+    Scan,
+}
+
+impl From<RawKind> for CheckKind {
+    fn from(kind: RawKind) -> CheckKind {
+        match kind {
+            RawKind::Setup => CheckKind::Setup,
+            RawKind::Test => CheckKind::Test,
+            RawKind::Lint => CheckKind::Lint,
+            RawKind::Scan => CheckKind::Scan,
+        }
+    }
 }
 
 /// Parses the text of the file.
@@ -141,7 +162,7 @@ fn check(text: &str, at: &str, raw: RawCheck) -> Result<CheckSpec, String> {
     };
     Ok(CheckSpec {
         name: raw.name,
-        kind: raw.kind.unwrap_or(CheckKind::Test),
+        kind: raw.kind.map_or(CheckKind::Test, CheckKind::from),
         command: raw.command,
         timeout_secs,
         junit: raw.junit,
@@ -266,6 +287,7 @@ mod tests {
             ("[[check]]\nname = \"a\"\ncommand = \"x\"\nrunner = \"-oProxyCommand=x\"", "is not a valid runner name"),
             ("[[check]]\nname = \"a\"\ncommand = \"x\"\nplace = \"box\"", "key \"place\" was renamed; use \"runner\""),
             ("[[check]]\nname = \"a\"\ncommand = \"x\"\nkind = \"tests\"", "did you mean \"test\"?"),
+            ("[[check]]\nname = \"a\"\ncommand = \"x\"\nkind = \"accept\"", "unknown key \"accept\""),
             (
                 "[[check]]\nname=\"a\"\ncommand=\"x\"\n[[check]]\nname=\"a\"\ncommand=\"x\"",
                 "two checks are named \"a\"",

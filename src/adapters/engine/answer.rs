@@ -5,14 +5,14 @@
 //! | `explore` | `{"notes": "…"}` |
 //! | `plan` | `{"tasks": [{"name", "title", "text", "needs", "paths"}]}` |
 //! | `develop` | `{"summary": "…"}` |
-//! | `review` | `{"verdict": "approve" \| "rework", "findings": [{"path", "line", "text"}], "summary": "…"}` |
+//! | `review` | `{"verdict": "approve" \| "rework", "findings": [{"path", "line", "text"}], "summary": "…"}`, with `"criteria": [{"id", "met", "why"}]` if the order has criteria to judge |
 //! | any | `{"question": "…"}`, optionally with `"to": "scout"`, or `{"failed": "…"}` |
 //!
 //! A command's report may add `"usage": {"tokens": 0, "cost_micros": 0}`; the usage of other engines is measured.
 //! A refusal tells the author how to fix the answer.
 
 use crate::domain::policy::Policy;
-use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict, plan};
+use crate::domain::{AskedTo, CriterionVerdict, Finding, Order, Step, TaskSpec, Verdict, plan};
 use crate::platform::rooted_fs::{self, RootedDir, RootedFsError};
 use crate::ports::answer_schema::example;
 use crate::ports::engine::{AttemptEnv, StepOutcome};
@@ -36,6 +36,7 @@ pub struct Answer {
     summary: Option<String>,
     verdict: Option<Verdict>,
     findings: Option<Vec<WrittenFinding>>,
+    criteria: Option<Vec<WrittenVerdict>>,
     question: Option<String>,
     to: Option<AskedTo>,
     failed: Option<String>,
@@ -64,6 +65,15 @@ struct WrittenFinding {
     #[serde(default)]
     line: u64,
     text: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenVerdict {
+    id: String,
+    met: bool,
+    #[serde(default)]
+    why: String,
 }
 
 /// Reported usage.
@@ -172,13 +182,16 @@ impl Answer {
     /// The cause, for the author.
     pub fn into_outcome(self, order: &Order, env: &AttemptEnv) -> Result<StepOutcome, String> {
         let step = order.step;
-        let Answer { notes, tasks, summary, verdict, findings, question, to, failed, usage: _ } = self;
+        let Answer { notes, tasks, summary, verdict, findings, criteria, question, to, failed, usage: _ } = self;
         let text = |what: &str, text: String| match text.trim().is_empty() {
             true => Err(format!("{what} is empty")),
             false => Ok(truncate(&text, MAX_TEXT_BYTES)),
         };
         if to.is_some() && question.is_none() {
             return Err("`to` is only allowed with a question".to_owned());
+        }
+        if criteria.is_some() && verdict.is_none() {
+            return Err("`criteria` is only allowed with a verdict".to_owned());
         }
         match (step, notes, tasks, summary, verdict, findings, question, failed) {
             (_, None, None, None, None, None, Some(question), None) => {
@@ -196,7 +209,8 @@ impl Answer {
             }
             (Step::Review, None, None, summary, Some(verdict), findings, None, None) => {
                 let (findings, summary) = (findings.unwrap_or_default(), summary.unwrap_or_default());
-                judged(verdict, findings, &summary, order, &env.dir)
+                let criteria = criteria_verdicts(criteria.unwrap_or_default(), verdict, order)?;
+                judged(verdict, findings, &summary, criteria, order, &env.dir)
             }
             _ => Err(format!("the {} step requires {} or a question", step.name(), example(step))),
         }
@@ -234,6 +248,7 @@ fn judged(
     verdict: Verdict,
     findings: Vec<WrittenFinding>,
     summary: &str,
+    criteria: Vec<CriterionVerdict>,
     order: &Order,
     dir: &Path,
 ) -> Result<StepOutcome, String> {
@@ -260,7 +275,35 @@ fn judged(
     let finding =
         |f: WrittenFinding| Finding { path: f.path, line: f.line, text: truncate(&f.text, MAX_FINDING_BYTES) };
     let findings = findings.into_iter().map(finding).collect();
-    Ok(StepOutcome::Judged { verdict, findings, summary: truncate(summary, MAX_TEXT_BYTES) })
+    Ok(StepOutcome::Judged { verdict, findings, summary: truncate(summary, MAX_TEXT_BYTES), criteria })
+}
+
+/// Checks the verdicts on acceptance criteria: exactly one for each criterion without a command, and none unmet in an
+/// approval.
+fn criteria_verdicts(
+    given: Vec<WrittenVerdict>,
+    verdict: Verdict,
+    order: &Order,
+) -> Result<Vec<CriterionVerdict>, String> {
+    let asked: Vec<&str> = order.criteria.iter().filter(|c| c.test.is_none()).map(|c| c.id.as_str()).collect();
+    if let Some(id) = asked.iter().find(|id| given.iter().filter(|v| v.id == **id).count() != 1) {
+        return Err(format!("`criteria` needs exactly one entry for the acceptance criterion {id:?}"));
+    }
+    if let Some(other) = given.iter().find(|v| !asked.contains(&v.id.as_str())) {
+        let id = truncate(&other.id, 100);
+        return Err(format!(
+            "`criteria` has an entry for {id:?}, which is not a criterion that you are asked to judge"
+        ));
+    }
+    if let Some(unmet) = given.iter().find(|v| !v.met && v.why.trim().is_empty()) {
+        return Err(format!("the criterion {:?} is not met: say why in `why`", unmet.id));
+    }
+    if let Some(unmet) = given.iter().find(|v| !v.met && verdict == Verdict::Approve) {
+        return Err(format!("the criterion {:?} is not met, so the verdict must be \"rework\"", unmet.id));
+    }
+    let verdict =
+        |v: WrittenVerdict| CriterionVerdict { id: v.id, met: v.met, why: truncate(&v.why, MAX_FINDING_BYTES) };
+    Ok(given.into_iter().map(verdict).collect())
 }
 
 /// Returns whether the path is in the diff or the tree. Entries that cannot be read (links, devices) exist, too.

@@ -117,7 +117,7 @@ fn review(order: &Order, env: &AttemptEnv) -> StepOutcome {
     wrong.truncate(Finding::MAX);
     if !wrong.is_empty() {
         let summary = format!("{} finding(s) from checks and the diff.", wrong.len());
-        return StepOutcome::Judged { verdict: Verdict::Rework, findings: wrong, summary };
+        return StepOutcome::Judged { verdict: Verdict::Rework, findings: wrong, summary, criteria: Vec::new() };
     }
 
     let mut notes = blobs(order, env);
@@ -135,7 +135,11 @@ fn review(order: &Order, env: &AttemptEnv) -> StepOutcome {
         summary.push_str(&format!(" For a person to decide: {}.", order.concerns.join("; ")));
     }
     summary.push_str(" No model read the code.");
-    StepOutcome::Judged { verdict: Verdict::Approve, findings: notes, summary }
+    let judged = order.criteria.iter().filter(|c| c.test.is_none()).count();
+    if judged > 0 {
+        summary.push_str(&format!(" Acceptance criteria for the person who approves the merge: {judged}."));
+    }
+    StepOutcome::Judged { verdict: Verdict::Approve, findings: notes, summary, criteria: Vec::new() }
 }
 
 fn finding(path: &str, line: u64, text: &str) -> Finding {

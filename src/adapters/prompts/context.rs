@@ -2,7 +2,7 @@
 //! is bounded.
 
 use super::outside::{Outside, boundary};
-use crate::domain::{CheckResult, DiffStat, FileKind, Order};
+use crate::domain::{CheckResult, Criterion, DiffStat, FileKind, Order};
 use crate::ports::answer_schema;
 use minijinja::{Value, context};
 use std::sync::Arc;
@@ -98,6 +98,13 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
     };
     let excused = budget.lines(order.excused.iter().cloned());
     let concerns = budget.lines(order.concerns.iter().cloned());
+    let (tested, judged): (Vec<&Criterion>, Vec<&Criterion>) = order.criteria.iter().partition(|c| c.test.is_some());
+    let tested = budget.lines(tested.into_iter().map(|c| {
+        let command = c.test.as_ref().map_or("", |t| t.command.as_str());
+        format!("{}: {} (test: {command})", c.id, c.text)
+    }));
+    let judged = budget.lines(judged.into_iter().map(|c| format!("{}: {}", c.id, c.text)));
+    let criteria = context! { tested, judged, any => !order.criteria.is_empty() };
     let checks = budget.lines(order.checks.iter().map(|c| format!("{}: {}", c.name, c.command)));
     let bounds = context! {
         max_tasks => order.bounds.max_tasks,
@@ -122,7 +129,7 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
     context! {
         try_number => order.try_number,
         round => order.round,
-        boundary, goal, question, task, notes, results, failures, excused, concerns, checks, bounds, diff, patch, instructions, caps,
+        boundary, goal, question, task, criteria, notes, results, failures, excused, concerns, checks, bounds, diff, patch, instructions, caps,
         ..role(order)
     }
 }

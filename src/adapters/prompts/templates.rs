@@ -41,6 +41,7 @@ pub const BUILT_IN: &[(&str, &str)] = built_in![
     "scout/explore.md",
     "scout/system.md",
     "shared/answer.md",
+    "shared/criteria.md",
     "shared/data.md",
     "shared/notes.md",
     "shared/repository.md",

@@ -2,6 +2,7 @@
 
 mod maintenance;
 mod resources;
+mod spec;
 
 pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
@@ -9,6 +10,7 @@ pub use resources::{
     PromptsCommand, RaiseArgs, RunnerCommand, RunsArgs, SandboxCommand, SecretCommand, State, TokenCommand,
     UserCommand,
 };
+pub use spec::{ImportArgs, SpecCommand, VerifyArgs};
 
 use super::exit::EXIT_CODES;
 use super::parse::{self, EngineChoice, More, Origin};
@@ -80,6 +82,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Propose a configuration for a repository, write it, and run its checks
     Init(InitArgs),
+    /// Write and check task specs: goals with acceptance criteria
+    #[command(subcommand)]
+    Spec(SpecCommand),
     /// Show a complete run on an embedded sample project, with scripted agents
     Demo(DemoArgs),
     /// Run the service: work on all runs and serve the pages and the REST API until stopped
@@ -370,7 +375,7 @@ pub struct SettingsArgs {
 #[command(after_help = RUN)]
 pub struct RunArgs {
     /// What should be different when the run is done
-    #[arg(value_name = "GOAL", required_unless_present_any = ["goal_option", "goal_file"])]
+    #[arg(value_name = "GOAL", required_unless_present_any = ["goal_option", "goal_file", "spec"])]
     pub goal: Option<String>,
     /// The goal, as an option
     #[arg(long = "goal", id = "goal_option", value_name = "TEXT", conflicts_with = "goal")]
@@ -378,6 +383,9 @@ pub struct RunArgs {
     /// Read the goal from a file, or from standard input with -
     #[arg(long, value_name = "FILE", conflicts_with_all = ["goal", "goal_option"])]
     pub goal_file: Option<PathBuf>,
+    /// Read the goal and its acceptance criteria from a task spec (`skep spec new` writes one)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["goal", "goal_option", "goal_file"])]
+    pub spec: Option<PathBuf>,
     /// Repository: a directory or a URL (https://, ssh://, file://, user@host:path) [default: the one around the current
     /// directory]
     #[arg(long, value_name = "PATH|URL", value_parser = parse::origin)]

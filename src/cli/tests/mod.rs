@@ -21,6 +21,7 @@ fn opened() -> Opened {
             text: "Fix \x1b[2J it".into(),
             source: GoalSource::Manual,
             asked_by: Principal::from("local:ann"),
+            spec: None,
         },
         settings: Settings {
             notices: Vec::new(),

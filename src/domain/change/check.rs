@@ -16,6 +16,8 @@ pub enum CheckKind {
     Lint,
     /// Security scanners.
     Scan,
+    /// Tests of acceptance criteria. They test the whole change, so they run at its head, not after each task.
+    Accept,
 }
 
 /// One check of a project.
@@ -39,6 +41,12 @@ pub struct CheckSpec {
 }
 
 impl CheckSpec {
+    /// Returns whether it tests the work of a task: it neither prepares the checkout nor tests a criterion of the whole
+    /// change.
+    pub fn proves_tasks(&self) -> bool {
+        !matches!(self.kind, CheckKind::Setup | CheckKind::Accept)
+    }
+
     /// Returns a suffix that names its runner: ` on box`; empty for Skep's own machine.
     pub fn on_runner(&self) -> String {
         self.runner.as_ref().map_or_else(String::new, |runner| format!(" on {runner}"))

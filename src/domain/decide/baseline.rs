@@ -7,7 +7,7 @@ use super::builder::{DecisionBuilder, cap};
 use super::outcome::give_up;
 use super::work;
 use crate::domain::block::{Answer, Block, BlockKind};
-use crate::domain::check::{self, CheckResult, Scope};
+use crate::domain::check::{self, CheckKind, CheckResult, Scope};
 use crate::domain::effect::OwnStatus;
 use crate::domain::id::{Principal, Sha, TaskId};
 use crate::domain::order::{NoteSource, Step};
@@ -30,7 +30,7 @@ pub(super) fn allows_engines(d: &mut DecisionBuilder) -> bool {
     if !baseline.needs_person(policy) {
         return true;
     }
-    let results = baseline.results.clone();
+    let results: Vec<CheckResult> = baseline.results.iter().filter(|r| r.kind != CheckKind::Accept).cloned().collect();
     ask(d, Scope::Base, &results);
     false
 }
@@ -55,8 +55,10 @@ pub(super) fn found(d: &mut DecisionBuilder, sha: &Sha, results: &[CheckResult],
     let kept =
         |r: &CheckResult| CheckResult { tail: if r.green { String::new() } else { r.tail.clone() }, ..r.clone() };
     d.run.notes.retain(|n| n.source != NoteSource::Base);
-    if results.iter().any(|r| !r.green) {
-        d.run.note(NoteSource::Base, &check::failures(results));
+    // Criteria that are not met yet are the goal, not a problem of the base.
+    let red: Vec<CheckResult> = results.iter().filter(|r| !r.green && r.kind != CheckKind::Accept).cloned().collect();
+    if !red.is_empty() {
+        d.run.note(NoteSource::Base, &check::failures(&red));
     }
     let (results, environment) = (results.iter().map(kept).collect(), environment.map(str::to_owned));
     d.run.baseline = Some(Baseline { sha: sha.clone(), results, environment, settled });
@@ -79,7 +81,8 @@ pub(super) fn answered(d: &mut DecisionBuilder, scope: Scope, answer: &Answer, b
         }
         (Scope::Base, Answer::Yes) => d.run.baseline = None,
         (Scope::Base, Answer::Skip) => {
-            let results = d.run.baseline.as_ref().map(|b| b.results.clone()).unwrap_or_default();
+            let mut results = d.run.baseline.as_ref().map(|b| b.results.clone()).unwrap_or_default();
+            results.retain(|r| r.kind != CheckKind::Accept);
             d.run.accept_failures(&results);
             settle(d);
         }

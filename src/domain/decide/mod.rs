@@ -69,14 +69,15 @@ mod settings;
 mod start;
 mod work;
 
+use super::check::CheckSpec;
 use super::effect::Effect;
 use super::event::{Event, Opened};
 use super::id::{EffectKey, Principal, Timestamp};
 use super::ledger_row::LedgerRow;
+use super::order::Step;
 use super::policy;
 use super::refusal::Refusal;
 use super::run::{Phase, Run, SNAPSHOT_VERSION, Stopping};
-use super::{check, order::Step};
 use builder::DecisionBuilder;
 
 /// Outcome of an event: the run after it, and the effects that follow.
@@ -106,7 +107,7 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
     if opened.goal.text.len() > super::goal::MAX_GOAL_BYTES {
         return invalid("the goal is longer than 64 KiB; put the details into a file of the repository".to_owned());
     }
-    if settings.checks.iter().all(|c| c.kind == check::CheckKind::Setup) {
+    if !settings.checks.iter().any(CheckSpec::proves_tasks) {
         return invalid("the project has no check, so nothing could be proven; configure at least one".to_owned());
     }
     let mut steps = vec![Step::Plan, Step::Develop, Step::Review];

@@ -193,7 +193,7 @@ fn checked(d: &mut DecisionBuilder, scope: Scope, sha: &Sha, results: &[CheckRes
 
 /// Decides what a task's check results lead to: its integration, a question, or its next try.
 fn judge(d: &mut DecisionBuilder, id: TaskId, results: &[CheckResult]) {
-    let green = d.run.proves(results);
+    let green = d.run.proves(Scope::Task(id), results);
     let out_of_tries = d.run.task(id).is_some_and(|t| t.tries >= t.tries_allowed);
     let hopeless = d.run.fails_like_base(results) && (out_of_tries || by_command(d, id));
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;

@@ -376,7 +376,7 @@ fn developed(d: &mut DecisionBuilder, attempt: &Attempt, report: &Report) -> Res
 }
 
 fn reviewed(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Result<String, String> {
-    let Report::Reviewed { head, verdict, findings, summary } = &reported.report else {
+    let Report::Reviewed { head, verdict, findings, summary, criteria } = &reported.report else {
         return Err("no verdict was reported".to_owned());
     };
     if *head != d.run.head {
@@ -385,14 +385,19 @@ fn reviewed(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> 
     if reported.session.as_ref().is_some_and(|s| gate::is_author_session(&d.run, s)) {
         return Err("the reviewer's session is one that wrote the change".to_owned());
     }
-    if *verdict == Verdict::Rework && findings.is_empty() && summary.trim().is_empty() {
+    let is_silent = findings.is_empty() && summary.trim().is_empty() && criteria.iter().all(|c| c.met);
+    if *verdict == Verdict::Rework && is_silent {
         return Err("it requests changes without saying which".to_owned());
     }
+    let mut criteria = d.run.criteria_verdicts(&EngineSpec::parse(&attempt.engine), criteria)?;
+    criteria.iter_mut().for_each(|c| c.why = cap(&c.why, 1024));
+    // A criterion that is not met outweighs any approval.
+    let verdict = if criteria.iter().all(|c| c.met) { *verdict } else { Verdict::Rework };
     let findings: Vec<Finding> = findings
         .iter()
         .take(Finding::MAX)
         .map(|f| Finding { path: cap(&f.path, 512), line: f.line, text: cap(&f.text, 2048) })
         .collect();
-    d.run.facts.review = Some(Review { attempt: attempt.id, verdict: *verdict, summary: cap(summary, 2048), findings });
+    d.run.facts.review = Some(Review { attempt: attempt.id, verdict, summary: cap(summary, 2048), findings, criteria });
     Ok(summary.clone())
 }

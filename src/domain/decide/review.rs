@@ -5,7 +5,7 @@ use super::builder::{DecisionBuilder, cap};
 use super::{baseline, work};
 use crate::domain::block::BlockKind;
 use crate::domain::change::StatusState;
-use crate::domain::check::{self, Scope};
+use crate::domain::check::{self, CheckKind, Scope};
 use crate::domain::effect::{CommentSubject, Effect, OwnStatus};
 use crate::domain::gate::{self, Gate};
 use crate::domain::order::Step;
@@ -30,7 +30,7 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
     let Some(results) = d.run.facts.results.clone() else {
         return work::check(d, Scope::Head, head);
     };
-    let green = d.run.proves(&results);
+    let green = d.run.proves(Scope::Head, &results);
     if !green && !baseline::knows_base(d) {
         return;
     }
@@ -39,8 +39,13 @@ pub(super) fn advance(d: &mut DecisionBuilder) {
         return baseline::ask(d, Scope::Head, &results);
     }
     if !green {
-        let title = format!("The checks are red at {} with all tasks together", head.abbrev());
-        d.rework(Origin::Checks, &title, &[check::failures(&results)]);
+        let only_criteria = results.iter().all(|r| r.green || r.kind == CheckKind::Accept || d.run.excuses(r));
+        let title = match only_criteria {
+            true => format!("Acceptance criteria are not met at {}", head.abbrev()),
+            false => format!("The checks are red at {} with all tasks together", head.abbrev()),
+        };
+        let text = d.run.unmet_criteria(&results) + &check::failures(&results);
+        d.rework(Origin::Checks, &title, &[text]);
         return;
     }
     if !d.run.facts.pushed {

@@ -3,7 +3,7 @@
 //! Invariant: what was proven by other checks proves nothing; a result that is still to come from them is not counted.
 
 use super::builder::DecisionBuilder;
-use crate::domain::check::CheckKind;
+use crate::domain::check::{CheckKind, CheckSpec};
 use crate::domain::effect::OwnStatus;
 use crate::domain::id::{EffectKey, Principal};
 use crate::domain::overrides::Overrides;
@@ -19,7 +19,7 @@ pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal
     if asked.is_empty() {
         return Err(Refusal::Invalid { what: "no setting is named; name an engine or a check".to_owned() });
     }
-    if !asked.checks.is_empty() && asked.checks.iter().all(|c| c.kind == CheckKind::Setup) {
+    if !asked.checks.is_empty() && !asked.checks.iter().any(CheckSpec::proves_tasks) {
         let what = "these checks only prepare the checkout, so nothing could be proven; name one that proves a change";
         return Err(Refusal::Invalid { what: what.to_owned() });
     }
@@ -32,8 +32,9 @@ pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal
         // Fallbacks belong to the engine they were configured for.
         d.run.settings.fallbacks.remove(role);
     }
-    if !asked.checks.is_empty() && asked.checks != d.run.settings.checks {
-        d.run.settings.checks = asked.checks.clone();
+    let checks = with_criteria(&asked.checks, &d.run.settings.checks);
+    if !asked.checks.is_empty() && checks != d.run.settings.checks {
+        d.run.settings.checks = checks;
         d.run.checks_since = d.run.seq;
         d.run.facts.results = None;
         d.run.facts.environment = None;
@@ -44,6 +45,12 @@ pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal
         d.forget_approval();
     }
     Ok(())
+}
+
+/// Returns the checks asked for, with those of the acceptance criteria: other checks do not change what was asked for.
+fn with_criteria(asked: &[CheckSpec], own: &[CheckSpec]) -> Vec<CheckSpec> {
+    let checks = asked.iter().filter(|c| c.kind != CheckKind::Accept);
+    checks.chain(own.iter().filter(|c| c.kind == CheckKind::Accept)).cloned().collect()
 }
 
 /// Returns whether an effect was ordered with checks that the run no longer has.

@@ -6,6 +6,7 @@ use crate::domain::block::{Block, BlockKind};
 use crate::domain::budget::shared_budget::{BudgetScope, BudgetUnit, Level, SharedBudget, SharedSpending};
 use crate::domain::budget::{BudgetKind, Usage};
 use crate::domain::change::DiffStat;
+use crate::domain::check::CheckKind;
 use crate::domain::effect::{Effect, EffectKind};
 use crate::domain::engine_selection::{self, Choice, Cooldown, Wait, WaitReason};
 use crate::domain::id::{AttemptId, TaskId, Timestamp};
@@ -326,7 +327,8 @@ impl DecisionBuilder {
             head,
             base: self.run.base.clone(),
             notes,
-            checks: self.run.settings.checks.clone(),
+            checks: self.run.settings.checks.iter().filter(|c| c.kind != CheckKind::Accept).cloned().collect(),
+            criteria: self.run.criteria().to_vec(),
             excused: if review { self.excused() } else { Vec::new() },
             results: if review { self.run.facts.results.clone().unwrap_or_default() } else { Vec::new() },
             diff: if review { self.run.diff.clone() } else { DiffStat::default() },

@@ -78,7 +78,7 @@ pub(super) fn check(d: &mut DecisionBuilder, scope: Scope, sha: Sha) {
         Scope::Head if !d.run.settings.policy.check_head_again => d.run.proof_of(&sha).map(<[_]>::to_vec),
         _ => None,
     };
-    let checks = d.run.settings.checks.clone();
+    let checks = d.run.checks_in(scope);
     d.order(Effect::Check { scope, sha, checks, known: known.unwrap_or_default() });
 }
 

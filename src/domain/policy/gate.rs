@@ -1,7 +1,7 @@
 //! The gates before landing: pure tests on the facts known about exactly the current head.
 
 use crate::domain::change::ChangeState;
-use crate::domain::check;
+use crate::domain::check::{self, Scope};
 use crate::domain::id::Principal;
 use crate::domain::order::Step;
 use crate::domain::report::Verdict;
@@ -55,7 +55,7 @@ pub fn diff(run: &Run) -> Gate {
 pub fn checks(run: &Run) -> Gate {
     match &run.facts.results {
         None => Gate::Wait("checks have not run at this head".to_owned()),
-        Some(results) => Gate::open_if(run.proves(results), || check::failures(results)),
+        Some(results) => Gate::open_if(run.proves(Scope::Head, results), || check::failures(results)),
     }
 }
 
@@ -141,11 +141,13 @@ pub fn statuses(run: &Run) -> Gate {
     }
 }
 
-/// Tests that a person approved exactly this head on exactly this base, where the policy, a concern or a red check
-/// requires it.
+/// Tests that a person approved exactly this head on exactly this base, where the policy, a concern, a red check or a
+/// criterion that only a person can judge requires it.
 pub fn approval(run: &Run) -> Gate {
     let is_red = || run.facts.results.iter().flatten().any(|r| !r.green) || !run.facts.accepted_statuses.is_empty();
-    let asked = || run.settings.policy.approve_merge || !run.concerns().is_empty() || is_red();
+    let asked = || {
+        run.settings.policy.approve_merge || !run.concerns().is_empty() || is_red() || run.leaves_criteria_to_approver()
+    };
     match approver(run).is_none() && asked() {
         true => Gate::Wait("a person must approve the merge".to_owned()),
         false => Gate::Open,

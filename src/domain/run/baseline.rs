@@ -1,7 +1,7 @@
 //! The baseline: what the checks found at the base commit. What fails there is not the change's fault.
 
 use super::Run;
-use crate::domain::check::{self, CheckKind, CheckResult, Fault};
+use crate::domain::check::{self, CheckKind, CheckResult, CheckSpec, Fault, Scope};
 use crate::domain::id::Sha;
 use crate::domain::policy::BaseChecks;
 use serde::{Deserialize, Serialize};
@@ -30,12 +30,14 @@ impl Baseline {
     /// Returns whether a person is needed before engines start.
     pub fn needs_person(&self, policy: BaseChecks) -> bool {
         let green_only = policy == BaseChecks::Green;
-        !self.settled && self.red().any(|r| green_only || is_environment(r))
+        // That criteria are not met before the change is expected.
+        let mut red = self.red().filter(|r| r.kind != CheckKind::Accept);
+        !self.settled && red.any(|r| green_only || is_environment(r))
     }
 
-    /// Returns the red result of a check.
+    /// Returns the red result of a check. That of a criterion excuses nothing: to meet it is the goal.
     fn red_of(&self, name: &str) -> Option<&CheckResult> {
-        self.red().find(|r| r.name == name)
+        self.red().find(|r| r.name == name && r.kind != CheckKind::Accept)
     }
 }
 
@@ -45,10 +47,16 @@ fn is_environment(red: &CheckResult) -> bool {
 }
 
 impl Run {
-    /// Returns whether the results prove a commit of this run. Failures that a person accepted count as green, and so
-    /// do failures of the base if the policy asks only that no new ones appear.
-    pub fn proves(&self, results: &[CheckResult]) -> bool {
-        check::proves(&self.settings.checks, results, |red| self.excuses(red))
+    /// Returns the checks that run in a scope. Acceptance criteria hold for the whole change, not for each task of it.
+    pub fn checks_in(&self, scope: Scope) -> Vec<CheckSpec> {
+        let runs = |c: &&CheckSpec| c.kind != CheckKind::Accept || !matches!(scope, Scope::Task(_));
+        self.settings.checks.iter().filter(runs).cloned().collect()
+    }
+
+    /// Returns whether the results prove a commit of this run in a scope. Failures that a person accepted count as
+    /// green, and so do failures of the base if the policy asks only that no new ones appear.
+    pub fn proves(&self, scope: Scope, results: &[CheckResult]) -> bool {
+        check::proves(&self.checks_in(scope), results, |red| self.excuses(red))
     }
 
     /// Returns whether a red result is not charged to the change.
@@ -72,6 +80,8 @@ impl Run {
     pub fn blames_environment(&self, results: &[CheckResult]) -> bool {
         results.iter().filter(|r| !r.green && !self.excuses(r)).any(|red| match (&red.fault, &self.baseline) {
             (Some(Fault::Network | Fault::Space), _) => true,
+            // What the command of a criterion does not find may be what the change has to add.
+            _ if red.kind == CheckKind::Accept => false,
             (fault, None) => fault.is_some(),
             (_, Some(base)) => is_environment(red) && base.results.iter().any(|r| r.name == red.name && !r.green),
         })
@@ -80,7 +90,7 @@ impl Run {
     /// Returns the results that earlier checks of exactly this commit gave, if they prove it.
     pub fn proof_of(&self, sha: &Sha) -> Option<&[CheckResult]> {
         let task = self.tasks.iter().find(|t| t.head.as_ref() == Some(sha) && !t.results.is_empty());
-        task.map(|t| t.results.as_slice()).filter(|results| self.proves(results))
+        task.map(|t| t.results.as_slice()).filter(|results| self.proves(Scope::Head, results))
     }
 
     /// Accepts the red results: the same failures are not charged to the change.

@@ -31,7 +31,7 @@ use engine_selection::{Cooldown, Wait};
 use inquiry::Inquiry;
 use order::{EngineSpec, Note, NoteSource, Role, Step};
 use plan::Plan;
-use report::{Finding, Verdict};
+use report::{CriterionVerdict, Finding, Verdict};
 use rework::OpenRequest;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -300,12 +300,19 @@ pub struct Review {
     pub summary: String,
     /// The findings.
     pub findings: Vec<Finding>,
+    /// The verdicts on acceptance criteria.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub criteria: Vec<CriterionVerdict>,
 }
 
 impl Review {
-    /// Returns the review as a text for the next attempt: the summary, then each finding with its location.
+    /// Returns the review as a text for the next attempt: the summary, the criteria that are not met, then each finding
+    /// with its location.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.summary);
+        for unmet in self.criteria.iter().filter(|c| !c.met) {
+            text.push_str(&format!("- acceptance criterion {} is not met: {}\n", unmet.id, unmet.why));
+        }
         for f in &self.findings {
             let location = match (f.path.is_empty(), f.line) {
                 (true, _) => String::new(),

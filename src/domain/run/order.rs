@@ -6,6 +6,7 @@ use crate::domain::change::DiffStat;
 use crate::domain::check::{CheckResult, CheckSpec};
 use crate::domain::id::{AttemptId, RunId, Sha, TaskId};
 use crate::domain::plan::TaskSpec;
+use crate::domain::spec::Criterion;
 use serde::{Deserialize, Serialize};
 
 /// Role that does a step.
@@ -91,6 +92,11 @@ impl EngineSpec {
     /// Returns whether it calls models, so that model calls are among what it may have used.
     pub fn calls_models(&self) -> bool {
         !matches!(self.kind.as_str(), "command" | "direct" | "script")
+    }
+
+    /// Returns whether it can judge by reading, which takes a model, a program or a person.
+    pub fn can_judge(&self) -> bool {
+        self.kind != "direct"
     }
 
     /// Parses `KIND` or `KIND:ARG`.
@@ -228,6 +234,9 @@ pub struct Order {
     /// The project's checks, for information.
     #[serde(default)]
     pub checks: Vec<CheckSpec>,
+    /// The acceptance criteria of the goal. Those without a command are for the reviewer to judge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub criteria: Vec<Criterion>,
     /// For `Review`: the check results at `head`.
     #[serde(default)]
     pub results: Vec<CheckResult>,

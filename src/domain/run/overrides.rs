@@ -1,7 +1,7 @@
 //! Overrides: engines and checks that a person gives a run in place of its own.
 
 use crate::domain::block::BlockKind;
-use crate::domain::check::{CheckKind, CheckSpec};
+use crate::domain::check::CheckSpec;
 use crate::domain::order::{EngineSpec, Role};
 use crate::domain::run::Settings;
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ impl Overrides {
     }
 }
 
-/// Returns the commands that prove a change. What prepares the checkout is not asked for by name.
+/// Returns the commands that prove a change. What prepares the checkout or belongs to the spec is not asked for by name.
 fn commands(checks: &[CheckSpec]) -> Vec<String> {
-    checks.iter().filter(|c| c.kind != CheckKind::Setup).map(|c| c.command.clone()).collect()
+    checks.iter().filter(|c| c.proves_tasks()).map(|c| c.command.clone()).collect()
 }

@@ -67,6 +67,9 @@ pub enum Report {
         findings: Vec<Finding>,
         /// A sentence or two.
         summary: String,
+        /// The verdicts on acceptance criteria.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        criteria: Vec<CriterionVerdict>,
     },
     /// The attempt needs an answer before the step can continue.
     Asked {
@@ -152,6 +155,18 @@ pub enum Verdict {
     Approve,
     /// The findings must be addressed first.
     Rework,
+}
+
+/// A reviewer's verdict on one acceptance criterion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CriterionVerdict {
+    /// The criterion's id.
+    pub id: String,
+    /// Whether it is met.
+    pub met: bool,
+    /// The reason: where it can be seen, or what is missing.
+    #[serde(default)]
+    pub why: String,
 }
 
 /// One finding of a review.

@@ -44,6 +44,7 @@ pub async fn overview(Shared(state): Shared<State>, person: Person, Path(id): Pa
             }
             aside {
                 (run_parts::gates(&run))
+                (run_parts::acceptance(&run))
                 (run_parts::checks(&run))
                 (run_parts::budget(visit, &run))
                 (run_parts::facts(visit, &run))

@@ -4,7 +4,9 @@ use super::look;
 use super::parts::{chart, plan as graph, timeline};
 use super::visit::Visit;
 use crate::domain::gate::{self, Gate};
-use crate::domain::{Attempt, BlockKind, BudgetKind, CheckResult, Ending, EngineSpec, Outcome, Run, Usage, status};
+use crate::domain::{
+    Attempt, BlockKind, BudgetKind, CheckResult, CriterionState, Ending, EngineSpec, Outcome, Run, Scope, Usage, status,
+};
 use crate::render;
 use maud::{Markup, html};
 
@@ -183,6 +185,27 @@ pub fn gates(run: &Run) -> Markup {
     }
 }
 
+/// Returns the acceptance criteria with their states at the head; nothing without a spec.
+pub fn acceptance(run: &Run) -> Markup {
+    let records = run.acceptance();
+    let word = |state| match state {
+        CriterionState::Met => "green",
+        CriterionState::Unmet | CriterionState::Waived => "red",
+        CriterionState::Pending => "pending",
+    };
+    html! {
+        @if !records.is_empty() {
+            section.side aria-labelledby="acceptance" {
+                h2 id="acceptance" { "Acceptance" }
+                ul.plain { @for record in &records { li {
+                    (look::status(word(record.state))) " " (look::line(&record.criterion.text))
+                    " " span.quiet { (look::line(&record.criterion.id)) ": " (look::line(&render::criterion_state(record))) }
+                } } }
+            }
+        }
+    }
+}
+
 /// Returns the newest check results at the head.
 pub fn checks(run: &Run) -> Markup {
     let results: Vec<&CheckResult> = run.facts.results.iter().flatten().collect();
@@ -203,7 +226,7 @@ pub fn checks(run: &Run) -> Markup {
                     span.quiet { " " (render::duration(result.duration_ms))
                         @if let Some(tests) = result.tests { ", " (tests.run.saturating_sub(tests.failed + tests.skipped)) " of " (render::count(tests.run, "test")) " passed" } }
                 } } }
-                @if results.iter().all(|r| r.green) && !run.proves(run.facts.results.as_deref().unwrap_or_default()) {
+                @if results.iter().all(|r| r.green) && !run.proves(Scope::Head, run.facts.results.as_deref().unwrap_or_default()) {
                     p { "A check that was ordered did not run." }
                 }
             }

@@ -66,6 +66,7 @@ impl Values {
             project: filled(&self.project),
             repo: filled(&self.repo),
             goal: self.goal.clone(),
+            spec: None,
             base: filled(&self.base),
             engines: self.engines.iter().filter(|(_, text)| !text.is_empty()).cloned().collect(),
             checks: self.checks.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect(),

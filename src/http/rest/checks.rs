@@ -30,6 +30,7 @@ fn request(new: wire::NewCheckPlan) -> ChecksRequest {
         repo: new.repo,
         base: new.base,
         checks: new.checks,
+        spec: new.spec,
         working_copy: new.working_copy,
     }
 }

@@ -80,7 +80,8 @@ async fn list(
 /// (`idempotency_key_reused`). A repetition waits for the first request, up to two minutes, then it is refused with 409
 /// (`request_in_progress`). `reuse_open_run` instead reuses an open run of the same project and goal; if that run has
 /// other engines or checks than those named, the request is refused with 409 (`settings_differ`), unless `on_difference`
-/// says otherwise.
+/// says otherwise. With `spec` in place of `goal`, the run is done when every acceptance criterion is met; a spec that
+/// is not valid is refused with 422 (`invalid`), each problem with its line and column.
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs", request_body = wire::NewRun,
     params(("Idempotency-Key" = Option<String>, Header, description = "A unique string for this request, such as a UUID in quotes")),
     responses(
@@ -183,6 +184,7 @@ fn request(new: wire::NewRun, headers: &HeaderMap) -> OpenRun {
         project: new.project,
         repo: new.repo,
         goal: new.goal,
+        spec: new.spec,
         base: new.base,
         engines: new.engines.into_iter().map(|(role, engine)| (role.into(), engine)).collect(),
         checks: new.checks,

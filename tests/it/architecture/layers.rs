@@ -13,6 +13,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("ports", &["domain", "secrets"]),
     ("render", &["domain"]),
+    // The written form of task specs; the CLI checks files with it, and the use cases read requests.
+    ("specs", &["domain"]),
     ("telemetry", &["secrets"]),
     ("platform", &["domain", "ports", "secrets", "telemetry", "providers"]),
     ("providers", &["domain", "ports", "secrets", "telemetry"]),
@@ -21,7 +23,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
     ("actors", &["domain", "ports", "render", "secrets", "telemetry"]),
     ("config", &["domain", "secrets", "telemetry"]),
-    ("service", &["actors", "domain", "ports", "secrets", "telemetry", "render"]),
+    ("service", &["actors", "domain", "ports", "secrets", "specs", "telemetry", "render"]),
     // Use cases about this installation read its configuration.
     ("service::host", &["config", "domain", "ports"]),
     // Surfaces reach the runtime and the store only through the use cases.
@@ -38,6 +40,7 @@ const MAY: &[(&str, &[&str])] = &[
             "platform::stop_signal",
             "secrets",
             "service::host",
+            "specs",
             "telemetry",
             "render",
         ],
@@ -79,6 +82,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("serde_json_path", &["adapters::engine"]),
     ("quick_xml", &["adapters::checks"]),
     ("tar", &["adapters::runner", "adapters::backup"]),
+    ("serde_saphyr", &["specs"]),
+    ("schemars", &["specs", "http::mcp"]),
     ("aho_corasick", &["secrets", "platform::egress"]),
     ("chacha20poly1305", &["secrets"]),
     ("axum", &["http", "app", "cli", "platform::egress"]),

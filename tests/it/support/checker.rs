@@ -118,7 +118,7 @@ impl Checker {
                     self.accepted = true;
                     // What is known of the head may count from now on.
                     if run.facts.results.iter().flatten().any(|r| !r.green)
-                        && run.proves(run.facts.results.as_deref().unwrap_or_default())
+                        && run.proves(Scope::Head, run.facts.results.as_deref().unwrap_or_default())
                     {
                         self.green.insert(run.head.clone());
                         self.red.insert(run.head.clone());

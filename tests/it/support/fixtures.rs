@@ -43,7 +43,7 @@ pub fn opened(policy: Policy) -> Opened {
     Opened {
         id: RunId(uuid::Uuid::from_u128(7)),
         project: ProjectName::from_text("demo"),
-        goal: Goal { text: "Make it say hello".to_owned(), source: GoalSource::Manual, asked_by: asker() },
+        goal: Goal { text: "Make it say hello".to_owned(), source: GoalSource::Manual, asked_by: asker(), spec: None },
         settings: Settings {
             notices: Vec::new(),
             fallbacks: BTreeMap::new(),

@@ -32,6 +32,7 @@ pub fn run() -> Run {
             text: "Add a greeting\n\nSay hello.".to_owned(),
             source: GoalSource::Manual,
             asked_by: Principal::from("local:ann"),
+            spec: None,
         },
         settings: Settings {
             notices: Vec::new(),

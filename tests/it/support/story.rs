@@ -122,7 +122,7 @@ pub fn developed(order: AttemptId, paths: &[&str]) -> Report {
 pub fn reviewed(head: &Sha, verdict: Verdict) -> Report {
     let finding = Finding { path: "src/a".to_owned(), line: 1, text: "unclear".to_owned() };
     let findings = if verdict == Verdict::Approve { Vec::new() } else { vec![finding] };
-    Report::Reviewed { head: head.clone(), verdict, findings, summary: "read it".to_owned() }
+    Report::Reviewed { head: head.clone(), verdict, findings, summary: "read it".to_owned(), criteria: Vec::new() }
 }
 
 impl Story {

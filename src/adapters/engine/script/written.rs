@@ -18,14 +18,14 @@
 //!     { write = "path", content = "whole file" }, { append = "path", content = "more" },
 //!     { replace = "path", old = "once in it", new = "instead" }, { delete = "path" },
 //! ]
-//! done = "summary"        # exactly one of: done; tasks; verdict (with findings, summary); notes; question; fail
+//! done = "summary"        # exactly one of: done; tasks; verdict (with findings, summary, criteria); notes; question; fail
 //! to = "scout"            # with a question
 //! ```
 //!
 //! Debug builds, and only those, know three more ends for tests of supervision: `panic = "why"`, `hang = true`, `exit =
 //! 1`.
 
-use crate::domain::{AskedTo, Finding, Order, Step, TaskSpec, Verdict};
+use crate::domain::{AskedTo, CriterionVerdict, Finding, Order, Step, TaskSpec, Verdict};
 use crate::platform::rooted_fs;
 use crate::ports::engine::StepOutcome;
 use serde::Deserialize;
@@ -148,6 +148,7 @@ struct RawTurn {
     verdict: Option<Verdict>,
     findings: Option<Vec<RawFinding>>,
     summary: Option<String>,
+    criteria: Option<Vec<RawCriterion>>,
     notes: Option<String>,
     question: Option<String>,
     to: Option<AskedTo>,
@@ -194,6 +195,15 @@ struct RawFinding {
     text: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCriterion {
+    id: String,
+    met: bool,
+    #[serde(default)]
+    why: String,
+}
+
 /// Parses a script.
 ///
 /// # Errors
@@ -231,24 +241,25 @@ fn turn(line: usize, raw: RawTurn) -> Result<Turn, String> {
     if (raw.patch_has.is_some() || raw.patch_lacks.is_some()) && raw.step != Step::Review {
         return Err(format!("patch_has, patch_lacks: only the review step has a patch, not {}", raw.step.name()));
     }
-    if raw.verdict.is_none() && (raw.findings.is_some() || raw.summary.is_some()) {
-        return Err("findings and summary are only allowed with a verdict".to_owned());
+    if raw.verdict.is_none() && (raw.findings.is_some() || raw.summary.is_some() || raw.criteria.is_some()) {
+        return Err("findings, summary and criteria are only allowed with a verdict".to_owned());
     }
     if raw.to.is_some() && raw.question.is_none() {
         return Err("to is only allowed with a question".to_owned());
     }
     let findings = raw.findings.unwrap_or_default();
     let finding = |f: RawFinding| Finding { path: f.path, line: f.line, text: f.text };
+    let criteria = raw.criteria.unwrap_or_default();
+    let criterion = |c: RawCriterion| CriterionVerdict { id: c.id, met: c.met, why: c.why };
     let task = |t: RawTask| TaskSpec { name: t.name, title: t.title, text: t.text, needs: t.needs, paths: t.paths };
     let ends = [
         raw.done.map(|summary| (Some(Step::Develop), Act::Outcome(StepOutcome::Edited { summary }))),
         raw.tasks.map(|t| (Some(Step::Plan), Act::Outcome(StepOutcome::Tasks(t.into_iter().map(task).collect())))),
         raw.verdict.map(|verdict| {
             let findings = findings.into_iter().map(finding).collect();
-            (
-                Some(Step::Review),
-                Act::Outcome(StepOutcome::Judged { verdict, findings, summary: raw.summary.unwrap_or_default() }),
-            )
+            let criteria = criteria.into_iter().map(criterion).collect();
+            let summary = raw.summary.unwrap_or_default();
+            (Some(Step::Review), Act::Outcome(StepOutcome::Judged { verdict, findings, summary, criteria }))
         }),
         raw.notes.map(|text| (Some(Step::Explore), Act::Outcome(StepOutcome::Notes(text)))),
         raw.question

@@ -5,8 +5,8 @@ use super::STEPS;
 use crate::domain::check::TestCounts;
 use crate::domain::order::{Bounds, TaskOrder};
 use crate::domain::{
-    AttemptId, CheckKind, CheckResult, CheckSpec, DiffStat, EngineSpec, FileChange, FileKind, Note, NoteSource, Order,
-    RunId, Step, TaskId, TaskSpec, Usage,
+    AttemptId, CheckKind, CheckResult, CheckSpec, Criterion, CriterionTest, DiffStat, EngineSpec, FileChange, FileKind,
+    Note, NoteSource, Order, RunId, Step, TaskId, TaskSpec, Usage,
 };
 
 /// Patch of the full order.
@@ -37,6 +37,7 @@ fn empty(step: Step) -> Order {
         base: "b".repeat(40).as_str().into(),
         notes: Vec::new(),
         checks: Vec::new(),
+        criteria: Vec::new(),
         results: Vec::new(),
         excused: Vec::new(),
         diff: DiffStat::default(),
@@ -82,6 +83,14 @@ fn full(step: Step) -> Order {
             junit: None,
             runner: None,
         }],
+        criteria: vec![
+            Criterion {
+                id: "valid-json".to_owned(),
+                text: "The output is JSON".to_owned(),
+                test: Some(CriterionTest { command: "./tool --json".to_owned(), timeout_secs: 60 }),
+            },
+            Criterion { id: "clear".to_owned(), text: "Errors are clear".to_owned(), test: None },
+        ],
         results: vec![result("lint", true), result("test", false)],
         excused: words("flaky"),
         diff: DiffStat { files: vec![file], files_total: 1, added: 1, removed: 1, ..DiffStat::default() },

@@ -19,6 +19,8 @@ words! {
         Lint = "lint",
         /// Scans for vulnerabilities.
         Scan = "scan",
+        /// Tests an acceptance criterion.
+        Accept = "accept",
     }
 }
 

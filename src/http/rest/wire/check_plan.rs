@@ -18,6 +18,9 @@ pub struct NewCheckPlan {
     pub base: Option<String>,
     /// Check commands, instead of those that the project names or that are detected.
     pub checks: Vec<String>,
+    /// Text of a task spec (YAML): the commands of its criteria run instead of the checks, after the setup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<String>,
     /// Whether the repository's working copy is checked, with its uncommitted files, instead of its last commit.
     pub working_copy: bool,
 }

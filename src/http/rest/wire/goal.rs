@@ -42,6 +42,10 @@ pub struct Goal {
     /// Principal that asked.
     #[schema(example = "local:ann")]
     pub asked_by: String,
+    /// Name of its spec, if it was given as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "json-output")]
+    pub spec: Option<String>,
 }
 
 impl From<&domain::Goal> for Goal {
@@ -54,6 +58,12 @@ impl From<&domain::Goal> for Goal {
                 GoalSource::Issue { forge: forge.to_string(), repository: repository.clone(), number: *number }
             }
         };
-        Goal { text: goal.text.clone(), title: goal.title(), source, asked_by: goal.asked_by.to_string() }
+        Goal {
+            text: goal.text.clone(),
+            title: goal.title(),
+            source,
+            asked_by: goal.asked_by.to_string(),
+            spec: goal.spec.as_ref().map(|spec| spec.id.clone()),
+        }
     }
 }

@@ -11,6 +11,7 @@ mod budget;
 mod change;
 mod check;
 mod check_plan;
+mod criterion;
 mod delivery;
 mod engine;
 mod escalation;
@@ -43,6 +44,7 @@ pub use change::{
 };
 pub use check::{Check, CheckKind, CheckResult, LatestTests, TestCounts};
 pub use check_plan::{CheckPlan, NetworkNeed, NewCheckPlan, ProposedCheck};
+pub use criterion::{Criterion, CriterionState};
 pub use delivery::{CiReport, Delivery, DeliveryState};
 pub use engine::{Engine, Role};
 pub use escalation::{Answer, AnswerKind, Escalation, Need};

@@ -1,8 +1,8 @@
 //! Runs: as a whole, as rows of a list, and as requested.
 
 use super::{
-    Attempt, Budget, Check, CheckResult, DiffStat, Engine, Escalation, Gate, Goal, Inquiry, Raise, Role, Task,
-    Timestamp,
+    Attempt, Budget, Check, CheckResult, Criterion, DiffStat, Engine, Escalation, Gate, Goal, Inquiry, Raise, Role,
+    Task, Timestamp,
 };
 use crate::domain::{self, gate, status};
 use crate::ports::run_index::RunRow;
@@ -79,6 +79,10 @@ pub struct Run {
     pub checks: Vec<Check>,
     /// Results of the checks at `head`.
     pub results: Vec<CheckResult>,
+    /// Acceptance criteria of its spec, each with its state at `head`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub acceptance: Vec<Criterion>,
     /// Number of its change (pull request), once it is open.
     pub change: Option<u64>,
     /// Address of the change.
@@ -198,6 +202,7 @@ impl Run {
             remote: render::remote(run).map(str::to_owned),
             checks: settings.checks.iter().map(Into::into).collect(),
             results: run.facts.results.iter().flatten().map(Into::into).collect(),
+            acceptance: run.acceptance().into_iter().map(Into::into).collect(),
             change: run.change.as_ref().map(|c| c.number.0),
             change_url: run.change.as_ref().map(|c| c.url.clone()),
             engines: settings.engines.iter().map(|(role, engine)| ((*role).into(), engine.into())).collect(),
@@ -295,8 +300,12 @@ pub struct NewRun {
     pub project: Option<String>,
     /// Repository (absolute path or URL). It becomes a project the first time.
     pub repo: Option<String>,
-    /// What should be different when the run is done.
+    /// What should be different when the run is done; empty if `spec` is given.
     pub goal: String,
+    /// Text of a task spec (YAML, at most 64 KiB), in place of `goal`: a goal with acceptance criteria. The run is bound to
+    /// this text, whatever happens to the file it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<String>,
     /// Branch to land on; the project's if absent.
     pub base: Option<String>,
     /// Engines by role, `KIND[:ARG]`; they override the project's.
