@@ -67,13 +67,13 @@ impl Draft {
         let _infallible = writeln!(
             text,
             "spec: 1\nid: {}\ntitle: {}\ngoal: |2\n{}\nacceptance:",
-            self.id,
+            scalar(&self.id),
             quoted(&one_line(title, rules::MAX_TITLE_CHARS)),
             indented(goal)
         );
         for (id, criterion) in self.criteria.iter().take(Spec::MAX_CRITERIA) {
             let criterion = quoted(&one_line(criterion, rules::MAX_CRITERION_CHARS));
-            let _infallible = writeln!(text, "  - id: {id}\n    text: {criterion}");
+            let _infallible = writeln!(text, "  - id: {}\n    text: {criterion}", scalar(id));
         }
         if !self.beyond().is_empty() {
             let _infallible = writeln!(
@@ -247,6 +247,15 @@ fn one_line(text: &str, max: usize) -> String {
 /// Returns a YAML string. A string of JSON is one.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// Returns a name as a YAML string, in quotes only if a reader would take it for a number or a boolean.
+fn scalar(name: &str) -> String {
+    let is_word = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&name);
+    match name.starts_with(|c: char| c.is_ascii_alphabetic()) && !is_word {
+        true => name.to_owned(),
+        false => quoted(name),
+    }
 }
 
 /// Returns the lines of a block scalar that is indented by two, as far as a draft has room for them.

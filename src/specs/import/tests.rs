@@ -115,6 +115,7 @@ fn hostile_documents_give_valid_drafts() {
         "- [ ] a\n".repeat(9_000),
         format!("  leading\n---\n{}\n\t- [ ] tab\ttab\u{0}\n", "- [ ] : # x".repeat(50)),
         format!("{}\n- [ ] x", "y".repeat(200_000)),
+        "- [ ] 1\n- [ ] 2e3\n- [ ] true\n- [ ] No\n- [ ] null\n".to_owned(),
     ] {
         let draft = issue("an\nissue", &format!("{}\n# t: \"x\" \u{0}", "T".repeat(300)), &body);
         let (tested, judged) = valid(&draft);

@@ -58,6 +58,6 @@ mod tests {
             "Run make\nmake test\nFAILED tests/a.py::b\n\nError: a.py is wrong\nProcess completed with exit code 2.\n"
         );
         assert_eq!(clean(b"no time\nat all"), "no time\nat all\n");
-        assert_eq!(clean(&[0xff, b'\n', 0]), "\u{fffd}\n\n");
+        assert_eq!(clean(&[0xff, b'\n', 0]), "\u{fffd}\n");
     }
 }
