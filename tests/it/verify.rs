@@ -143,7 +143,10 @@ const DAMAGES: &[(&str, &str)] = &[
     ("DELETE FROM ledger_row WHERE run = '{run}' AND attempt = 2", "the ledger row of attempt 2 is missing"),
     ("UPDATE ledger_row SET attempt = 99 WHERE run = '{run}' AND attempt = 1", "the ledger has a row of attempt 99"),
     ("DELETE FROM run_artifact WHERE run = '{run}'", "of its artifacts are missing, such as "),
-    ("UPDATE artifact SET size = size + 1", "its bytes do not match its digest or size"),
+    (
+        "UPDATE artifact SET size = size + 1 WHERE digest = (SELECT min(digest) FROM artifact)",
+        "its bytes do not match its digest or size",
+    ),
     ("UPDATE audit SET principal = 'local:eve' WHERE id = 1", "record 1 does not continue the chain"),
     ("DELETE FROM audit WHERE id = 1", "record 2 does not continue the chain"),
     ("UPDATE audit SET hash = '' WHERE id = 2", "record 2 does not continue the chain"),
