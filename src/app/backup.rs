@@ -82,7 +82,9 @@ pub(super) async fn create(
         ));
     }
     if request.with_vault_key {
-        notes.push("The backup holds the vault's key: whoever has this file has every secret in the vault.".to_owned());
+        notes.push(
+            "The backup holds the vault's key: anyone who has this file has every secret in the vault.".to_owned(),
+        );
     }
     notes.push(
         "The backup holds goals, code, logs and names in plain text. Keep it as private as the data directory."

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no commit that exists only here is dropped, and nothing of a run that has not ended.
 
+use super::listing::names;
 use super::owner;
 use super::program::{Program, prepare};
 use crate::adapters::store::{self, SeaStore};
@@ -11,10 +12,10 @@ use crate::platform::git::durable_fs::{remove_path, run_blocking};
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox;
 use crate::ports::run_index::RunFilter;
-use crate::ports::{Journal, PortError, PortResult, Projects, Repo, RunIndex, Workspaces};
+use crate::ports::{Journal, PortResult, Projects, Repo, RunIndex, Workspaces};
 use crate::service::host::{CleanupItem, CleanupReport, CleanupRequest, HostContext, HostResult};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -139,21 +140,6 @@ impl Cleanup {
         }
         Ok(())
     }
-}
-
-/// Returns the names in a folder, sorted; none if it does not exist.
-fn names(dir: &Path) -> PortResult<Vec<String>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => {
-            let what = format!("cannot read {}: {e}", dir.display());
-            return Err(PortError::permanent(what, "make it readable for this user"));
-        }
-    };
-    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
-    Ok(names)
 }
 
 /// Returns the number of bytes of disk that folders take.

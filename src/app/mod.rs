@@ -28,6 +28,7 @@ mod forges;
 mod gc;
 mod host;
 mod key_reload;
+mod listing;
 mod notifying_vault;
 mod owner;
 mod probe;

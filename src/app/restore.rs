@@ -24,8 +24,8 @@ use tokio::sync::mpsc;
 
 /// Marks a data directory whose restore has not finished. Holds the path of the backup.
 const MARKER: &str = "restore.unfinished";
-/// Entries of a data directory in use.
-const IN_USE: &[&str] = &["home", "mirrors", "forge", "sealed", "work", "scratch"];
+/// Entries of a data directory that has been used.
+const USED: &[&str] = &["home", "mirrors", "forge", "sealed", "work", "scratch"];
 /// Name of the restored configuration if it is not used as it is.
 const CONFIG_ASIDE: &str = "skep.toml.restored";
 
@@ -57,10 +57,10 @@ pub(super) async fn restore(program: &Program, context: &HostContext, from: &Pat
     let subject = format!("backup:{}", manifest.id);
     let (marker, path) = (data.join(MARKER), backup.path().display().to_string());
     if !marker.exists()
-        && let Some(entry) = IN_USE.iter().find(|entry| std::fs::symlink_metadata(data.join(entry)).is_ok())
+        && let Some(entry) = USED.iter().find(|entry| std::fs::symlink_metadata(data.join(entry)).is_ok())
     {
         return Err(HostError::usage(
-            format!("{} is in use: it contains {entry}", data.display()),
+            format!("{} is not empty: it contains `{entry}`", data.display()),
             "restore into a new data directory: name one with --data-dir",
         ));
     }
@@ -71,7 +71,7 @@ pub(super) async fn restore(program: &Program, context: &HostContext, from: &Pat
     run_blocking(move || {
         write_atomic(&marker, format!("{path}\n").as_bytes())?;
         // What an interrupted restore has left.
-        IN_USE.iter().try_for_each(|entry| remove_path(&folder.join(entry)))
+        USED.iter().try_for_each(|entry| remove_path(&folder.join(entry)))
     })
     .await?;
     crate::fault!("restore-begun");

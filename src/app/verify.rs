@@ -1,5 +1,6 @@
 //! Verifies the store and the files of the data directory. Changes nothing; a service may be running.
 
+use super::listing::names;
 use super::program::Program;
 use super::restore::require_finished;
 use crate::adapters::store;
@@ -65,8 +66,7 @@ fn report(result: &mut Verification, finding: Finding) {
 
 /// Checks that each mirror has every object that its refs need.
 async fn verify_mirrors(data: &Path, result: &mut Verification) -> HostResult<()> {
-    let mirrors: Vec<PathBuf> =
-        folders(&data.join("mirrors"))?.into_iter().filter(|dir| dir.join("HEAD").is_file()).collect();
+    let mirrors: Vec<PathBuf> = folders(&data.join("mirrors"))?.filter(|dir| dir.join("HEAD").is_file()).collect();
     result.checked.insert("mirrors".to_owned(), mirrors.len() as u64);
     if mirrors.is_empty() {
         return Ok(());
@@ -115,17 +115,8 @@ fn verify_changes(data: &Path) -> PortResult<(u64, Vec<Finding>)> {
     Ok((number, damaged))
 }
 
-/// Returns the folders in a folder, sorted; none if it does not exist.
-fn folders(dir: &Path) -> PortResult<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => {
-            let what = format!("cannot read {}: {e}", dir.display());
-            return Err(PortError::permanent(what, "make it readable for this user"));
-        }
-    };
-    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    found.sort();
-    Ok(found)
+/// Returns the folders in a folder, sorted by name.
+fn folders(dir: &Path) -> PortResult<impl Iterator<Item = PathBuf>> {
+    let dir = dir.to_owned();
+    Ok(names(&dir)?.into_iter().map(move |name| dir.join(name)).filter(|path| path.is_dir()))
 }

@@ -41,13 +41,13 @@ pub async fn mcp(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
     let ended = answer_all(&bridge, &output).await;
     drop(output);
     bridge.close().await;
-    // An agent that no longer reads holds nobody up.
+    // An agent that no longer reads must not keep the process alive.
     let _written = tokio::time::timeout(LAST_ANSWERS, writer).await;
     ended.map(|()| ExitStatus::Success)
 }
 
-/// Standard output, one message per line. A thread of its own writes: a call that is not polled holds nobody up, and
-/// neither does an agent that does not read, because the process does not wait for this thread to end.
+/// Standard output, one message per line. A thread of its own writes: a call that waits for its turn blocks no other,
+/// and the process does not wait for an agent that no longer reads.
 pub struct Output(mpsc::Sender<String>);
 
 impl Output {

@@ -5,7 +5,7 @@
 
 use super::run_log::{self, MAX_QUOTE_CHARS, quote};
 use super::text::{brief, count};
-use crate::http::rest::wire::{self, Attempt, Ended, Ending, Engine, Run, Step, Task};
+use crate::http::rest::wire::{self, Attempt, CheckKind, Ended, Ending, Engine, Run, Step, Task};
 use std::collections::BTreeSet;
 
 /// A line about the progress of a run.
@@ -83,7 +83,10 @@ impl Progress {
         lines.extend(live.iter().flat_map(|id| self.attempt_started(now, id)));
         let checking = now.pending_effects.iter().any(|d| d == "check");
         if checking && !self.checking {
-            let names: Vec<&str> = now.checks.iter().map(|c| c.name.as_str()).collect();
+            // Acceptance criteria are about the whole: a single task is not tested on them.
+            let is_of_task = now.phase == "working";
+            let runs_now = now.checks.iter().filter(|c| !(is_of_task && c.kind == CheckKind::Accept));
+            let names: Vec<&str> = runs_now.map(|c| c.name.as_str()).collect();
             lines.push(Line::Started(format!("checks started: {}", names.join(", "))));
         }
         self.checking = checking;

@@ -8,7 +8,8 @@ use super::{alert, shared_alert};
 use crate::domain::change::shown_path;
 use crate::domain::run::Review;
 use crate::domain::{
-    CheckSpec, CommentSubject, Effect, FileKind, Outcome, OwnStatus, Run, Sha, Stage, StatusState, Verdict, status,
+    CheckKind, CheckSpec, CommentSubject, Effect, FileKind, Outcome, OwnStatus, Run, Sha, Stage, StatusState, Verdict,
+    status,
 };
 
 /// Upper bound on the files listed for an approval.
@@ -202,7 +203,8 @@ pub(super) fn merge_request(run: &Run) -> String {
     for concern in run.concerns() {
         text.push_str(&format!("needs attention: {}\n", line(&concern.to_string())));
     }
-    for r in run.facts.results.iter().flatten() {
+    // Criteria have lines of their own, below.
+    for r in run.facts.results.iter().flatten().filter(|r| r.kind != CheckKind::Accept) {
         let tests = r.tests.map_or_else(String::new, |t| format!(", {}", count(t.run, "test")));
         let word = if r.green { "green" } else { "red, which is not charged to the change" };
         text.push_str(&format!(

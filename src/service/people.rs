@@ -1,6 +1,6 @@
 //! People who use a service: who they are, and what they may do now.
 //!
-//! The person who owns the process (`local:<login>`) is not listed: whoever can read the data directory may do
+//! The person who owns the process (`local:<login>`) is not listed: anyone who can read the data directory may do
 //! everything. Everybody else is added by name, and has a role.
 //!
 //! Invariant: a role is read at each call, so that a change takes effect at once, also for sessions and tokens.

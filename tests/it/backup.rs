@@ -184,7 +184,7 @@ fn a_backup_that_cannot_be_restored_is_refused_before_anything_is_written() {
     flipped("the manifest", "manifest.json\0", "manifest.json does not match");
     cases.push(("cut", bytes[..bytes.len() / 2].to_vec(), "not a complete backup"));
     cases.push(("empty", Vec::new(), "not a complete backup"));
-    cases.push(("another file", b"PK\x03\x04 not a tar archive at all".repeat(40), "not a complete backup"));
+    cases.push(("another file", b"PK\x03\x04 not a tar archive at all".repeat(40), "is not a backup\n"));
     let whole = || BackupReader::open(&file).expect("the backup").manifest().clone();
     for (case, manifest, expected) in [
         ("a newer format", Manifest { format: FORMAT + 1, ..whole() }, "newer Skep"),

@@ -99,9 +99,13 @@ impl BackupReader {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 return Err(refuse("does not exist".to_owned(), "name the file that `skep backup` wrote"));
             }
+            Err(e) if e.raw_os_error().is_some() => {
+                return Err(refuse(format!("cannot be read: {e}"), "name a file that this user can read"));
+            }
+            // The reader of archives would quote bytes of whatever the file is.
+            Err(_) if last.is_empty() => return Err(refuse("is not a backup".to_owned(), ANOTHER)),
             Err(e) => {
-                let after = if last.is_empty() { String::new() } else { format!(" after {last}") };
-                return Err(refuse(format!("is not a complete backup, or is damaged{after}: {e}"), ANOTHER));
+                return Err(refuse(format!("is not a complete backup, or is damaged after {last}: {e}"), ANOTHER));
             }
             Ok(()) => {}
         }

@@ -26,7 +26,7 @@ pub struct BackupArgs {
     /// File to write, or a folder in which the backup gets a name of its own
     #[arg(value_name = "FILE|DIR")]
     pub to: PathBuf,
-    /// Also back up the vault's key: whoever has the backup then has every secret
+    /// Also back up the vault's key: anyone who has the backup then has every secret
     #[arg(long)]
     pub with_vault_key: bool,
 }
