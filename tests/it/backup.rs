@@ -213,7 +213,7 @@ fn a_backup_that_cannot_be_restored_is_refused_before_anything_is_written() {
 
     scene.data = original;
     let (code, output) = restore(&scene, &file);
-    assert!(code == Some(2) && output.contains("is in use"), "into a used data directory: {code:?} {output}");
+    assert!(code == Some(2) && output.contains("is not empty"), "into a used data directory: {code:?} {output}");
     let service = scene.serve();
     let (code, output) = restore(&scene, &file);
     assert!(code == Some(75) && output.contains("another process"), "below a service: {code:?} {output}");
