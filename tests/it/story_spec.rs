@@ -92,10 +92,16 @@ fn states(view: &Value) -> Vec<(&str, &str)> {
 fn a_run_is_reworked_until_every_criterion_is_recorded_as_met() {
     let cli = cli(DEV, REVIEWER);
     let output = run(&cli, &["--yes"]).exits_with(0).prints("delivered as");
-    // The criteria fail at the base, which is expected and asks nobody.
+    // The criteria fail at the base, which is expected and raises no question.
     assert!(output.out.contains("accept:greets not met yet"), "{}", output.out);
     // The first delivery misses one criterion, the second is not what the reviewer has to see.
     assert!(output.out.contains("accept:documented not met"), "{}", output.out);
+    // A single task is not tested on criteria, and the output does not say so.
+    let mut is_working = false;
+    for line in output.out.lines() {
+        is_working = line.starts_with("working on ") || (is_working && !line.starts_with("reviewing: "));
+        assert!(!is_working || !line.starts_with("checks started: ") || !line.contains("accept:"), "{}", output.out);
+    }
     let id = cli.newest();
     let view = cli.show(&id);
     assert_eq!(states(&view), [("greets", "met"), ("documented", "met"), ("warm", "met")]);
@@ -159,6 +165,8 @@ fn a_review_that_leaves_a_criterion_out_does_not_count() {
     let asked = cli.run(&["unblock", &id, "--engine", "reviewer=direct"]).exits_with(4);
     assert!(asked.out.contains("the merge waits for approval"), "{}", asked.out);
     assert!(asked.out.contains("to be judged by the person who approves the merge"), "{}", asked.out);
+    let tested = asked.out.matches("accept:greets: green").count() + asked.out.matches("criterion greets: ").count();
+    assert_eq!(tested, 1, "a criterion is listed once: {}", asked.out);
     cli.run(&["approve", &id]).exits_with(0).prints("delivered as");
     assert_eq!(cli.show(&id)["acceptance"][2]["words"], "met, judged by the person who approved the merge");
 }
