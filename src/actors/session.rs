@@ -9,10 +9,11 @@ use super::notifications::Notification;
 use super::retry::patiently;
 use super::target::RunTarget;
 use crate::domain::{
-    ArtifactKind, ArtifactRef, AttemptId, BudgetKind, Metered, ModelUse, Order, Report, Reported, RunId, Step, Usage,
+    ArtifactKind, ArtifactRef, AttemptId, BudgetKind, Metered, ModelUse, Order, Report, Reported, RunId, Sha, Step,
+    TaskId, Usage,
 };
 use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Sink, StepOutcome};
-use crate::ports::{PortError, PortResult, Prompt, Prompts};
+use crate::ports::{Commit, PortError, PortResult, Prompt, Prompts};
 use crate::secrets::redact;
 use ractor::ActorRef;
 use std::path::Path;
@@ -125,7 +126,7 @@ struct Outcome {
 }
 
 async fn work(s: &Session) -> PortResult<Outcome> {
-    let (deps, order, target) = (&s.deps, &s.order, &s.target);
+    let (deps, order) = (&s.deps, &s.order);
     let parts = deps.parts.refreshed().await;
     let engine =
         parts.engines.get(&order.engine).map_err(|what| PortError::permanent(what, "choose another engine"))?;
@@ -138,8 +139,9 @@ async fn work(s: &Session) -> PortResult<Outcome> {
         Ok(result) => result,
         Err(_) => {
             let why = format!("it exceeded its time limit ({} s)", limit.as_secs_f32().ceil());
+            let unfinished = unfinished(s, &mut artifacts).await;
             clear(s, &env).await;
-            let report = Report::BudgetExhausted { budget: BudgetKind::Time, why };
+            let report = Report::BudgetExhausted { budget: BudgetKind::Time, why, unfinished };
             let (usage, usage_by_model) = metered_usage(deps, order.run, order.attempt);
             let usage = usage.or_else(|| spent.get(&order.caps));
             return Ok(Outcome { report, usage, usage_by_model, session: None, artifacts, secrets: given.get() });
@@ -163,18 +165,7 @@ async fn work(s: &Session) -> PortResult<Outcome> {
             let Some(task) = &order.task else {
                 return Err(PortError::permanent("an edit was reported for no task", "report this as a bug"));
             };
-            let branch = crate::domain::run::task_branch(&target.branch, task.id);
-            let message = message(s, &summary);
-            crate::fault!("before-task-commit");
-            let commit = patiently(PATIENCE, || {
-                deps.workspaces.commit(&target.repo, order.run, task.id, &branch, &order.head, &message)
-            })
-            .await?;
-            crate::fault!("after-task-commit");
-            if !commit.patch.is_empty() {
-                let name = format!("{}-{}.patch", task.id, order.attempt);
-                artifacts.push(store(s, ArtifactKind::Patch, &name, &commit.patch).await?);
-            }
+            let commit = commit(s, task.id, &message(s, &summary), &mut artifacts).await?;
             match failure.filter(|_| commit.diff.is_empty()) {
                 Some(why) => Report::Failed { why },
                 None => Report::Developed { head: commit.head, diff: commit.diff, summary },
@@ -185,13 +176,44 @@ async fn work(s: &Session) -> PortResult<Outcome> {
         }
         StepOutcome::Asked { question, to } => Report::Asked { question, to },
         StepOutcome::Failed(why) => Report::Failed { why },
-        StepOutcome::BudgetExhausted { budget, why } => Report::BudgetExhausted { budget, why },
+        StepOutcome::BudgetExhausted { budget, why } => {
+            Report::BudgetExhausted { budget, why, unfinished: unfinished(s, &mut artifacts).await }
+        }
         StepOutcome::NotResumed(why) => Report::NotResumed { why },
         StepOutcome::Unavailable { why, until, fix } => Report::Unavailable { why, until, fix },
     };
     clear(s, &env).await;
     crate::fault!("before-report");
     Ok(Outcome { report, usage, usage_by_model, session, artifacts, secrets: given.get() })
+}
+
+/// Commits the content of the task's worktree on the task's branch, and stores the diff as an artifact.
+async fn commit(s: &Session, task: TaskId, message: &str, artifacts: &mut Vec<ArtifactRef>) -> PortResult<Commit> {
+    let (deps, order, target) = (&s.deps, &s.order, &s.target);
+    let branch = crate::domain::run::task_branch(&target.branch, task);
+    crate::fault!("before-task-commit");
+    let commit =
+        patiently(PATIENCE, || deps.workspaces.commit(&target.repo, order.run, task, &branch, &order.head, message))
+            .await?;
+    crate::fault!("after-task-commit");
+    if !commit.patch.is_empty() {
+        let name = format!("{task}-{}.patch", order.attempt);
+        artifacts.push(store(s, ArtifactKind::Patch, &name, &commit.patch).await?);
+    }
+    Ok(commit)
+}
+
+/// Commits what a dev had changed when its budget ended, for the next attempt to continue. Work that cannot be committed
+/// is lost with the attempt, as a failed attempt's is: its worktree is saved before it is used again.
+async fn unfinished(s: &Session, artifacts: &mut Vec<ArtifactRef>) -> Option<Sha> {
+    let task = s.order.task.as_ref().filter(|_| s.order.engine.calls_models())?;
+    match commit(s, task.id, &message(s, "Unfinished work"), artifacts).await {
+        Ok(commit) => Some(commit.head).filter(|_| !commit.diff.is_empty()),
+        Err(error) => {
+            tracing::warn!(run = %s.order.run, attempt = %s.order.attempt, %error, "unfinished work cannot be kept");
+            None
+        }
+    }
 }
 
 /// Prepares the environment: a worktree to edit for a dev, one to read for the others, and the prompt for an engine
@@ -213,7 +235,12 @@ async fn env(
             existing.ok_or_else(|| PortError::transient("its worktree is gone or has changed"))?
         }
         (Some(task), None) => {
-            patiently(PATIENCE, || deps.workspaces.task_dir(&target.repo, order.run, task.id, &order.head)).await?
+            let dir =
+                patiently(PATIENCE, || deps.workspaces.task_dir(&target.repo, order.run, task.id, &order.head)).await?;
+            if let Some(work) = &order.continues {
+                patiently(PATIENCE, || deps.workspaces.continue_work(&target.repo, order.run, task.id, work)).await?;
+            }
+            dir
         }
         (None, None) => {
             patiently(PATIENCE, || deps.workspaces.read_dir(&target.repo, order.run, &name, &order.head)).await?

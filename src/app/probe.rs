@@ -262,6 +262,7 @@ fn order(
         question: None,
         task: (step == Step::Develop).then_some(TaskOrder { id: task, spec: spec_of_task }),
         head: head.clone(),
+        continues: None,
         base: base.clone(),
         notes: Vec::new(),
         checks: Vec::new(),

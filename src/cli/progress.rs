@@ -122,7 +122,8 @@ impl Progress {
                 .saturating_add(1);
             // The title of a plan with one task is the goal, which was just printed.
             let title = if t.title == now.goal.title { String::new() } else { format!(": {}", brief(&t.title, 72)) };
-            format!(" on {}{title} (try {nth} of {})", t.id, t.tries_allowed.max(nth))
+            let continues = if attempt.continues.is_some() { ", continuing the unfinished work" } else { "" };
+            format!(" on {}{title} (try {nth} of {}{continues})", t.id, t.tries_allowed.max(nth))
         });
         lines.extend(self.rejection(now, attempt).map(Line::Rejected));
         lines.push(Line::Started(format!("{id} started: {role} ({}){on}", Engine::parse(&attempt.engine).named())));

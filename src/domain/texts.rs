@@ -53,7 +53,7 @@ fn reported(reported: &mut Reported, clean: Clean<'_>) {
         Report::Failed { why }
         | Report::Lost { why }
         | Report::NotResumed { why }
-        | Report::BudgetExhausted { budget: _, why } => clean(why),
+        | Report::BudgetExhausted { budget: _, why, unfinished: _ } => clean(why),
         Report::Unavailable { why, until: _, fix } => {
             clean(why);
             fix.iter_mut().for_each(clean);

@@ -72,6 +72,10 @@ pub trait Workspaces: Send + Sync {
     /// WIP ref.
     async fn task_dir(&self, repo: &Repo, run: RunId, task: TaskId, head: &Sha) -> PortResult<PathBuf>;
 
+    /// Brings the content of `work`, a commit on the task's head, into the worktree that `task_dir` prepared. The
+    /// worktree stays at its head, so that the content shows as uncommitted changes.
+    async fn continue_work(&self, repo: &Repo, run: RunId, task: TaskId, work: &Sha) -> PortResult<()>;
+
     /// Returns the worktree that `task_dir` (with a task) or `read_dir` (by its name) prepared at `head`, with the
     /// edits made in it since; `None` = it is gone, incomplete, or at another commit.
     async fn existing_dir(

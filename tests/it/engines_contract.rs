@@ -35,6 +35,7 @@ pub fn order(step: Step, task: Option<&str>) -> Order {
         question: None,
         task: task.map(|name| TaskOrder { id: TaskId(1), spec: spec(name) }),
         head: "a".repeat(40).as_str().into(),
+        continues: None,
         base: "b".repeat(40).as_str().into(),
         notes: vec![],
         checks: vec![],

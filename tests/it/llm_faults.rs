@@ -4,7 +4,7 @@ use super::engines_contract::AttemptDirs;
 use super::llm::{attempt_env, develop, engine, transcript, work};
 use super::support::models::{KEY, Models, Reply, call, status};
 use serde_json::json;
-use skep::domain::{Order, Timestamp};
+use skep::domain::{BudgetKind, Order, Timestamp};
 use skep::ports::engine::{Engine, EngineResult, StepOutcome};
 use skep::providers::settings::{Api, Provider};
 use std::sync::Arc;
@@ -247,7 +247,7 @@ async fn the_time_limit_ends_a_session_with_its_transcript() {
     let run_result = work(models.provider(Api::Anthropic), &order, &AttemptDirs::new()).await;
     assert!(began.elapsed() < Duration::from_millis(2_000), "{:?}", began.elapsed());
     assert!(
-        matches!(&run_result.result, StepOutcome::Failed(why) if why.contains("the time limit was reached (2 s, 2 turns)")),
+        matches!(&run_result.result, StepOutcome::BudgetExhausted { budget: BudgetKind::Time, why } if why.contains("the time limit was reached (2 s, 2 turns)")),
         "{:?}",
         run_result.result
     );
@@ -258,7 +258,7 @@ async fn the_time_limit_ends_a_session_with_its_transcript() {
     let engine: Arc<dyn Engine> = engine(models.provider(Api::Anthropic));
     let run_result = engine.run(&order, &attempt_env(&AttemptDirs::new()), Arc::new(|_| {})).await.unwrap();
     assert!(
-        matches!(&run_result.result, StepOutcome::Failed(why) if why.contains("the time limit was reached")),
+        matches!(&run_result.result, StepOutcome::BudgetExhausted { budget: BudgetKind::Time, why } if why.contains("the time limit was reached")),
         "{:?}",
         run_result.result
     );

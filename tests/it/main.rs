@@ -77,6 +77,7 @@ mod pieces;
 mod preview;
 mod prompts;
 mod proof_budget;
+mod proof_continued;
 mod proof_faults;
 mod proof_home;
 mod proof_kill;

@@ -53,7 +53,11 @@ pub fn states() -> Vec<(&'static str, Story)> {
         Policy { protected_paths: vec!["ci/**".to_owned()], forbidden_paths: vec!["secret/**".to_owned()], ..policy() };
     let usable = || Policy { base_checks: BaseChecks::Usable, ..policy() };
     let planned_one = || Report::Planned { tasks: vec![spec("a", &[])] };
-    let late = || Report::BudgetExhausted { budget: BudgetKind::Time, why: "it exceeded its time limit".to_owned() };
+    let late = || Report::BudgetExhausted {
+        budget: BudgetKind::Time,
+        why: "it exceeded its time limit".to_owned(),
+        unfinished: None,
+    };
     let fail = || Report::Failed { why: "gave up".to_owned() };
     let ask = || Report::Asked { question: "which way?".to_owned(), to: AskedTo::Person };
     let ask_scout = || Report::Asked { question: "where is it?".to_owned(), to: AskedTo::Scout };
@@ -202,7 +206,7 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
         ("asked", Report::Asked { question: "how?".to_owned(), to: AskedTo::Person }),
         ("asked(the scout)", Report::Asked { question: "where?".to_owned(), to: AskedTo::Scout }),
         ("failed", Report::Failed { why: "no".to_owned() }),
-        ("out of time", Report::BudgetExhausted { budget: BudgetKind::Time, why: "4 s".to_owned() }),
+        ("out of time", Report::BudgetExhausted { budget: BudgetKind::Time, why: "4 s".to_owned(), unfinished: None }),
         ("unavailable(for a while)", away(Some(Timestamp(900_000)), false)),
         ("unavailable(for days)", away(Some(Timestamp(300_000_000)), false)),
         ("unavailable(fix)", away(None, true)),

@@ -71,6 +71,7 @@ impl World {
                 },
             }),
             head: "a".repeat(40).as_str().into(),
+            continues: None,
             base: self.base.as_str().into(),
             notes: vec![Note::new(NoteSource::Checks, "check test is red: 1 test failed")],
             checks: vec![CheckSpec {

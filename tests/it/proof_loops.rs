@@ -64,7 +64,7 @@ async fn a_slow_model_is_stopped_by_the_time_limit() {
     // The limit is reached during the command, not during a model call: one that is cut off is charged at its worst.
     let wait = |r: &Request| call("run", json!({"command": format!("sleep {}.5", 60 * r.turn())}));
     let (_, run) = asked("cheap", more, wait).await;
-    question(&run, "tries", &["time limit was reached"]);
+    question(&run, "step_time", &["time limit was reached"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

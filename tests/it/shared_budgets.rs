@@ -102,7 +102,8 @@ fn run_waits_for_amounts_that_are_only_reserved() {
 
 #[test]
 fn cut_reservation_blocks_while_a_steps_own_limit_fails_the_attempt() {
-    let exhausted = |budget| Report::BudgetExhausted { budget, why: "the next call does not fit".to_owned() };
+    let exhausted =
+        |budget| Report::BudgetExhausted { budget, why: "the next call does not fit".to_owned(), unfinished: None };
     // Less is left of the day's budget than the attempt may use.
     let started = |levels: &[Level]| {
         let story = Story::new(shared()).apply(Event::Admitted);

@@ -322,6 +322,37 @@ async fn uncommitted_work_is_saved_once() {
 }
 
 #[tokio::test]
+async fn unfinished_work_is_continued_on_the_same_head() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "new.txt", "half");
+    std::fs::remove_file(dir.join("README.md")).unwrap();
+    write(&dir, "target/cache", "built");
+    let half = w.commit(T1, &base).await.unwrap();
+
+    // Whatever was left in the worktree since, the next attempt finds the commit's content as its own changes.
+    write(&dir, "new.txt", "spoiled");
+    w.task(T1, &base).await;
+    w.work.continue_work(&w.repo, w.run, T1, &half.head).await.unwrap();
+    assert_eq!(std::fs::read_to_string(dir.join("new.txt")).unwrap(), "half");
+    assert_eq!(git(&dir, &["status", "--porcelain"]), "D README.md\n?? new.txt");
+    assert_eq!(git(&dir, &["rev-parse", "HEAD"]), base.as_str());
+    let same = w.commit(T1, &base).await.unwrap();
+    assert_eq!((same.diff, same.patch), (half.diff.clone(), half.patch.clone()));
+    write(&dir, "new.txt", "whole");
+    let whole = w.commit(T1, &base).await.unwrap();
+    assert_eq!(w.in_mirror(&["rev-list", "--count", &format!("{base}..{}", whole.head)]), "1");
+    assert_eq!(w.in_mirror(&["show", &format!("{}:new.txt", whole.head)]), "whole");
+
+    // The next attempt that does not continue starts clean.
+    w.task(T1, &base).await;
+    assert!(!dir.join("new.txt").exists() && dir.join("README.md").exists());
+    let missing = "f".repeat(40).as_str().into();
+    refused(w.work.continue_work(&w.repo, w.run, T1, &missing).await, "");
+}
+
+#[tokio::test]
 async fn incomplete_mirrors_and_worktrees_are_recreated() {
     let w = World::new().await;
     // A mirror whose creation was interrupted.

@@ -129,6 +129,7 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
     context! {
         try_number => order.try_number,
         round => order.round,
+        continues => order.continues.is_some(),
         boundary, goal, question, task, criteria, notes, results, failures, excused, concerns, checks, bounds, diff, patch, instructions, caps,
         ..role(order)
     }

@@ -174,6 +174,13 @@ impl Workspaces for GitWorkspaces {
         Ok(paths.dir)
     }
 
+    async fn continue_work(&self, repo: &Repo, run: RunId, task: TaskId, work: &Sha) -> PortResult<()> {
+        self.mirrors.ensure_commit(repo, work).await?;
+        let paths = self.paths(run, &task_name(task));
+        let _held = self.lock(&paths).await?;
+        self.put_content(repo, &paths, work).await
+    }
+
     async fn existing_dir(
         &self,
         run: RunId,

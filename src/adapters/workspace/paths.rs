@@ -121,6 +121,23 @@ impl GitWorkspaces {
         run_blocking(move || write_atomic(&ready, text.as_bytes())).await
     }
 
+    /// Brings the content of `work` into a worktree that is clean at its head and stays there.
+    pub(super) async fn put_content(&self, repo: &Repo, paths: &WorktreePaths, work: &Sha) -> PortResult<()> {
+        self.check_size(repo, work).await?;
+        // The trusted index keeps describing the head, so the files are written from a copy of it.
+        let (index, copy) = (paths.index(), paths.staged_index());
+        let to = copy.clone();
+        run_blocking(move || {
+            remove_path(&to)?;
+            copy_index(&index, &to).map_err(|e| PortError::transient(format!("cannot copy {}: {e}", index.display())))
+        })
+        .await?;
+        let tree = self.mirrors.call(repo).on_worktree(&paths.dir, &copy).timeout(TREE_TIMEOUT);
+        let tree = tree.args(["read-tree", "--reset", "-u", "--end-of-options", work.as_str()]);
+        tree.output(&format!("bring the work of {} into the worktree", work.abbrev())).await?;
+        Ok(())
+    }
+
     /// Refuses a commit whose tree exceeds the limits, listing no more than needed: a few objects can name billions of
     /// files.
     async fn check_size(&self, repo: &Repo, head: &Sha) -> PortResult<()> {

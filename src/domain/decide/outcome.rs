@@ -197,11 +197,17 @@ fn judge(d: &mut DecisionBuilder, id: TaskId, results: &[CheckResult]) {
     let out_of_tries = d.run.task(id).is_some_and(|t| t.tries >= t.tries_allowed);
     let hopeless = d.run.fails_like_base(results) && (out_of_tries || by_command(d, id));
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
+    // Work that is still red after it was continued once may be a dead end: the next attempt starts clean.
+    let last = d.run.attempts.iter().rev().find(|a| a.task == Some(id));
+    let started_clean = last.is_some_and(|a| a.continues.is_none());
     let ask = !green && !over && (d.run.blames_environment(results) || hopeless);
     match d.run.task_mut(id) {
         Some(task) if green => task.stage = Stage::Integrating,
         _ if ask => baseline::ask(d, Scope::Task(id), results),
-        Some(task) => task.restart(NoteSource::Checks, &check::failures(results)),
+        Some(task) => {
+            let work = task.head.take().filter(|_| started_clean);
+            task.restart_with(work, NoteSource::Checks, &check::failures(results));
+        }
         None => {}
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
     // A run that is stopping or over accepts no more results; the attempt is settled all the same.
     let cut_by = match &reported.report {
-        Report::BudgetExhausted { budget, why } if !over => d.cut_by(&attempt, *budget).map(|cut| (cut, why)),
+        Report::BudgetExhausted { budget, why, .. } if !over => d.cut_by(&attempt, *budget).map(|cut| (cut, why)),
         _ => None,
     };
     let accepted = if over {
@@ -36,6 +36,11 @@ pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(
         Ok("the run was stopping".to_owned())
     } else if let Some((_, why)) = &cut_by {
         d.return_try(&attempt);
+        if let Report::BudgetExhausted { unfinished: Some(work), .. } = &reported.report
+            && let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t))
+        {
+            task.unfinished = Some(work.clone());
+        }
         Ok((*why).clone())
     } else {
         accept(d, &attempt, reported)
@@ -260,6 +265,12 @@ fn accept(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Re
         }
         (Report::Failed { why } | Report::BudgetExhausted { why, .. }, _) => {
             next_try(d, attempt, NoteSource::Attempt, why);
+            if let Report::BudgetExhausted { unfinished: Some(work), .. } = &reported.report
+                && attempt.continues.is_none()
+                && let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t))
+            {
+                task.unfinished = Some(work.clone());
+            }
             // A command that ran (it has a transcript) and failed learns nothing from its own output: it would only do
             // the same again.
             if is_command(attempt)
@@ -276,7 +287,11 @@ fn accept(d: &mut DecisionBuilder, attempt: &Attempt, reported: &Reported) -> Re
             Ok(cap(why, 512))
         }
         (Report::Lost { why }, _) => {
+            let unfinished = attempt.task.and_then(|t| d.run.task(t)).and_then(|t| t.unfinished.clone());
             next_try(d, attempt, NoteSource::Attempt, &format!("the attempt was lost: {why}"));
+            if let Some(task) = attempt.task.and_then(|t| d.run.task_mut(t)) {
+                task.unfinished = unfinished;
+            }
             Ok(why.clone())
         }
         (Report::Asked { question, to }, _) => asked(d, attempt, question, *to),

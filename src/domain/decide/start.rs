@@ -279,6 +279,7 @@ impl DecisionBuilder {
             engine: engine.text(),
             started_at: self.at,
             round: self.run.rounds,
+            continues: None,
             reserved: caps,
             limited_by: Vec::new(),
             resumable: None,
@@ -299,10 +300,18 @@ impl DecisionBuilder {
         let Some(attempt) = self.run.attempt(id).cloned() else { return };
         let (step, caps) = (attempt.step, attempt.reserved);
         let head = self.run.head.clone();
+        // A command does the same again to whatever it finds, so it starts clean; and work on another base is not
+        // continued, because it lacks what was integrated since.
+        let calls_models = EngineSpec::parse(&attempt.engine).calls_models();
+        let mut continues = None;
         let task = attempt.task.and_then(|t| self.run.task_mut(t)).map(|t| {
+            continues = t.unfinished.clone().filter(|_| calls_models && t.base.as_ref() == Some(&head));
             t.base = Some(head.clone());
             (TaskOrder { id: t.id, spec: t.spec.clone() }, t.notes.clone(), t.tries)
         });
+        if let Some(a) = self.run.attempts.iter_mut().find(|a| a.id == id) {
+            a.continues.clone_from(&continues);
+        }
         // Some notes are for one step only (why a plan was refused, what a scout found); the others are for every step.
         let shared = self.run.notes.iter().filter(|n| n.only.is_none_or(|only| only == step)).cloned();
         let inquiry = attempt.answers.and_then(|by| self.run.inquiries.iter().find(|i| i.by == by));
@@ -325,6 +334,7 @@ impl DecisionBuilder {
             question,
             task,
             head,
+            continues,
             base: self.run.base.clone(),
             notes,
             checks: self.run.settings.checks.iter().filter(|c| c.kind != CheckKind::Accept).cloned().collect(),

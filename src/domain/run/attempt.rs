@@ -3,7 +3,7 @@
 use crate::domain::artifact::ArtifactRef;
 use crate::domain::budget::shared_budget::SharedBudget;
 use crate::domain::budget::{BudgetKind, ModelUse, Usage};
-use crate::domain::id::{AttemptId, TaskId, Timestamp};
+use crate::domain::id::{AttemptId, Sha, TaskId, Timestamp};
 use crate::domain::order::Step;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Attempt {
     /// Rounds of rework before it.
     #[serde(default)]
     pub round: u32,
+    /// The unfinished work of an earlier attempt that it continues; `None` = it starts clean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<Sha>,
     /// Its reservation.
     pub reserved: Usage,
     /// Shared budgets that cut the reservation.

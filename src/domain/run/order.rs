@@ -226,6 +226,10 @@ pub struct Order {
     pub task: Option<TaskOrder>,
     /// The commit to start from (`Develop`, `Plan`, `Explore`) or to review (`Review`).
     pub head: Sha,
+    /// For `Develop`: the unfinished work of an earlier attempt, a commit on `head`. The attempt finds its content in
+    /// the worktree, uncommitted. `None` = it starts clean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<Sha>,
     /// The base the run sits on.
     pub base: Sha,
     /// Further context.

@@ -91,6 +91,9 @@ pub enum Report {
         budget: BudgetKind,
         /// The reason.
         why: String,
+        /// The unfinished work of a dev, committed by Skep from the worktree; `None` = nothing changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unfinished: Option<Sha>,
     },
     /// The engine is unavailable: quota, outage, a key or model that does not work. This says nothing about the work
     /// and costs no try.

@@ -31,6 +31,9 @@ pub struct Task {
     /// The commit it produced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Sha>,
+    /// Unfinished work on `base` that the next attempt may continue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<Sha>,
     /// The diff from `base` to `head`.
     #[serde(default)]
     pub diff: DiffStat,
@@ -133,6 +136,7 @@ impl Task {
             losses: 0,
             base: None,
             head: None,
+            unfinished: None,
             diff: DiffStat::default(),
             accepted: Vec::new(),
             notes: Vec::new(),
@@ -153,10 +157,16 @@ impl Task {
         }
     }
 
-    /// Returns the task to `Ready` with a note that says why.
+    /// Returns the task to `Ready` with a note that says why. The next attempt starts clean.
     pub fn restart(&mut self, source: NoteSource, why: &str) {
+        self.restart_with(None, source, why);
+    }
+
+    /// Returns the task to `Ready` with a note that says why, and with the unfinished work to continue, if any.
+    pub fn restart_with(&mut self, unfinished: Option<Sha>, source: NoteSource, why: &str) {
         self.stage = Stage::Ready;
         self.head = None;
+        self.unfinished = unfinished;
         self.note(source, why);
     }
 }

@@ -413,7 +413,11 @@ impl World {
         if !known && (dice >> 40) % 100 < 6 {
             let kinds = [BudgetKind::Tokens, BudgetKind::Cost, BudgetKind::Turns, BudgetKind::Attempts];
             let budget = kinds[((dice >> 48) % 4) as usize];
-            return Some(Report::BudgetExhausted { budget, why: "its next call did not fit".to_owned() });
+            return Some(Report::BudgetExhausted {
+                budget,
+                why: "its next call did not fit".to_owned(),
+                unfinished: None,
+            });
         }
         if !known && dice % 100 >= 14 {
             return None;

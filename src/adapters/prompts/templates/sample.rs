@@ -34,6 +34,7 @@ fn empty(step: Step) -> Order {
         question: None,
         task: (step == Step::Develop).then(|| task(Vec::new())),
         head: "a".repeat(40).as_str().into(),
+        continues: None,
         base: "b".repeat(40).as_str().into(),
         notes: Vec::new(),
         checks: Vec::new(),
@@ -72,6 +73,7 @@ fn full(step: Step) -> Order {
         round: 2,
         question: (step == Step::Explore).then(|| "Where is the parser?".to_owned()),
         task: (step == Step::Develop).then(|| task(words("src/**"))),
+        continues: (step == Step::Develop).then(|| "c".repeat(40).as_str().into()),
         notes: [NoteSource::Checks, NoteSource::Review, NoteSource::Answer, NoteSource::Scout]
             .map(|source| Note::new(source, "a note"))
             .to_vec(),

@@ -68,6 +68,9 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// Rounds of rework before it.
     pub round: u32,
+    /// Commit with the unfinished work of an earlier attempt that it continues; absent = it starts clean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
     /// Reservation made for it.
     pub reserved: Usage,
     /// Shared budgets that had no more left and so limited the reservation.
@@ -139,6 +142,7 @@ impl From<&domain::Attempt> for Attempt {
             engine: attempt.engine.clone(),
             started_at: attempt.started_at.into(),
             round: attempt.round,
+            continues: attempt.continues.as_ref().map(ToString::to_string),
             reserved: attempt.reserved.into(),
             limited_by: attempt.limited_by.iter().map(Into::into).collect(),
             resumable: attempt.resumable.as_ref().map(|r| Resumable {
