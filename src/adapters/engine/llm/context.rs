@@ -1,5 +1,7 @@
 //! Keeps the conversation within the model's context window.
 //!
+//! Results of older turns are cleared in batches as the conversation grows. What is still too long is shortened:
+//!
 //! | step | drops |
 //! |---|---|
 //! | 1 | results of older turns, oldest first: each becomes one line that names it |
@@ -16,6 +18,11 @@ use serde_json::Value;
 
 /// Recent turns that stay complete as long as they fit.
 const RECENT_TURNS: usize = 4;
+/// Size of a conversation, in tokens, from which on old results are cleared; the turns whose results stay; and the
+/// tokens that clearing has to save.
+const CLEAR_FROM: u64 = 60_000;
+const CLEAR_ALL_BUT: usize = 6;
+const CLEAR_AT_LEAST: u64 = 20_000;
 /// Shorter texts are not replaced by a stub.
 const MIN_STUB_BYTES: usize = 240;
 /// Bytes of framing per message, call and result, in any API.
@@ -64,6 +71,30 @@ fn json_bytes(value: &Value) -> usize {
         Value::Object(fields) => 2 + fields.iter().map(|(k, v)| k.len() + json_bytes(v) + 4).sum::<usize>(),
         _ => 8,
     }
+}
+
+/// Replaces the results of older turns by stubs, all at once, when a long conversation holds many of them. Most of what
+/// a model read long ago only costs money with every further call ("The Complexity Trap", arXiv 2508.21433). It happens
+/// seldom and in batches, because a changed beginning invalidates the provider's cache. Returns whether it was done.
+pub fn clear(history: &mut History) -> bool {
+    if estimate(history) <= CLEAR_FROM {
+        return false;
+    }
+    let older = history.turns.len().saturating_sub(CLEAR_ALL_BUT);
+    let stubbed: Vec<Turn> = history.turns[..older]
+        .iter()
+        .map(|turn| {
+            let mut turn = turn.clone();
+            stub_results(&mut turn);
+            turn
+        })
+        .collect();
+    let size = |turns: &[Turn]| tokens(turns.iter().map(bytes).sum());
+    if size(&history.turns[..older]).saturating_sub(size(&stubbed)) < CLEAR_AT_LEAST {
+        return false;
+    }
+    history.turns.splice(..older, stubbed);
+    true
 }
 
 /// Shrinks the conversation to `room` tokens.

@@ -9,7 +9,7 @@ use super::tools::{self, Spec, Tools};
 use super::transcript::Transcript;
 use super::wire::{Answer, Wire};
 use crate::adapters::engine::answer;
-use crate::domain::{AskedTo, Order, Timestamp};
+use crate::domain::{AskedTo, BudgetKind, Order, Timestamp};
 use crate::ports::Clock;
 use crate::ports::answer_schema;
 use crate::ports::engine::{AttemptEnv, EngineEvent, StepOutcome};
@@ -28,6 +28,8 @@ mod ask;
 const MAX_TURNS: u64 = 200;
 /// Refused results after which the session fails.
 const MAX_REFUSALS: u32 = 3;
+/// Shares of its turns or its time after which the model is told what is left.
+const TOLD_AT: [f64; 2] = [0.5, 0.8];
 /// Part of the attempt's time reserved for storing and reporting its end.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -46,8 +48,11 @@ pub struct Session<'a> {
     history: History,
     guard: Guard,
     transcript: Transcript,
+    started: Instant,
     deadline: Instant,
     turn: u64,
+    /// Shares of the limits after which the model was told what is left.
+    told: usize,
     refused: u32,
     /// Why the last result was refused.
     refusal: Option<String>,
@@ -88,7 +93,8 @@ impl<'a> Session<'a> {
         let Parts { wire, clock, limiter, meter, order, env, prompt, tools, progress } = parts;
         let specs = tools.specs(answer_schema::schema(order.step));
         let timeout = Duration::from_millis(order.caps.wall_ms);
-        let deadline = Instant::now() + timeout.saturating_sub(MARGIN.min(timeout / 4));
+        let started = Instant::now();
+        let deadline = started + timeout.saturating_sub(MARGIN.min(timeout / 4));
         let (window, overhead) = (wire.provider().context_window, overhead_tokens(&prompt.system, &specs));
         let room = (window.saturating_sub(max_output_tokens(wire).into()) * 3 / 4).saturating_sub(overhead);
         let mut transcript = Transcript::default();
@@ -98,6 +104,7 @@ impl<'a> Session<'a> {
             history: History::new(prompt.user.clone()),
             guard: Guard::default(),
             turn: 0,
+            told: 0,
             refused: 0,
             refusal: None,
             cut_answers: 0,
@@ -114,6 +121,7 @@ impl<'a> Session<'a> {
             specs,
             progress,
             transcript,
+            started,
             deadline,
             room,
         }
@@ -175,20 +183,47 @@ impl<'a> Session<'a> {
             self.transcript.result(self.turn, &outcome);
             turn.results.push(outcome);
         }
-        if let Verdict::Nudge(words) = verdict {
-            let words = if cut {
+        let nudge = match verdict {
+            Verdict::Nudge(_) if cut => Some(
                 "Your answer reached its length limit and was cut off. Continue in smaller steps, using your tools."
-            } else {
-                words
-            };
-            self.transcript.note(self.turn, "nudge", words);
-            match turn.results.last_mut() {
-                Some(last) => last.text = format!("{}\n\n{words}", last.text),
-                None => turn.nudge = Some(words.to_owned()),
+                    .to_owned(),
+            ),
+            Verdict::Nudge(words) => Some(words.to_owned()),
+            _ => None,
+        };
+        for words in nudge.into_iter().chain(self.whats_left()) {
+            self.transcript.note(self.turn, "nudge", &words);
+            match (turn.results.last_mut(), &mut turn.nudge) {
+                (Some(last), _) => last.text = format!("{}\n\n{words}", last.text),
+                (None, Some(nudge)) => *nudge = format!("{nudge}\n\n{words}"),
+                (None, nudge) => *nudge = Some(words),
             }
         }
         self.history.turns.push(turn);
         Ok(())
+    }
+
+    /// Tells the model what is left of its turns and its time, once half of them and once most of them are used.
+    fn whats_left(&mut self) -> Option<String> {
+        let turns = match self.order.caps.turns {
+            0 => MAX_TURNS,
+            turns => turns,
+        };
+        let (used, whole) = (self.started.elapsed(), self.deadline.saturating_duration_since(self.started));
+        let share = (self.turn as f64 / turns as f64).max(used.as_secs_f64() / whole.as_secs_f64().max(0.001));
+        let reached = TOLD_AT.iter().filter(|at| share >= **at).count();
+        if reached <= self.told {
+            return None;
+        }
+        self.told = reached;
+        let (turns, left) = (turns.saturating_sub(self.turn), whole.saturating_sub(used).as_secs());
+        let time = if left < 120 { format!("{left} seconds") } else { format!("{} minutes", left / 60) };
+        let advice = if reached == TOLD_AT.len() {
+            "Finish what you have begun, verify it, and call done."
+        } else {
+            "Plan the rest of your work accordingly."
+        };
+        Some(format!("Skep: {turns} turns and {time} are left. {advice}"))
     }
 
     /// Executes one tool call.
@@ -307,7 +342,8 @@ impl<'a> Session<'a> {
 
     fn out_of_time<T>(&self) -> Result<T, Box<StepOutcome>> {
         let secs = self.order.caps.wall_ms.div_ceil(1000);
-        failed(format!("the model was not done when the time limit was reached ({secs} s, {} turns)", self.turn))
+        let why = format!("the model was not done when the time limit was reached ({secs} s, {} turns)", self.turn);
+        Err(Box::new(StepOutcome::BudgetExhausted { budget: BudgetKind::Time, why }))
     }
 }
 

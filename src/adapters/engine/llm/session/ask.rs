@@ -118,7 +118,11 @@ impl Session<'_> {
     /// Shortens the conversation to the model's context window.
     fn shorten(&mut self) -> Result<(), Box<StepOutcome>> {
         let before = context::estimate(&self.history);
-        if before <= self.room {
+        if context::clear(&mut self.history) {
+            let after = context::estimate(&self.history);
+            self.transcript.note(self.turn, "cleared", &format!("from about {before} to {after} tokens"));
+        }
+        if context::estimate(&self.history) <= self.room {
             return Ok(());
         }
         // Well below the limit, so that it is not repeated soon: a changed beginning invalidates the provider's cache.

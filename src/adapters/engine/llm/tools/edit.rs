@@ -1,5 +1,6 @@
 //! `edit` and `write`: change files. An edit replaces exact text; either all edits of a call are made, or none.
 
+use super::near::{self, Difference};
 use super::read::text;
 use super::{MAX_FILE_BYTES, Spec, ToolResult, object, path};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
@@ -67,9 +68,23 @@ pub(super) fn edit(tree: &RootedDir, args: &Args) -> Result<ToolResult, String> 
     let before = text(tree, path)?;
     let crlf = ends_in_crlf(&before);
     let mut after = before.clone();
+    let mut notes = String::new();
     for (n, edit) in args.edits.iter().enumerate() {
-        after = replace(&after, edit, crlf)
+        let (text, difference) = replace(&after, edit, crlf)
             .map_err(|why| format!("edit {} of {path:?}: {why}; nothing was changed", n + 1))?;
+        after = text;
+        notes.push_str(&match difference {
+            None => continue,
+            Some(Difference::Characters) => {
+                format!("\nedit {}: old differs from the file in blanks or typographic characters", n + 1)
+            }
+            Some(Difference::Indentation) => {
+                format!(
+                    "\nedit {}: old differs from the file in its indentation; new was indented like the file",
+                    n + 1
+                )
+            }
+        });
     }
     if after == before {
         return Err(format!("the edits do not change {path:?}; nothing was changed"));
@@ -77,7 +92,7 @@ pub(super) fn edit(tree: &RootedDir, args: &Args) -> Result<ToolResult, String> 
     write_file(tree, path, &after)?;
     let s = if args.edits.len() == 1 { "" } else { "s" };
     Ok(ToolResult {
-        text: format!("{path}: {} edit{s} applied", args.edits.len()),
+        text: format!("{path}: {} edit{s} applied{notes}", args.edits.len()),
         changed: vec![path.to_owned()],
         ok: true,
     })
@@ -127,16 +142,22 @@ fn with_line_endings(text: &str, crlf: bool) -> String {
     }
 }
 
-fn replace(text: &str, edit: &Edit, crlf: bool) -> Result<String, String> {
+/// Returns the text after the edit, and in what `old` differs from the text it replaced.
+fn replace(text: &str, edit: &Edit, crlf: bool) -> Result<(String, Option<Difference>), String> {
     let (old, new) = (with_line_endings(&edit.old, crlf), with_line_endings(&edit.new, crlf));
     if old.is_empty() {
         return Err("old is empty; use write to create a file".to_owned());
     }
     let positions: Vec<usize> = text.match_indices(&old).map(|(at, _)| at).take(1_000).collect();
     match positions.as_slice() {
-        [] => Err(format!("old does not occur in the file{}", hint(text, &old))),
-        [_] => Ok(text.replacen(&old, &new, 1)),
-        _ if edit.all => Ok(text.replace(&old, &new)),
+        [] => match near::find(text, &old, &new) {
+            Some(near::Near { range, new, difference }) => {
+                Ok((format!("{}{new}{}", &text[..range.start], &text[range.end..]), Some(difference)))
+            }
+            None => Err(format!("old does not occur in the file{}", hint(text, &old))),
+        },
+        [_] => Ok((text.replacen(&old, &new, 1), None)),
+        _ if edit.all => Ok((text.replace(&old, &new), None)),
         many => {
             let lines: Vec<String> = many.iter().take(8).map(|at| line_of(text, *at).to_string()).collect();
             Err(format!(
@@ -171,6 +192,7 @@ mod tests {
     fn edits(text: &str, crlf: bool, list: &[(&str, &str, bool)]) -> Result<String, String> {
         list.iter().try_fold(text.to_owned(), |text, (old, new, all)| {
             replace(&text, &Edit { old: (*old).to_owned(), new: (*new).to_owned(), all: *all }, crlf)
+                .map(|(text, _)| text)
         })
     }
 

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 mod edit;
 mod list;
+mod near;
 mod patch;
 mod read;
 mod run;
 mod search;
+mod spelling;
 mod walk;
 
 /// Name of the tool that runs a shell command.
@@ -119,6 +121,7 @@ impl Tools {
 
     /// Executes a call within `left`. The session handles `done` and `ask` itself.
     pub async fn call(&self, call: &Call, left: Duration) -> Outcome {
+        let call = &Call { args: spelling::usual(&call.tool, &call.args, &self.env.dir), ..call.clone() };
         let result = match &call.invalid {
             Some(why) => Err(why.clone()),
             None => self.dispatch(call, left).await,
@@ -241,8 +244,14 @@ fn is_git(name: &str) -> bool {
     plain.split(':').next() == Some(".git") || plain == "git~1"
 }
 
-/// Shortens a text to at most `max_bytes`: keeps its beginning and end, and states in between how much is missing.
+/// Shortens a text to at most `max_bytes`: keeps two thirds of them from its beginning and one from its end, and states
+/// in between how much is missing.
 pub fn truncate_middle(text: &str, max_bytes: usize) -> String {
+    truncate(text, max_bytes, 1.0 / 3.0)
+}
+
+/// Shortens a text to at most `max_bytes`, of which the share `end` is taken from its end.
+fn truncate(text: &str, max_bytes: usize, end: f64) -> String {
     if text.len() <= max_bytes {
         return text.to_owned();
     }
@@ -252,8 +261,9 @@ pub fn truncate_middle(text: &str, max_bytes: usize) -> String {
         // Only the note about the omission would fit. The beginning of the text is worth more.
         return text[..text.floor_char_boundary(max_bytes)].to_owned();
     }
-    let head = text.floor_char_boundary(room * 2 / 3);
-    let tail = text.ceil_char_boundary(text.len() - room / 3);
+    let from_end = (room as f64 * end) as usize;
+    let head = text.floor_char_boundary(room - from_end);
+    let tail = text.ceil_char_boundary(text.len() - from_end);
     format!("{}{mark}{}", &text[..head], &text[tail..])
 }
 

@@ -1,7 +1,8 @@
 //! `run`: executes a shell command in the worktree, inside the sandbox.
 
-use super::{Spec, ToolEnv, ToolResult, object, truncate_middle};
+use super::{Spec, ToolEnv, ToolResult, object, truncate};
 use crate::platform::access::broker::{AccessRequest, Audience};
+use crate::platform::rooted_fs::RootedDir;
 use crate::platform::sandbox::{Job, Purpose, Sandbox};
 use crate::platform::terminal_text;
 use serde::Deserialize;
@@ -14,7 +15,12 @@ const DEFAULT_SECONDS: u64 = 120;
 const MAX_SECONDS: u64 = 900;
 /// Bytes of output that are kept, and that the model sees.
 const KEPT_BYTES: usize = 256 * 1024;
-const MAX_SHOWN_BYTES: usize = 32 * 1024;
+const MAX_SHOWN_BYTES: usize = 16 * 1024;
+/// File with the last output that was not shown whole, in the scratch folder, and its name in `$TMPDIR`.
+const OUTPUT_FILE: &str = "tmp/skep-output.txt";
+const OUTPUT_NAME: &str = "skep-output.txt";
+/// Part of the shown bytes that is taken from the end, where tools state their verdict.
+const END: f64 = 0.75;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,9 +83,26 @@ pub(super) async fn run(
         (_, None, signal) => format!("killed by signal {}", signal.unwrap_or_default()),
     };
     let cut = if ended.truncated { "; the beginning of the output was dropped" } else { "" };
-    let output = truncate_middle(terminal_text::sanitize(&ended.stdout).trim_end(), MAX_SHOWN_BYTES);
+    let complete = terminal_text::sanitize(&ended.stdout);
+    let complete = complete.trim_end();
+    let mut output = truncate(complete, MAX_SHOWN_BYTES, END);
+    if output.len() < complete.len() {
+        output.push_str(&kept(tool_env, complete).await);
+    }
     let output = if output.is_empty() { "(no output)" } else { &output };
     let refused = given.denied_hosts().or_else(|| given.offline_hint(output).filter(|_| !ok));
     let refused = refused.map_or_else(String::new, |why| format!("\nSkep: {why}. Only a person can change this"));
     Ok(ToolResult { text: format!("{status}{cut}\n{output}{refused}"), changed: Vec::new(), ok })
+}
+
+/// Writes an output that was shown in part to the temporary folder of commands, and says where. It replaces that of the
+/// last such command.
+async fn kept(tool_env: &ToolEnv, output: &str) -> String {
+    let (scratch, bytes) = (tool_env.scratch.clone(), output.as_bytes().to_vec());
+    let write = move || RootedDir::open(&scratch).is_ok_and(|folder| folder.write(OUTPUT_FILE, &bytes).is_ok());
+    match tokio::task::spawn_blocking(write).await {
+        Ok(true) => format!("\nSkep: all of it is in $TMPDIR/{OUTPUT_NAME} until the next long output"),
+        // The model can run the command again.
+        _ => String::new(),
+    }
 }
