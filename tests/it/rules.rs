@@ -474,3 +474,54 @@ fn time_in_which_no_process_lived_is_not_charged() {
         assert_eq!((charged.wall_ms, charged.turns), (900, turns), "{engine}");
     }
 }
+
+/// The rules of this repository, for runs on Skep itself: no policy of an installation can take them away.
+#[test]
+fn runs_on_this_repository_need_a_person_for_what_judges_them() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = std::fs::read_to_string(root.join(".skep.toml")).unwrap();
+    let own = skep::adapters::checks::repo_file::parse(&file).unwrap();
+    assert!(own.policy.approve_merge && !own.checks.is_empty());
+    let policy = Policy { protected_paths: Vec::new(), ..free() }.tightened(&own.policy);
+    let concerns = |path: &str| {
+        let (path, kind) = (path.to_owned(), FileKind::Modified);
+        let files = vec![FileChange { path, kind, added: 1, removed: 1, binary: false }];
+        policy.concerns(&DiffStat { files, files_total: 1, added: 1, removed: 1, ..DiffStat::default() })
+    };
+    for path in [
+        ".ci/run",
+        ".skep.toml",
+        "config/default.toml",
+        "deny.toml",
+        "migration/src/lib.rs",
+        "prompts/dev/develop.md",
+        "src/adapters/checks/verdict.rs",
+        "src/domain/decide/land.rs",
+        "src/domain/policy/gate.rs",
+        "src/platform/sandbox/policy.rs",
+        "src/secrets/redact.rs",
+        "tests/it/architecture/layers.rs",
+    ] {
+        assert!(root.join(path).is_file(), "{path} is gone: name what has taken its place in .skep.toml");
+        assert!(matches!(concerns(path).as_slice(), [Concern::Protected { .. }]), "{path}");
+    }
+    assert!(concerns("src/render/time.rs").is_empty());
+    // A pattern that matches nothing protects nothing.
+    let tracked: Vec<String> = ignore::WalkBuilder::new(root)
+        .hidden(false)
+        .build()
+        .filter_map(|entry| entry.ok()?.path().strip_prefix(root).ok()?.to_str().map(str::to_owned))
+        .collect();
+    for pattern in &own.policy.protected_paths {
+        let alone = Policy { protected_paths: vec![pattern.clone()], ..free() };
+        let one = |path: &String| {
+            let files =
+                vec![FileChange { path: path.clone(), kind: FileKind::Modified, added: 1, removed: 1, binary: false }];
+            alone
+                .concerns(&DiffStat { files, ..DiffStat::default() })
+                .iter()
+                .any(|c| matches!(c, Concern::Protected { .. }))
+        };
+        assert!(tracked.iter().any(one), "{pattern} matches no file");
+    }
+}
