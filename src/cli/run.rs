@@ -13,6 +13,7 @@ use super::spec;
 use super::terminal::{Style, Terminal};
 use super::text::{count, shell_quoted};
 use super::unreported::UnreportedOrders;
+use crate::http::backend::{ServiceReady, local_url};
 use crate::http::rest::wire::{NewCheckPlan, NewRun, OnDifference, Outcome, Run};
 use crate::service::host::Uncommitted;
 use serde_json::json;
@@ -326,6 +327,9 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs, own_dir: bool) -> Result
         "  skep run \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'",
     )?;
     terminal.print("")?;
+    if args.serve || wants_pages(terminal).await? {
+        show_pages(cli).await?;
+    }
     if own_dir && !args.keep {
         // What cannot be removed is replaced by the next demo.
         let _left = std::fs::remove_dir_all(data_dir);
@@ -336,6 +340,31 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs, own_dir: bool) -> Result
     let data_dir = shell_quoted(&data_dir.display().to_string());
     terminal.print(&format!("All data Skep has stored:              {data_dir}"))?;
     Ok(status)
+}
+
+/// Asks whether to show the demo's run on pages; without a terminal, says how to see them.
+async fn wants_pages(terminal: &Terminal) -> Result<bool, Stop> {
+    if !terminal.can_prompt() {
+        terminal.print("`skep demo --serve` shows the run on pages in a browser afterwards.")?;
+        return Ok(false);
+    }
+    let answer = terminal.ask("Look at this run in a browser? [y/N]").await?.unwrap_or_default();
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Serves the pages of the demo's data directory until the process is asked to end.
+async fn show_pages(cli: &CliContext<'_>) -> Result<(), Stop> {
+    let terminal = cli.terminal;
+    let greet = |ready: ServiceReady| {
+        let Some(login) = &ready.login else { return };
+        // The pages are there even if the output is closed.
+        let _unread = terminal.print(&format!("Open {}", local_url(ready.address, login)));
+        let _unread = terminal.print("(the link logs in once, within ten minutes; Ctrl+C ends the pages)");
+        let _unread = terminal.print("");
+    };
+    // Any free port: a service for real work may use the configured one.
+    cli.backend.serve(cli.host, Some("127.0.0.1:0"), &greet).await?;
+    Ok(())
 }
 
 fn read_goal(file: &Path) -> Result<String, CliError> {

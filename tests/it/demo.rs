@@ -2,6 +2,7 @@
 
 use crate::checks_contract::{checks, repo};
 use crate::engines_contract::{AttemptDirs, engine, order, quiet};
+use crate::support::cli::{BackgroundProcess, Cli};
 use skep::adapters::demo;
 use skep::domain::{CheckKind, CheckSpec, Note, NoteSource, Policy, Step, TaskSpec, Verdict, plan};
 use skep::ports::checks::{Checks, Trust};
@@ -129,4 +130,27 @@ async fn the_sample_repository_is_bare_complete_and_reproducible() {
     let error = demo::write_to(one.path()).await.unwrap_err();
     assert!(error.to_string().contains("already exists"));
     assert!(demo::NOTICE.contains("script") && sample.goal.contains("2.5"));
+}
+
+/// The command itself, as somebody who has just built it runs it.
+#[test]
+fn the_demo_lands_and_then_shows_its_pages_until_it_is_interrupted() {
+    let cli = Cli::new();
+    let log = cli.path("log");
+    let written = || std::fs::read_to_string(&log).unwrap_or_default();
+    let mut command = cli.skep(&["demo", "--yes", "--serve"]);
+    command.stdout(std::fs::File::create(&log).unwrap()).stderr(std::process::Stdio::null());
+    let mut demo = BackgroundProcess(command.spawn().unwrap());
+    cli.until("the pages are served", || written().contains("Ctrl+C ends the pages"));
+    let output = written();
+    assert!(output.contains("delivered as") && output.contains("That was the demo."), "{output}");
+    let link = output.lines().find_map(|line| line.strip_prefix("Open ")).unwrap().to_owned();
+    skep::telemetry::install_crypto();
+    let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+    let page = client.get(link).send().unwrap().text().unwrap();
+    assert!(page.contains("Log in"), "{page}");
+    let pid = rustix::process::Pid::from_raw(demo.0.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(demo.0.wait().unwrap().code(), Some(0), "{}", written());
+    assert!(written().contains("The sample repository and its history"), "{}", written());
 }

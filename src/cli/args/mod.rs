@@ -479,4 +479,7 @@ pub struct DemoArgs {
     /// Keep the sample repository and the demo's data afterwards; --data-dir chooses where
     #[arg(long)]
     pub keep: bool,
+    /// Show the run on pages in a browser afterwards, until Ctrl+C
+    #[arg(long)]
+    pub serve: bool,
 }
