@@ -29,6 +29,15 @@ pub(super) struct Instruction {
     pub text: String,
 }
 
+/// What a prompt says about the repository at the base commit.
+#[derive(Default)]
+pub(super) struct About {
+    /// Its instruction files.
+    pub instructions: Vec<Instruction>,
+    /// Its layout, in lines.
+    pub layout: Vec<String>,
+}
+
 /// Remaining room of a prompt.
 struct Budget {
     left: usize,
@@ -73,7 +82,7 @@ pub(super) fn role(order: &Order) -> Value {
 }
 
 /// Values of a step's prompt. The most important values are added first, while there is most room.
-pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> Value {
+pub(super) fn step(order: &Order, patch: &str, about: &About) -> Value {
     let mut budget = Budget { left: MAX_PROMPT_BYTES - TEMPLATE_BYTES, texts: Vec::new() };
     let goal = budget.take(&order.goal, GOAL_BYTES);
     let question = budget.take(order.question.as_deref().unwrap_or_default(), GOAL_BYTES);
@@ -118,8 +127,12 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
         added => order.diff.added,
         removed => order.diff.removed,
     };
-    let instructions: Vec<Value> =
-        instructions.iter().map(|i| context! { path => i.path, text => budget.take(&i.text, FILE_BYTES) }).collect();
+    let instructions: Vec<Value> = about
+        .instructions
+        .iter()
+        .map(|i| context! { path => i.path, text => budget.take(&i.text, FILE_BYTES) })
+        .collect();
+    let layout = budget.lines(about.layout.iter().cloned());
     let caps = context! {
         minutes => order.caps.wall_ms.div_ceil(60_000),
         tokens => order.caps.tokens,
@@ -130,7 +143,7 @@ pub(super) fn step(order: &Order, patch: &str, instructions: &[Instruction]) -> 
         try_number => order.try_number,
         round => order.round,
         continues => order.continues.is_some(),
-        boundary, goal, question, task, criteria, notes, results, failures, excused, concerns, checks, bounds, diff, patch, instructions, caps,
+        boundary, goal, question, task, criteria, notes, results, failures, excused, concerns, checks, bounds, diff, patch, instructions, layout, caps,
         ..role(order)
     }
 }

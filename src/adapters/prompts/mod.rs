@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `templates` | the files: built-in, overridden, validated, rendered |
 //! | `context` | values of an order that templates can use, bounded |
+//! | `layout` | the layout of a repository in a few lines |
 //! | `outside` | untrusted text: printed only as a marked data block |
 
 mod context;
+mod layout;
 mod outside;
 mod templates;
 
@@ -15,7 +17,7 @@ pub use templates::{BUILT_IN, Listed, STEPS, Templates};
 use crate::domain::{Order, Sha};
 use crate::ports::{PortError, PortResult, Prompt, Prompts, Repo, Workspaces};
 use async_trait::async_trait;
-use context::Instruction;
+use context::{About, Instruction};
 use std::sync::Arc;
 
 /// Files with a repository's instructions for contributors and agents.
@@ -59,9 +61,12 @@ impl FilePrompts {
 #[async_trait]
 impl Prompts for FilePrompts {
     async fn render(&self, repo: &Repo, order: &Order, patch: &str) -> PortResult<Prompt> {
-        let instructions = self.instructions(repo, &order.base).await?;
+        let about = About {
+            instructions: self.instructions(repo, &order.base).await?,
+            layout: layout::layout(&self.workspaces.paths(repo, &order.base).await?),
+        };
         self.templates
-            .render(repo.project.as_str(), order, patch, &instructions)
+            .render(repo.project.as_str(), order, patch, &about)
             .map_err(|what| PortError::permanent(what, "fix the template, or remove it from the prompts folder"))
     }
 }

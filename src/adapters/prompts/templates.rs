@@ -8,7 +8,7 @@
 //!
 //! `FOLDER/<file>` overrides a built-in file, `FOLDER/projects/<project>/<file>` for one project.
 
-use super::context::{self, Instruction, MAX_PROMPT_BYTES};
+use super::context::{self, About, MAX_PROMPT_BYTES};
 use super::outside::{data, print};
 use crate::domain::{Digest, Order, Step};
 use crate::ports::Prompt;
@@ -118,14 +118,8 @@ impl Templates {
     ///
     /// # Errors
     /// File and cause.
-    pub(super) fn render(
-        &self,
-        project: &str,
-        order: &Order,
-        patch: &str,
-        instructions: &[Instruction],
-    ) -> Result<Prompt, String> {
-        self.set(project).render(order, patch, instructions)
+    pub(super) fn render(&self, project: &str, order: &Order, patch: &str, about: &About) -> Result<Prompt, String> {
+        self.set(project).render(order, patch, about)
     }
 
     /// Lists what a step's prompt for a project can contain (`None`: for projects without overrides): its version, and
@@ -159,19 +153,19 @@ impl Set {
             added.map_err(|e| set.describe_error(&e))?;
         }
         for order in sample::orders() {
-            set.render(&order, sample::PATCH, &sample::instructions())?;
+            set.render(&order, sample::PATCH, &sample::about())?;
         }
         Ok(set)
     }
 
-    fn render(&self, order: &Order, patch: &str, instructions: &[Instruction]) -> Result<Prompt, String> {
+    fn render(&self, order: &Order, patch: &str, about: &About) -> Result<Prompt, String> {
         let role = order.step.role().name();
         let render = |name: String, context| {
             let template = self.env.get_template(&name).map_err(|e| self.describe_error(&e))?;
             template.render(context).map_err(|e| self.describe_error(&e))
         };
         let system = render(format!("{role}/system.md"), context::role(order))?;
-        let user = render(format!("{role}/{}.md", order.step.name()), context::step(order, patch, instructions))?;
+        let user = render(format!("{role}/{}.md", order.step.name()), context::step(order, patch, about))?;
         let size = system.len() + user.len();
         if size > MAX_PROMPT_BYTES {
             return Err(format!(

@@ -1,6 +1,6 @@
 //! Sample orders for validating templates: per step, one with every field and one with none.
 
-use super::super::context::Instruction;
+use super::super::context::{About, Instruction};
 use super::STEPS;
 use crate::domain::check::TestCounts;
 use crate::domain::order::{Bounds, TaskOrder};
@@ -12,9 +12,12 @@ use crate::domain::{
 /// Patch of the full order.
 pub(super) const PATCH: &str = "--- a/src/a.rs\n+++ b/src/a.rs\n@@ -1 +1 @@\n-one\n+two\n";
 
-/// Instructions of its repository.
-pub(super) fn instructions() -> Vec<Instruction> {
-    vec![Instruction { path: "AGENTS.md", text: "Run the tests.".to_owned() }]
+/// Facts about its repository.
+pub(super) fn about() -> About {
+    About {
+        instructions: vec![Instruction { path: "AGENTS.md", text: "Run the tests.".to_owned() }],
+        layout: vec!["src/ (2 files)".to_owned(), "Cargo.toml".to_owned()],
+    }
 }
 
 /// Returns all sample orders.
