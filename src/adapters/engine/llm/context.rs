@@ -249,6 +249,26 @@ mod tests {
         last.into_iter().filter(|(.., ok)| !ok).map(|(what, n, _)| (what, n)).collect()
     }
 
+    #[test]
+    fn old_results_are_cleared_in_batches() {
+        let mut history = History::new("order".to_owned());
+        let (mut cleared, mut largest) = (Vec::new(), 0);
+        for n in 0..40 {
+            history.turns.push(turn(n, &[(10, 12 * 1024)], 0, true));
+            if clear(&mut history) {
+                cleared.push(n);
+            }
+            largest = largest.max(estimate(&history));
+        }
+        assert!(largest <= CLEAR_FROM && cleared.len() < 8, "{largest} {cleared:?}");
+        let whole = |t: &Turn| !t.results[0].text.contains("removed to save space");
+        assert!(history.turns[40 - CLEAR_ALL_BUT..].iter().all(whole) && !whole(&history.turns[0]));
+        // A conversation of many small results stays as it is.
+        let mut small = History::new("order".to_owned());
+        small.turns.extend((0..2_000).map(|n| turn(n, &[(10, 32)], 0, true)));
+        assert!(!clear(&mut small));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(96))]
         #[test]

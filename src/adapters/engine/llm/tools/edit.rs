@@ -7,6 +7,10 @@ use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use serde::Deserialize;
 use serde_json::json;
 
+/// Lines shown around a change; upper bounds of the lines shown after an edit, and of one of them.
+const AROUND: usize = 3;
+const MAX_CHANGED_LINES: usize = 40;
+const MAX_LINE_CHARS: usize = 300;
 /// Upper bound of the edits in one call.
 const MAX_EDITS: usize = 100;
 
@@ -92,10 +96,30 @@ pub(super) fn edit(tree: &RootedDir, args: &Args) -> Result<ToolResult, String> 
     write_file(tree, path, &after)?;
     let s = if args.edits.len() == 1 { "" } else { "s" };
     Ok(ToolResult {
-        text: format!("{path}: {} edit{s} applied{notes}", args.edits.len()),
+        text: format!("{path}: {} edit{s} applied{notes}\n{}", args.edits.len(), changed(&before, &after)),
         changed: vec![path.to_owned()],
         ok: true,
     })
+}
+
+/// Returns the changed lines as `read` prints them, with some around them, so that a slip is seen at once. Of a change
+/// that spans too many lines only the beginning is shown.
+fn changed(before: &str, after: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let begin = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let shorter = old.len().min(new.len()) - begin;
+    let end = old.iter().rev().zip(new.iter().rev()).take(shorter).take_while(|(a, b)| a == b).count();
+    let first = begin.saturating_sub(AROUND);
+    let last = (new.len() - end + AROUND).min(new.len());
+    let shown = last.min(first + MAX_CHANGED_LINES);
+    let mut text = String::new();
+    for (n, line) in new.iter().enumerate().take(shown).skip(first) {
+        text.push_str(&format!("{}\t{}\n", n + 1, line.chars().take(MAX_LINE_CHARS).collect::<String>()));
+    }
+    if shown < last {
+        text.push_str(&format!("[… to line {last}]\n"));
+    }
+    text
 }
 
 pub(super) fn write(tree: &RootedDir, args: &Whole) -> Result<ToolResult, String> {
@@ -207,6 +231,17 @@ mod tests {
                 .contains("matches line 1")
         );
         assert!(edits("a", false, &[("", "x", false)]).is_err());
+    }
+
+    #[test]
+    fn an_edit_shows_the_lines_it_changed() {
+        let text = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
+        assert_eq!(changed(text, &text.replace("5\n", "a\nb\n")), "2\t2\n3\t3\n4\t4\n5\ta\n6\tb\n7\t6\n8\t7\n9\t8\n");
+        assert_eq!(changed(text, &text.replace("9\n", "")), "6\t6\n7\t7\n8\t8\n");
+        assert_eq!(changed("a\na\n", "a\na\na\n"), "1\ta\n2\ta\n3\ta\n");
+        assert_eq!(changed("x", ""), "");
+        let many = changed("", &"line\n".repeat(100));
+        assert!(many.lines().count() == MAX_CHANGED_LINES + 1 && many.ends_with("[… to line 100]\n"), "{many}");
     }
 
     #[test]
