@@ -124,8 +124,10 @@ struct Issue {
 
 /// Returns the path of a folder without `.`, `..` and a slash at its end, which names it.
 fn named(folder: &Path) -> String {
-    let path =
-        if folder.file_name().is_some() { folder.to_owned() } else { std::path::absolute(folder).unwrap_or_default() };
+    let path = match folder.file_name() {
+        Some(_) => folder.to_owned(),
+        None => std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
+    };
     path.display().to_string().trim_end_matches('/').to_owned()
 }
 

@@ -458,7 +458,7 @@ pub struct RunsArgs {
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
     /// Only this status
-    #[arg(long, value_name = "STATUS", value_parser = STATUS_WORDS)]
+    #[arg(long, value_name = "STATUS", value_parser = crate::http::rest::wire::STATUS_WORDS)]
     pub status: Option<String>,
     /// Only runs that have not ended
     #[arg(long)]
@@ -470,16 +470,3 @@ pub struct RunsArgs {
     #[arg(long, value_name = "RUN", value_parser = parse::run)]
     pub before: Option<String>,
 }
-
-const STATUS_WORDS: [&str; 10] = [
-    "pending",
-    "planning",
-    "planned",
-    "running",
-    "paused",
-    "blocked",
-    "failed",
-    "cancelled",
-    "completed",
-    "quarantined",
-];

@@ -4,6 +4,7 @@ use super::problem::PageResult;
 use super::shell::{self, Page};
 use super::visit::{Person, Visit};
 use super::{State, look};
+use crate::http::rest::wire::STATUS_WORDS;
 use crate::ports::run_index::RunRow;
 use crate::service::runs::RunQuery;
 use crate::service::{projects, runs};
@@ -15,19 +16,6 @@ use serde::Deserialize;
 const ROWS: u64 = 50;
 /// Projects that the filter offers.
 const MAX_PROJECTS: usize = 500;
-/// Status words that the filter offers.
-const STATUSES: [&str; 10] = [
-    "pending",
-    "planning",
-    "planned",
-    "running",
-    "paused",
-    "blocked",
-    "failed",
-    "cancelled",
-    "completed",
-    "quarantined",
-];
 
 /// Query of the list.
 #[derive(Deserialize)]
@@ -66,7 +54,7 @@ pub async fn list(Shared(state): Shared<State>, person: Person, Query(query): Qu
             } }
             label { "Status " select name="status" {
                 option value="" { "all" }
-                @for status in STATUSES { option value=(status) selected[query.status == status] { (status) } }
+                @for status in STATUS_WORDS { option value=(status) selected[query.status == status] { (status) } }
             } }
             label.check { input type="checkbox" name="open" value="1" checked[asked.open]; " only open" }
             button.button type="submit" { "Filter" }

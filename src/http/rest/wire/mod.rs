@@ -56,7 +56,7 @@ pub use inquiry::Inquiry;
 pub use preview::{Preview, Prompt};
 pub use problem::Problem;
 pub use project::{NewProject, Project};
-pub use run::{Action, Cooldown, NewRun, OnDifference, Outcome, Run, RunSummary, Steps};
+pub use run::{Action, Cooldown, NewRun, OnDifference, Outcome, Run, RunSummary, STATUS_WORDS, Steps};
 pub use secret::{NewKey, NewSecret, Rekeyed, Secret, SecretScope, StoredSecret};
 pub use session::{LOGIN_PATH, LoginLink, NewLoginLink};
 pub use task::Task;

@@ -11,6 +11,20 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
+/// Status words of runs, in the order of a run's life.
+pub const STATUS_WORDS: [&str; 10] = [
+    "pending",
+    "planning",
+    "planned",
+    "running",
+    "paused",
+    "blocked",
+    "failed",
+    "cancelled",
+    "completed",
+    "quarantined",
+];
+
 /// Run in full.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Run {
