@@ -154,7 +154,7 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
         ),
         BlockKind::Effect(kind) => (
             format!("{} failed", effect_words(*kind)),
-            need("A fix of the cause", "what happened, and what to do, is described below"),
+            need("A fix of the cause", "what happened, and what to do, is under “What happened”"),
         ),
         BlockKind::Ci { doubt: CiDoubt::RedBase, checks } => (
             format!("CI is red, and the base fails in the same checks: {}", line(&checks.join(", "))),

@@ -15,6 +15,7 @@ pub mod slots;
 pub mod status;
 pub mod task;
 
+use crate::domain::budget::requested_limits::RequestedLimits;
 use crate::domain::budget::{Alert, Ledger, Limits};
 use crate::domain::change::check::{CheckResult, CheckSpec};
 use crate::domain::change::{ChangeRef, ChangeState, Concern, DiffStat, Observation};
@@ -40,7 +41,7 @@ use task::Task;
 /// Version of the snapshot format this program writes. A snapshot of a newer version is quarantined, not guessed at.
 pub const SNAPSHOT_VERSION: u32 = 1;
 
-/// Settings that a run is born with. Only a person changes them, and only the engines and checks
+/// Settings that a run is born with. Only a person changes them, and only the engines, checks and limits
 /// (`Event::SettingsChanged`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -63,6 +64,10 @@ pub struct Settings {
     pub base_branch: String,
     /// The run's branch; task branches are `<branch>-task/<id>`.
     pub branch: String,
+    /// The limits a person asked for in place of the configured ones. The policy contains them already; they are stored so
+    /// that a retry can ask for the same.
+    #[serde(default, skip_serializing_if = "RequestedLimits::is_empty")]
+    pub limits: RequestedLimits,
     /// What a person should know about the repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,

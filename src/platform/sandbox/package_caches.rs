@@ -106,6 +106,28 @@ const PACKAGE_CACHES: &[PackageCache] = &[
         projects: PYTHON,
     },
     PackageCache {
+        variable: Some("COMPOSER_CACHE_DIR"),
+        beneath_home: ".cache/composer",
+        target: "home/.cache/composer",
+        parts: &[("files", 2), ("repo", 1)],
+        projects: &["composer.json"],
+    },
+    // Hex and Rebar, without which Mix builds no project that names a package, are installed per user.
+    PackageCache {
+        variable: Some("MIX_HOME"),
+        beneath_home: ".mix",
+        target: "home/.mix",
+        parts: &[("archives", 1), ("elixir", 1)],
+        projects: &["mix.exs"],
+    },
+    PackageCache {
+        variable: Some("HEX_HOME"),
+        beneath_home: ".hex",
+        target: "home/.hex",
+        parts: &[("packages", 2)],
+        projects: &["mix.exs"],
+    },
+    PackageCache {
         variable: None,
         beneath_home: ".m2/repository",
         target: "home/.m2/repository",
@@ -255,10 +277,17 @@ pub const OFFLINE: &[(&str, &str)] = &[
     ("RUSTUP_AUTO_INSTALL", "0"),
     ("UV_OFFLINE", "1"),
     ("YARN_ENABLE_NETWORK", "0"),
-    // Else pnpm tries to download the version of itself that the project asks for.
-    ("npm_config_manage_package_manager_versions", "false"),
     ("npm_config_offline", "true"),
 ];
+
+/// Keeps pnpm from downloading the version of itself that a project asks for. Only for projects of pnpm: npm prints a
+/// warning about a setting it does not know.
+pub const PNPM_OFFLINE: (&str, &str) = ("npm_config_manage_package_manager_versions", "false");
+
+/// Returns whether pnpm installs the packages of the project in `dir`.
+pub fn is_pnpm_project(dir: &Path) -> bool {
+    ["pnpm-lock.yaml", "pnpm-workspace.yaml"].iter().any(|file| dir.join(file).exists())
+}
 
 #[cfg(test)]
 mod tests {
@@ -279,6 +308,16 @@ mod tests {
         let names = project_files(dir.path());
         assert!(uses(&names, &["Cargo.toml"]) && uses(&names, &[]));
         assert!(!uses(&names, JAVASCRIPT) && !uses(&names, PYTHON));
+    }
+
+    #[test]
+    fn a_setting_of_pnpm_is_only_for_its_projects() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("package-lock.json"), "").unwrap();
+        assert!(!is_pnpm_project(dir.path()));
+        assert!(OFFLINE.iter().all(|(name, _)| *name != PNPM_OFFLINE.0));
+        fs::write(dir.path().join("pnpm-lock.yaml"), "").unwrap();
+        assert!(is_pnpm_project(dir.path()));
     }
 
     #[test]

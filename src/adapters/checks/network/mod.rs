@@ -123,7 +123,7 @@ pub async fn private_addresses(hosts: &[String], allowed: &AllowedHosts, resolve
 
 /// Returns the paths of a repository whose texts [`needed`] reads.
 pub fn wanted(paths: &[String]) -> Vec<String> {
-    let sources = MANAGERS.iter().flat_map(|m| m.locks.iter().chain(m.repo));
+    let sources = MANAGERS.iter().flat_map(|m| m.locks.iter().chain(m.repo).chain(m.also));
     let plain = MANAGERS.iter().flat_map(|m| m.plain_locks.iter().copied());
     let names: BTreeSet<&str> = sources.map(|s| s.file).chain(plain).chain(["Cargo.toml"]).collect();
     // A project in a folder has its own lock file.
@@ -159,7 +159,7 @@ pub async fn needed(
         let hosts = match hosts(manager, paths, files, user) {
             Hosts::Found(hosts) if hosts.is_empty() => continue,
             Hosts::Found(hosts) => hosts,
-            Hosts::Ask => ask(manager, user).await,
+            Hosts::Ask(also) => ask(manager, user).await.into_iter().chain(also).collect(),
         };
         found.push(Needed {
             manager: manager.name,
@@ -179,8 +179,8 @@ async fn is_installed(check: &CheckSpec, user: &UserFiles) -> bool {
 enum Hosts {
     /// Exactly these; none = nothing has to be downloaded.
     Found(BTreeSet<String>),
-    /// The manager uses its defaults.
-    Ask,
+    /// The manager uses its defaults, and these.
+    Ask(BTreeSet<String>),
 }
 
 /// Returns whether a command starts a manager to install something.
@@ -232,14 +232,14 @@ fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>,
     if manager.name == "cargo" {
         return cargo(has_lock, &named("Cargo.lock"), &named("Cargo.toml"), &text, configured, user);
     }
-    let locked = of_repo(manager.locks);
+    let (locked, also) = (of_repo(manager.locks), of_repo(manager.also));
     match (locked.is_empty(), has_lock, has_plain_lock) {
-        (false, ..) => Hosts::Found(locked.into_iter().chain(configured).collect()),
+        (false, ..) => Hosts::Found(locked.into_iter().chain(configured).chain(also).collect()),
         (true, true, false) => Hosts::Found(BTreeSet::new()),
         // Go writes its checksums as soon as there is a dependency.
         (true, false, false) if manager.name == "go" => Hosts::Found(BTreeSet::new()),
-        _ if configured.is_empty() => Hosts::Ask,
-        _ => Hosts::Found(configured),
+        _ if configured.is_empty() => Hosts::Ask(also),
+        _ => Hosts::Found(configured.into_iter().chain(also).collect()),
     }
 }
 
@@ -269,7 +269,7 @@ fn cargo<'t>(
         (false, _) => Hosts::Found(found),
         (true, false) => Hosts::Found(found.into_iter().chain(configured).collect()),
         (true, true) => match user.cargo_registry() {
-            hosts if hosts.is_empty() => Hosts::Ask,
+            hosts if hosts.is_empty() => Hosts::Ask(found),
             hosts => Hosts::Found(found.into_iter().chain(hosts).collect()),
         },
     }
