@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod actions;
 mod activity;
 pub mod admin;
+pub mod amounts;
 mod answers;
 pub mod args;
 pub mod budget;
@@ -250,7 +251,7 @@ fn print_completions(shell: clap_complete::Shell) {
 /// Returns the engines, checks and limits that an action gives its run.
 async fn new_settings(cli: &CliContext<'_>, args: args::SettingsArgs) -> Result<actions::NewSettings, Stop> {
     let engines = parse::by_role(&engines::by_name(cli, args.engine).await?);
-    Ok(actions::NewSettings { engines, checks: args.check, limits: parse::merged(&args.limit) })
+    Ok(actions::NewSettings { engines, checks: args.check, limits: amounts::merged(&args.limit) })
 }
 
 /// Runs the commands that make one request and print the response.

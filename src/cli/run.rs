@@ -1,5 +1,6 @@
 //! `run` and `demo`: from a goal to a followed run.
 
+use super::amounts;
 use super::args::{DemoArgs, RunArgs};
 use super::client::Client;
 use super::context::{Access, CliContext, Connection};
@@ -64,7 +65,7 @@ pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop
         base: args.base,
         engines: by_role(&engines::by_name(cli, args.engine).await?),
         checks: args.check,
-        limits: parse::merged(&args.limit),
+        limits: amounts::merged(&args.limit),
         reuse_open_run: !args.new,
         on_difference: if args.update { OnDifference::Apply } else { OnDifference::Refuse },
     };

@@ -12,8 +12,9 @@ pub use resources::{
 };
 pub use spec::{ImportArgs, SpecCommand, VerifyArgs};
 
+use super::amounts::{self, Limits, More};
 use super::exit::EXIT_CODES;
-use super::parse::{self, EngineChoice, Limits, More, Origin};
+use super::parse::{self, EngineChoice, Origin};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -221,7 +222,7 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         answer: Option<String>,
         /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N
-        #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
+        #[arg(long, value_name = "AMOUNTS", value_parser = amounts::more)]
         more: Option<More>,
         /// Settings that the run gets first.
         #[command(flatten)]
@@ -234,7 +235,7 @@ pub enum Command {
         #[command(flatten)]
         run: RunRef,
         /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N,step=10m
-        #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
+        #[arg(long, value_name = "AMOUNTS", value_parser = amounts::more)]
         more: More,
     },
     /// Show spending, and raise budgets
@@ -355,7 +356,7 @@ pub struct AnswerArgs {
     #[arg(long, value_name = "REASON")]
     pub no: Option<String>,
     /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N,step=10m
-    #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
+    #[arg(long, value_name = "AMOUNTS", value_parser = amounts::more)]
     pub more: Option<More>,
 }
 
@@ -369,7 +370,7 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "CMD", value_parser = parse::not_empty)]
     pub check: Vec<String>,
     /// Limits of the run, instead of its own: time=2h,cost="5 USD",tokens=N,turns=N,rounds=N,attempts=N
-    #[arg(long, value_name = "AMOUNTS", value_parser = parse::limits)]
+    #[arg(long, value_name = "AMOUNTS", value_parser = amounts::limits)]
     pub limit: Vec<Limits>,
 }
 
@@ -407,7 +408,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "CMD", value_parser = parse::not_empty)]
     pub check: Vec<String>,
     /// Limits of the run, instead of the configured ones: time=2h,cost="5 USD",tokens=N,turns=N,rounds=N,attempts=N
-    #[arg(long, value_name = "AMOUNTS", value_parser = parse::limits)]
+    #[arg(long, value_name = "AMOUNTS", value_parser = amounts::limits)]
     pub limit: Vec<Limits>,
     /// Branch to land on, instead of the repository's default branch
     #[arg(long, value_name = "BRANCH", value_parser = parse::not_empty)]
