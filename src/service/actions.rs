@@ -131,20 +131,17 @@ pub async fn answer(
     settings: &NewSettings,
 ) -> ServiceResult<Run> {
     let run = target.load(s, caller).await?;
-    let (run, if_seq) = match settings.is_empty() {
-        true => (run, target.if_seq),
-        false => {
-            // An answer that fits nothing changes nothing.
-            let chosen = choose_block(&run, block, |_| true, "an answer")?;
-            let (run, if_seq) = change_settings(s, caller, target, run, settings).await?;
-            // Limits alone may have answered it.
-            if answer == Answer::Yes && run.block(chosen).is_none() {
-                return Ok(run);
-            }
-            (run, if_seq)
-        }
-    };
-    give(s, caller, &Target { if_seq, ..*target }, &run, (block, |_| true, "an answer"), answer).await
+    if settings.is_empty() {
+        return give(s, caller, target, &run, (block, |_| true, "an answer"), answer).await;
+    }
+    // An answer that fits nothing changes nothing.
+    let chosen = choose_block(&run, block, |_| true, "an answer")?;
+    let (run, if_seq) = change_settings(s, caller, target, run, settings).await?;
+    // Limits alone may have answered it.
+    if answer == Answer::Yes && run.block(chosen).is_none() {
+        return Ok(run);
+    }
+    answer_block(s, caller, &Target { if_seq, ..*target }, &run, chosen, answer).await
 }
 
 /// Gives a run these settings, and tries again what stopped because of the earlier ones.
