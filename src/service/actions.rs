@@ -1,6 +1,7 @@
 //! Actions of a caller on a run. Each may be repeated: an action that has happened already returns the run as it is.
 
 use super::audit::record;
+use super::budgets::amounts;
 use super::runs::{self, Opened, open_as, subject};
 use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, input};
 use crate::actors::{RunRequest, RuntimeError};
@@ -485,20 +486,4 @@ async fn tell(
         Err(RuntimeError::Refused(Refusal::Repeated { .. })) => runs::load(s, &run.id.to_string()).await,
         Err(other) => Err(other.into()),
     }
-}
-
-/// Writes the amounts of a raise for the audit log.
-fn amounts(raise: &Raise) -> String {
-    let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts, step_secs } = *raise;
-    let all = [
-        ("tokens", tokens),
-        ("cost_micros", cost_micros),
-        ("turns", turns),
-        ("time_secs", time_secs),
-        ("rounds", rounds.into()),
-        ("attempts", attempts.into()),
-        ("step_secs", step_secs),
-    ];
-    let given = all.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}+{n}"));
-    given.collect::<Vec<_>>().join(" ")
 }

@@ -15,8 +15,7 @@ pub mod slots;
 pub mod status;
 pub mod task;
 
-use crate::domain::budget::requested_limits::RequestedLimits;
-use crate::domain::budget::{Alert, Ledger, Limits};
+use crate::domain::budget::{Alert, Ledger, Limits, requested_limits::RequestedLimits};
 use crate::domain::change::check::{CheckResult, CheckSpec};
 use crate::domain::change::{ChangeRef, ChangeState, Concern, DiffStat, Observation};
 use crate::domain::effect::EffectRef;
@@ -41,8 +40,7 @@ use task::Task;
 /// Version of the snapshot format this program writes. A snapshot of a newer version is quarantined, not guessed at.
 pub const SNAPSHOT_VERSION: u32 = 1;
 
-/// Settings that a run is born with. Only a person changes them, and only the engines, checks and limits
-/// (`Event::SettingsChanged`).
+/// Settings that a run is born with. Only a person changes engines, checks and limits (`Event::SettingsChanged`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// The policy.
@@ -64,8 +62,7 @@ pub struct Settings {
     pub base_branch: String,
     /// The run's branch; task branches are `<branch>-task/<id>`.
     pub branch: String,
-    /// The limits a person asked for in place of the configured ones. The policy contains them already; they are stored so
-    /// that a retry can ask for the same.
+    /// Limits asked for in place of the configured ones; contained in the policy, and kept for a retry.
     #[serde(default, skip_serializing_if = "RequestedLimits::is_empty")]
     pub limits: RequestedLimits,
     /// What a person should know about the repository.

@@ -92,7 +92,7 @@ impl Overrides {
         if !asked.is_empty() && has != asked {
             found.push(Difference::Checks { own: has, asked });
         }
-        // A raise since then is no other wish: a limit that the run was given counts as it was given.
+        // A limit counts as it was given; a raise since then is not a difference.
         let given = own.limits.over(run.limits);
         for (budget, asked) in self.limits.amounts() {
             let limit = given.of(budget);

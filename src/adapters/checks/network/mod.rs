@@ -3,6 +3,7 @@
 //!
 //! Invariant: of a configuration only host names are kept. It may hold tokens and passwords.
 
+mod gradle;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,7 @@ impl std::fmt::Debug for UserFiles {
 impl UserFiles {
     /// The files beneath HOME and the variables of this process.
     pub fn of_process() -> UserFiles {
-        let names = MANAGERS.iter().flat_map(|m| m.variables.iter().copied()).chain(["CARGO_HOME"]);
+        let names = MANAGERS.iter().flat_map(|m| m.variables.iter().copied()).chain(["CARGO_HOME", "GRADLE_USER_HOME"]);
         let variables = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
         let environment = std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("SKEP_"));
         UserFiles { home: std::env::var_os("HOME").map(PathBuf::from), variables, environment: environment.collect() }
@@ -70,6 +71,11 @@ impl UserFiles {
     fn cargo_home(&self) -> Option<PathBuf> {
         let named = self.variables.get("CARGO_HOME").map(PathBuf::from);
         named.or_else(|| self.home.as_ref().map(|home| home.join(".cargo")))
+    }
+
+    fn gradle_home(&self) -> Option<PathBuf> {
+        let named = self.variables.get("GRADLE_USER_HOME").map(PathBuf::from);
+        named.or_else(|| self.home.as_ref().map(|home| home.join(".gradle")))
     }
 
     /// Returns the hosts of Cargo's own registry: its index is cached under the index's host, with a file that names
@@ -208,6 +214,10 @@ fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>,
         let mut found = BTreeSet::new();
         for source in sources {
             for text in named(source.file).iter().filter_map(|path| text(path)) {
+                let text = match manager.name {
+                    "gradle" => gradle::reached(source.file, &text, user).into(),
+                    _ => text,
+                };
                 found.extend(source.before.iter().flat_map(|before| addresses(&text, before)));
             }
         }

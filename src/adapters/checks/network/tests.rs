@@ -62,6 +62,32 @@ fn hosts_come_from_lock_files_and_configuration() {
 }
 
 #[test]
+fn gradle_reaches_its_repositories_and_a_distribution_that_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    let user = UserFiles { home: Some(home.path().to_owned()), ..UserFiles::default() };
+    let wrapper =
+        ("gradle/wrapper/gradle-wrapper.properties", "distributionUrl=https\\://dist.example/g-8.5-bin.zip\n");
+    let script = (
+        "build.gradle",
+        "licenses { license { url 'https://quoted.example/L' } }\nmavenContent { url 'https://quoted.example' }\n\
+         repositories {\n  mavenCentral()\n  maven {\n    credentials { username = u }\n    url = uri('https://a.example/m2')\n  }\n  \
+         maven { url 'https://b.example/m2' }\n}\n",
+    );
+    let kotlin = (
+        "settings.gradle.kts",
+        "repositories { maven(\"https://c.example/m2\"); maven { url = uri(\"https://d.example\") } }",
+    );
+    let found = || hosts_of("sh ./gradlew test", &[wrapper, script, kotlin], &user);
+    let all = |first: &[&str]| Some(first.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>());
+    assert_eq!(found(), all(&["a.example", "b.example", "c.example", "d.example", "dist.example"]));
+    let dist = home.path().join(".gradle/wrapper/dists/g-8.5-bin/1abc");
+    std::fs::create_dir_all(&dist).unwrap();
+    assert_eq!(found().unwrap().len(), 5, "an incomplete download");
+    std::fs::write(dist.join("g-8.5-bin.zip.ok"), "").unwrap();
+    assert_eq!(found(), all(&["a.example", "b.example", "c.example", "d.example"]));
+}
+
+#[test]
 fn a_package_from_elsewhere_does_not_replace_the_usual_addresses() {
     for (command, file, text) in [
         ("pnpm install", "pnpm-lock.yaml", "resolution: {tarball: https://git.example/a.tgz}"),
