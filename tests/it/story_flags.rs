@@ -136,7 +136,7 @@ fn a_limit_stops_the_run_and_a_new_one_lets_it_continue() {
     let stopped = cli.run(&run(FIX, "true", &["--limit", "attempts=1"])).exits_with(4);
     assert!(stopped.out.contains("attempts"), "{}", stopped.out);
     let before = cli.show("@");
-    assert_eq!(before["escalations"][0]["kind"], "budget", "{}", before["escalations"]);
+    assert_eq!(before["escalations"][0]["code"], "budget", "{}", before["escalations"]);
     cli.run(&["unblock", "--limit", "attempts=10"]).exits_with(4).prints("the merge waits for approval");
     assert_eq!(cli.show("@")["budget"]["limits"]["attempts"], 10);
 }
