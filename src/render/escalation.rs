@@ -139,7 +139,7 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
             format!("the run's budget is exhausted: {}", budget_word(*kind)),
             need(
                 format!("More {}, or the end of the run", budget_word(*kind)),
-                "for new runs, change `[limits]` in the configuration",
+                "for new runs, pass `--limit`, or change `[limits]` in the configuration",
             ),
         ),
         BlockKind::Question { step, .. } => {
