@@ -99,6 +99,8 @@ fn request(n: usize) -> RunRequest {
             junit: None,
             runner: None,
         }],
+        limits: Default::default(),
+        may_raise: false,
         carry_on: false,
         on_difference: Default::default(),
         traceparent: None,

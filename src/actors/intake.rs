@@ -5,8 +5,8 @@ use super::error::RuntimeError;
 use super::parts::Parts;
 use super::request::{Defaults, RunRequest};
 use crate::domain::{
-    CheckKind, CheckSpec, Decision, Difference, EngineSpec, Event, Goal, OnDifference, Opened, Outcome, Project,
-    ProjectName, Role, Run, RunId, Settings, Sha, Tightening, open,
+    CheckKind, CheckSpec, Decision, Difference, EngineSpec, Event, Goal, OnDifference, Opened, Outcome, Policy,
+    Project, ProjectName, Refusal, Role, Run, RunId, Settings, Sha, Tightening, open,
 };
 use crate::ports::Repo;
 use crate::ports::checks::RepoRules;
@@ -198,6 +198,8 @@ pub(super) async fn born(
     if checks.iter().all(|c| c.kind == CheckKind::Accept) {
         return Err(no_checks(&project, &base_branch, &base, &rules));
     }
+    let mut policy = project.policy.unwrap_or_else(|| defaults.policy.clone());
+    set_limits(&mut policy, &request)?;
     let mut engines = defaults.engines.clone();
     engines.extend(project.engines);
     engines.extend(request.engines);
@@ -210,7 +212,6 @@ pub(super) async fn born(
     }
     let forbidden_paths = request.goal.spec.as_ref().map(|spec| spec.forbidden_paths.clone()).unwrap_or_default();
     let of_spec = Tightening { forbidden_paths, ..Tightening::default() };
-    let policy = project.policy.unwrap_or_else(|| defaults.policy.clone());
     let id = request.id.unwrap_or_else(|| deps.clock.new_run_id());
     let branch = format!("{}/{}", project.branch_prefix, id.abbrev());
     let notices = deps.workspaces.inspect(&repo, &base, &branch).await?;
@@ -227,11 +228,31 @@ pub(super) async fn born(
             forge: project.forge,
             base_branch,
             branch,
+            limits: request.limits,
             notices,
         },
         base,
         traceparent: None,
     })
+}
+
+/// Puts the limits of a request in place of the configured ones. Only those who may raise budgets exceed the latter.
+fn set_limits(policy: &mut Policy, request: &RunRequest) -> Result<(), RuntimeError> {
+    if let Some(budget) = request.limits.unusable() {
+        return Err(RuntimeError::Invalid {
+            what: format!("a limit of zero for {} leaves nothing to work with", budget.name()),
+            fix: "Give an amount above zero, or leave it out".to_owned(),
+        });
+    }
+    if let Some(budget) = request.limits.exceeding(&policy.limits).filter(|_| !request.may_raise) {
+        return Err(RuntimeError::Refused(Refusal::NotAllowed {
+            who: request.goal.asked_by.to_string(),
+            what: format!("exceed the configured limit of {}", budget.name()),
+            why: "it needs the right to raise budgets".to_owned(),
+        }));
+    }
+    policy.limits = request.limits.over(policy.limits);
+    Ok(())
 }
 
 /// Refuses a repository in which nothing could be verified: with what was found instead, and the nearest command to

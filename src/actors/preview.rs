@@ -88,6 +88,7 @@ fn as_asked(run: Run, request: RunRequest) -> Opened {
         settings.checks.retain(|c| c.kind == CheckKind::Accept);
         settings.checks.splice(0..0, request.checks);
     }
+    settings.policy.limits = request.limits.over(run.limits);
     Opened { id: run.id, project: run.project, goal: run.goal, settings, base: run.base, traceparent: None }
 }
 

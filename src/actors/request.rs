@@ -1,7 +1,8 @@
 //! A request for a run, and the defaults for what the request leaves open.
 
 use crate::domain::{
-    CheckSpec, Difference, EngineSpec, Goal, OnDifference, Overrides, Policy, ProjectName, Role, Run, RunId,
+    CheckSpec, Difference, EngineSpec, Goal, OnDifference, Overrides, Policy, ProjectName, RequestedLimits, Role, Run,
+    RunId,
 };
 use std::collections::BTreeMap;
 
@@ -22,6 +23,10 @@ pub struct RunRequest {
     pub engines: BTreeMap<Role, EngineSpec>,
     /// Checks; replace the project's unless empty.
     pub checks: Vec<CheckSpec>,
+    /// Limits in place of the configured ones.
+    pub limits: RequestedLimits,
+    /// Whether these limits may exceed the configured ones.
+    pub may_raise: bool,
     /// Resume an open run of the same project and goal instead of opening a second one.
     pub carry_on: bool,
     /// What to do if that run has other settings than those named here.
@@ -33,8 +38,8 @@ pub struct RunRequest {
 impl RunRequest {
     /// Returns which of the settings named here a run does not have.
     pub fn differences(&self, run: &Run) -> Vec<Difference> {
-        let overrides = Overrides { engines: self.engines.clone(), checks: self.checks.clone() };
-        overrides.differences(&run.settings, self.base.as_deref())
+        let overrides = Overrides { engines: self.engines.clone(), checks: self.checks.clone(), limits: self.limits };
+        overrides.differences(run, self.base.as_deref())
     }
 }
 

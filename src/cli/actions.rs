@@ -9,17 +9,25 @@ use super::reconnect::follow_run;
 use super::select::{self, Fits};
 use super::terminal::Style;
 use super::text::{brief, short_sha};
-use crate::http::rest::wire::{self, Outcome, Raise, Role, Run};
+use crate::http::rest::wire::{self, Outcome, Raise, RequestedLimits, Role, Run};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Engines and checks that a run gets in place of its own.
+/// Engines, checks and limits that a run gets in place of its own.
 #[derive(Debug, Default)]
 pub struct NewSettings {
     /// Engines by role.
     pub engines: BTreeMap<Role, String>,
     /// Check commands.
     pub checks: Vec<String>,
+    /// Limits.
+    pub limits: RequestedLimits,
+}
+
+impl NewSettings {
+    fn is_empty(&self) -> bool {
+        self.engines.is_empty() && self.checks.is_empty() && self.limits.is_empty()
+    }
 }
 
 /// Action on a run.
@@ -98,8 +106,7 @@ impl Action {
             Action::Approve { no: None, .. } => "approved",
             Action::Approve { no: Some(_), .. } => "declined",
             Action::Unblock { answer, settings, .. } => {
-                let with =
-                    if settings.engines.is_empty() && settings.checks.is_empty() { "" } else { " with new settings" };
+                let with = if settings.is_empty() { "" } else { " with new settings" };
                 return match answer {
                     AnswerArgs { answer: Some(text), .. } => format!("answered{with}: {}", brief(text, 60)),
                     AnswerArgs { skip: true, .. } => format!("continues without it{with}"),
@@ -132,12 +139,14 @@ impl Action {
                 more: answer.more.map(|more| more.0),
                 engines: settings.engines,
                 checks: settings.checks,
+                limits: settings.limits,
             },
             Action::Retry { answer, more, settings } => wire::Action {
                 text: answer,
                 more,
                 engines: settings.engines,
                 checks: settings.checks,
+                limits: settings.limits,
                 ..wire::Action::default()
             },
             Action::Pause | Action::Resume | Action::LiftQuarantine => wire::Action::default(),

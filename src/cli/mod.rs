@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod actions;
 mod activity;
 pub mod admin;
+pub mod amounts;
 mod answers;
 pub mod args;
 pub mod budget;
@@ -247,10 +248,10 @@ fn print_completions(shell: clap_complete::Shell) {
     let _closed = std::io::Write::write_all(&mut std::io::stdout(), &script);
 }
 
-/// Returns the engines and checks that an action gives its run.
+/// Returns the engines, checks and limits that an action gives its run.
 async fn new_settings(cli: &CliContext<'_>, args: args::SettingsArgs) -> Result<actions::NewSettings, Stop> {
     let engines = parse::by_role(&engines::by_name(cli, args.engine).await?);
-    Ok(actions::NewSettings { engines, checks: args.check })
+    Ok(actions::NewSettings { engines, checks: args.check, limits: amounts::merged(&args.limit) })
 }
 
 /// Runs the commands that make one request and print the response.

@@ -1,7 +1,7 @@
-//! Parses arguments with a syntax of their own: repositories, engines, amounts, names of changes.
+//! Parses arguments with a syntax of their own: repositories, engines, names of changes.
 
 use crate::config::units;
-use crate::http::rest::wire::{Raise, Role};
+use crate::http::rest::wire::Role;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
@@ -18,10 +18,6 @@ pub struct EngineChoice {
     /// `KIND[:ARG]`.
     pub spec: String,
 }
-
-/// Additional budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct More(pub Raise);
 
 /// Name of a change: `PROJECT#NUMBER`, or its run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,35 +191,6 @@ fn absolute_script(spec: &str) -> String {
     }
 }
 
-/// Parses `time=1h,cost="1.00 USD",tokens=100000,rounds=2,attempts=10,step=10m`.
-pub fn more(text: &str) -> Result<More, String> {
-    let mut raise = Raise::default();
-    for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let form = "write NAME=AMOUNT with time, cost, tokens, turns, rounds, attempts or step";
-        let (name, amount) = pair.split_once('=').ok_or_else(|| format!("invalid amount {pair:?}; {form}"))?;
-        let amount = amount.trim().trim_matches('"');
-        let with_unit = |e: units::Unreadable| format!("{}: {}; {}", name.trim(), e.why, e.fix);
-        let counted = || {
-            let bare = amount.replace('_', "");
-            bare.parse::<u32>().map_err(|_| format!("{}: {amount:?} is not a whole number", name.trim()))
-        };
-        match name.trim() {
-            "time" => raise.time_secs = units::duration(amount).map_err(with_unit)?.as_secs(),
-            "step" => raise.step_secs = units::duration(amount).map_err(with_unit)?.as_secs(),
-            "cost" => raise.cost_micros = units::money(amount).map_err(with_unit)?,
-            "tokens" => raise.tokens = counted()?.into(),
-            "turns" => raise.turns = counted()?.into(),
-            "rounds" => raise.rounds = counted()?,
-            "attempts" => raise.attempts = counted()?,
-            other => return Err(format!("unknown budget {other:?}; {form}")),
-        }
-    }
-    if raise == Raise::default() {
-        return Err("no amount given; pass at least one above zero, such as time=1h".to_owned());
-    }
-    Ok(More(raise))
-}
-
 impl FromStr for ChangeName {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -332,23 +299,6 @@ mod tests {
         assert_eq!(read(&["dev=script:./Cargo.toml"])[&Role::Dev], format!("script: {}", here.display()));
         for bad in ["", "direct", "dev=direct", "ops=command:x", "boss=direct", "command:", "manager="] {
             assert!(engine(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn amounts_are_read_with_units() {
-        let all = more("time=1h 30m,cost=\"1.50 USD\",tokens=100_000,rounds=2,attempts=10").unwrap().0;
-        let raise = Raise {
-            tokens: 100_000,
-            cost_micros: 1_500_000,
-            time_secs: 5_400,
-            rounds: 2,
-            attempts: 10,
-            ..Raise::default()
-        };
-        assert_eq!(all, raise);
-        for bad in ["", "time=1", "cost=1", "rounds=-1", "beer=2", "time", "rounds=0"] {
-            assert!(more(bad).is_err(), "{bad}");
         }
     }
 

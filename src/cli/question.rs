@@ -3,8 +3,8 @@
 use super::answers;
 use super::client::{Client, with_query};
 use super::exit::Stop;
-use super::parse;
 use super::terminal::{Style, Terminal};
+use super::{amounts, parse};
 use crate::http::rest::wire::{
     Action, Answer, AnswerKind, BudgetScope, CheckKind, Engine, Escalation, RaiseShared, Role, Run,
 };
@@ -148,7 +148,7 @@ async fn decide(terminal: &Terminal, escalation: &Escalation, answer: &Answer) -
             let suggested = answers::amount(answer);
             let question = format!("How much more? (Enter: {suggested})");
             let Some(typed) = terminal.ask(&question).await? else { return Ok(None) };
-            match parse::more(if typed.is_empty() { &suggested } else { &typed }) {
+            match amounts::more(if typed.is_empty() { &suggested } else { &typed }) {
                 Ok(more) => act("unblock", escalation, |a| a.more = Some(more.0)),
                 Err(why) => {
                     terminal.line(Style::Yellow, &why)?;

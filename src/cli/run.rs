@@ -1,5 +1,6 @@
 //! `run` and `demo`: from a goal to a followed run.
 
+use super::amounts;
 use super::args::{DemoArgs, RunArgs};
 use super::client::Client;
 use super::context::{Access, CliContext, Connection};
@@ -14,7 +15,7 @@ use super::terminal::{Style, Terminal};
 use super::text::{count, shell_quoted};
 use super::unreported::UnreportedOrders;
 use crate::http::backend::{ServiceReady, local_url};
-use crate::http::rest::wire::{NewCheckPlan, NewRun, OnDifference, Outcome, Run};
+use crate::http::rest::wire::{NewCheckPlan, NewRun, OnDifference, Outcome, RequestedLimits, Run};
 use crate::service::host::Uncommitted;
 use serde_json::json;
 use std::io::Read;
@@ -64,6 +65,7 @@ pub async fn run(cli: &CliContext<'_>, args: RunArgs) -> Result<ExitStatus, Stop
         base: args.base,
         engines: by_role(&engines::by_name(cli, args.engine).await?),
         checks: args.check,
+        limits: amounts::merged(&args.limit),
         reuse_open_run: !args.new,
         on_difference: if args.update { OnDifference::Apply } else { OnDifference::Refuse },
     };
@@ -307,6 +309,7 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs, own_dir: bool) -> Result
         base: Some(demo.base),
         engines: demo.engines.into_iter().map(|(role, engine)| (role.into(), engine)).collect(),
         checks: demo.checks,
+        limits: RequestedLimits::default(),
         reuse_open_run: true,
         on_difference: OnDifference::Keep,
     };

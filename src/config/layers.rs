@@ -281,12 +281,20 @@ pub(super) fn of_env(env: &[(OsString, OsString)], problems: &mut Vec<Problem>) 
 
 /// Creates the problem of a value in place of a table.
 pub(super) fn not_a_table(at: &str, source: &str, found: &Value) -> Problem {
+    let fix = match at.rsplit('.').next() {
+        // Where people look for a place for their commands.
+        Some("checks") => format!(
+            "write check commands into .skep.toml of the repository, below [[check]], or pass them with --check; \
+             [{at}] holds secrets and runners"
+        ),
+        _ => format!("write [{at}] and its keys below"),
+    };
     Problem {
         at: at.to_owned(),
         source: source.to_owned(),
         found: kind(found).to_owned(),
         why: "a table is required".into(),
-        fix: format!("write [{at}] and its keys below"),
+        fix,
     }
 }
 

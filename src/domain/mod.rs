@@ -34,6 +34,7 @@ pub mod run;
 pub mod spec;
 pub mod texts;
 
+pub use budget::requested_limits::RequestedLimits;
 pub use budget::{ledger_row, shared_budget};
 pub use change::check;
 pub use policy::gate;

@@ -188,7 +188,8 @@ fn spent(run: &Run) -> String {
 /// Returns what a person approves when approving the merge.
 pub(super) fn merge_request(run: &Run) -> String {
     let base_branch = &run.settings.base_branch;
-    let mut text = format!("{} onto {base_branch} at {}: {}\n", run.head, run.base.abbrev(), files_changed(&run.diff));
+    let mut text =
+        format!("{} onto {base_branch} at {}: {}\n", run.head.abbrev(), run.base.abbrev(), files_changed(&run.diff));
     for f in run.diff.files.iter().take(MAX_FILES) {
         let mark = match f.kind {
             FileKind::Added => 'A',

@@ -139,7 +139,7 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
             format!("the run's budget is exhausted: {}", budget_word(*kind)),
             need(
                 format!("More {}, or the end of the run", budget_word(*kind)),
-                "for new runs, change `[limits]` in the configuration",
+                "for new runs, pass `--limit`, or change `[limits]` in the configuration",
             ),
         ),
         BlockKind::Question { step, .. } => {
@@ -154,7 +154,7 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
         ),
         BlockKind::Effect(kind) => (
             format!("{} failed", effect_words(*kind)),
-            need("A fix of the cause", "what happened, and what to do, is described below"),
+            need("A fix of the cause", "what happened, and what to do, is under “What happened”"),
         ),
         BlockKind::Ci { doubt: CiDoubt::RedBase, checks } => (
             format!("CI is red, and the base fails in the same checks: {}", line(&checks.join(", "))),

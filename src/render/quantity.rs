@@ -83,6 +83,15 @@ pub fn budget_word(budget: BudgetKind) -> &'static str {
     }
 }
 
+/// Returns an amount of what a budget limits: micro-USD as money, seconds as a duration, other amounts as they are.
+pub fn budget_amount(budget: BudgetKind, amount: u64) -> String {
+    match budget {
+        BudgetKind::Cost => money(amount),
+        BudgetKind::Time | BudgetKind::StepTime => duration(amount.saturating_mul(1000)),
+        BudgetKind::Tokens | BudgetKind::Turns | BudgetKind::Attempts | BudgetKind::Rounds => amount.to_string(),
+    }
+}
+
 /// Returns text from outside as one line, so that it cannot pass for lines of Skep: breaks become spaces.
 pub fn line(text: &str) -> String {
     let is_break = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');

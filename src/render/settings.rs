@@ -1,6 +1,6 @@
 //! Differences between requested settings and those of a run.
 
-use super::quantity::brief;
+use super::quantity::{brief, budget_amount, budget_word};
 use crate::domain::{Difference, EngineSpec, Overrides, Run};
 
 /// Longest quoted command line, in characters.
@@ -22,7 +22,10 @@ pub fn overrides(overrides: &Overrides) -> Vec<String> {
         let commands: Vec<String> = overrides.checks.iter().map(|c| code(&c.command)).collect();
         format!("checks: {}", commands.join(", "))
     });
-    engines.chain(checks).collect()
+    let limits = overrides.limits.amounts().into_iter();
+    let limits =
+        limits.map(|(budget, amount)| format!("limit of {}: {}", budget_word(budget), budget_amount(budget, amount)));
+    engines.chain(checks).chain(limits).collect()
 }
 
 fn code(text: &str) -> String {
@@ -41,6 +44,10 @@ pub fn differences(found: &[Difference]) -> Vec<String> {
             format!("the {} has no engine instead of {}", role.name(), engine(asked))
         }
         Difference::Checks { own, asked } => format!("the checks are {}, not {}", list(own), list(asked)),
+        Difference::Limit { budget, own, asked } => {
+            let own = own.map_or_else(|| "unlimited".to_owned(), |own| budget_amount(*budget, own));
+            format!("the limit of {} is {own}, not {}", budget_word(*budget), budget_amount(*budget, *asked))
+        }
         Difference::Base { own, asked } => format!("it lands on {}, not on {}", code(own), code(asked)),
     };
     found.iter().map(words).collect()

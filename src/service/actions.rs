@@ -1,12 +1,13 @@
 //! Actions of a caller on a run. Each may be repeated: an action that has happened already returns the run as it is.
 
 use super::audit::record;
+use super::budgets::amounts;
 use super::runs::{self, Opened, open_as, subject};
 use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, input};
 use crate::actors::{RunRequest, RuntimeError};
 use crate::domain::{
     Answer, BlockId, BlockKind, CheckKind, Event, Goal, GoalSource, OnDifference, Outcome, Overrides, Principal, Raise,
-    Refusal, Role, Run, Subject, status,
+    Refusal, RequestedLimits, Role, Run, Subject, status,
 };
 use crate::render;
 use crate::secrets::redact;
@@ -24,18 +25,20 @@ pub struct Target<'a> {
     pub if_seq: Option<u64>,
 }
 
-/// Engines and checks that a run gets in place of its own.
+/// Engines, checks and limits that a run gets in place of its own.
 #[derive(Clone, Debug, Default)]
 pub struct NewSettings {
     /// Engines by role, `KIND[:ARG]`.
     pub engines: BTreeMap<Role, String>,
     /// Check commands; the run's own if empty.
     pub checks: Vec<String>,
+    /// Limits; those not named stay.
+    pub limits: RequestedLimits,
 }
 
 impl NewSettings {
     fn is_empty(&self) -> bool {
-        self.engines.is_empty() && self.checks.is_empty()
+        self.engines.is_empty() && self.checks.is_empty() && self.limits.is_empty()
     }
 }
 
@@ -129,15 +132,17 @@ pub async fn answer(
     settings: &NewSettings,
 ) -> ServiceResult<Run> {
     let run = target.load(s, caller).await?;
-    let (run, if_seq) = match settings.is_empty() {
-        true => (run, target.if_seq),
-        // An answer that fits nothing changes nothing.
-        false => {
-            choose_block(&run, block, |_| true, "an answer")?;
-            change_settings(s, caller, target, run, settings).await?
-        }
-    };
-    give(s, caller, &Target { if_seq, ..*target }, &run, (block, |_| true, "an answer"), answer).await
+    if settings.is_empty() {
+        return give(s, caller, target, &run, (block, |_| true, "an answer"), answer).await;
+    }
+    // An answer that fits nothing changes nothing.
+    let chosen = choose_block(&run, block, |_| true, "an answer")?;
+    let (run, if_seq) = change_settings(s, caller, target, run, settings).await?;
+    // Limits alone may have answered it.
+    if answer == Answer::Yes && run.block(chosen).is_none() {
+        return Ok(run);
+    }
+    answer_block(s, caller, &Target { if_seq, ..*target }, &run, chosen, answer).await
 }
 
 /// Gives a run these settings, and tries again what stopped because of the earlier ones.
@@ -161,10 +166,13 @@ async fn change_settings(
     settings: &NewSettings,
 ) -> ServiceResult<(Run, Option<u64>)> {
     let overrides = overrides(s, &run, settings)?;
-    if overrides.differences(&run.settings, None).is_empty() {
+    if overrides.limits.exceeding(&run.limits).is_some() {
+        caller.require(Right::Budget)?;
+    }
+    if overrides.differences(&run, None).is_empty() {
         return Ok((run, target.if_seq));
     }
-    let words = render::differences(&overrides.differences(&run.settings, None)).join("; ");
+    let words = render::differences(&overrides.differences(&run, None)).join("; ");
     let event = Event::SettingsChanged { overrides, by: caller.principal.clone() };
     let now = tell(s, caller, target, &run, event, ("run.settings", &words)).await?;
     let if_seq = target.if_seq.map(|_| now.seq);
@@ -189,7 +197,7 @@ fn overrides(s: &Services, run: &Run, settings: &NewSettings) -> ServiceResult<O
         let setup = run.settings.checks.iter().filter(|c| c.kind == CheckKind::Setup);
         checks.splice(0..0, setup.cloned().collect::<Vec<_>>());
     }
-    Ok(Overrides { engines, checks })
+    Ok(Overrides { engines, checks, limits: settings.limits })
 }
 
 /// Pauses a run: nothing new starts, and what is in progress finishes.
@@ -256,7 +264,7 @@ pub struct Retry<'a> {
     pub hint: Option<String>,
     /// Amounts to add to the limits.
     pub more: Option<Raise>,
-    /// Engines and checks in place of the run's own.
+    /// Engines, checks and limits in place of the run's own.
     pub settings: &'a NewSettings,
 }
 
@@ -349,6 +357,8 @@ fn again(caller: &Caller, run: &Run, asked: Overrides, traceparent: Option<Strin
         base: Some(run.settings.base_branch.clone()),
         engines,
         checks,
+        limits: asked.limits.or(run.settings.limits),
+        may_raise: caller.require(Right::Budget).is_ok(),
         carry_on: true,
         on_difference,
         traceparent,
@@ -476,20 +486,4 @@ async fn tell(
         Err(RuntimeError::Refused(Refusal::Repeated { .. })) => runs::load(s, &run.id.to_string()).await,
         Err(other) => Err(other.into()),
     }
-}
-
-/// Writes the amounts of a raise for the audit log.
-fn amounts(raise: &Raise) -> String {
-    let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts, step_secs } = *raise;
-    let all = [
-        ("tokens", tokens),
-        ("cost_micros", cost_micros),
-        ("turns", turns),
-        ("time_secs", time_secs),
-        ("rounds", rounds.into()),
-        ("attempts", attempts.into()),
-        ("step_secs", step_secs),
-    ];
-    let given = all.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}+{n}"));
-    given.collect::<Vec<_>>().join(" ")
 }

@@ -3,7 +3,7 @@
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, runs};
 use crate::actors::RuntimeError;
-use crate::domain::{Answer, BlockKind, BudgetScope, BudgetUnit, Day, Event, ProjectName, Run, RunId};
+use crate::domain::{Answer, BlockKind, BudgetScope, BudgetUnit, Day, Event, ProjectName, Raise, Run, RunId};
 use crate::ports::PortError;
 use crate::ports::ledger::{BudgetRaise, Spending, SpendingBy, SpendingFilter};
 use crate::ports::run_index::RunFilter;
@@ -131,4 +131,20 @@ fn waits_for(kind: &BlockKind, raised: &RaiseShared) -> bool {
         BlockKind::SharedBudget { budgets } => budgets.iter().any(|b| b.scope == raised.scope && added(b.unit)),
         _ => false,
     }
+}
+
+/// Writes the amounts of a raise for the audit log.
+pub(super) fn amounts(raise: &Raise) -> String {
+    let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts, step_secs } = *raise;
+    let all = [
+        ("tokens", tokens),
+        ("cost_micros", cost_micros),
+        ("turns", turns),
+        ("time_secs", time_secs),
+        ("rounds", rounds.into()),
+        ("attempts", attempts.into()),
+        ("step_secs", step_secs),
+    ];
+    let given = all.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}+{n}"));
+    given.collect::<Vec<_>>().join(" ")
 }

@@ -69,6 +69,8 @@ pub async fn plan(s: &Services, caller: &Caller, request: ChecksRequest) -> Serv
         base: request.base,
         engines: BTreeMap::new(),
         checks: input::checks(s, &request.checks)?,
+        limits: Default::default(),
+        may_raise: false,
         carry_on: false,
         on_difference: OnDifference::Keep,
         traceparent: None,

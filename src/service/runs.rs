@@ -6,7 +6,7 @@ use super::idempotency::{self, IdempotencyKey};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, specs};
 pub use crate::actors::Preview;
 use crate::actors::RunRequest;
-use crate::domain::{Goal, GoalSource, OnDifference, Role, Run, RunId};
+use crate::domain::{Goal, GoalSource, OnDifference, RequestedLimits, Role, Run, RunId};
 use crate::ports::PortError;
 use crate::ports::journal::JournalRow;
 use crate::ports::run_index::{RunFilter, RunMatch, RunRow};
@@ -31,6 +31,9 @@ pub struct OpenRun {
     pub engines: BTreeMap<Role, String>,
     /// Check commands; the project's if empty.
     pub checks: Vec<String>,
+    /// Limits in place of the configured ones.
+    #[serde(skip_serializing_if = "RequestedLimits::is_empty")]
+    pub limits: RequestedLimits,
     /// Whether an open run of the same project and goal is reused.
     pub reuse_open_run: bool,
     /// What to do if that run has other settings than those named here.
@@ -65,8 +68,8 @@ pub(super) async fn open_as(s: &Services, ask: RunRequest, id: RunId) -> Service
 /// the run that the first one opened, also after a restart.
 ///
 /// # Errors
-/// `invalid` if the request is not usable, `no_project`, `settings_differ` if the open run has other engines or checks than
-/// those named, `idempotency_key_reused` if the key came with another request, `request_in_progress` if the same request
+/// `invalid` if the request is not usable, `no_project`, `settings_differ` if the open run has other engines, checks or limits
+/// than those named, `idempotency_key_reused` if the key came with another request, `request_in_progress` if the same request
 /// is still being handled after two minutes.
 pub async fn open(
     s: &Services,
@@ -114,8 +117,11 @@ pub(super) async fn open_for_issue(
 
 /// Opens a run, or reuses an open one and gives it the named settings if the request asks for that.
 async fn open_asked(s: &Services, caller: &Caller, request: OpenRun, id: RunId) -> ServiceResult<Opened> {
-    let settings = (request.on_difference == OnDifference::Apply)
-        .then(|| NewSettings { engines: request.engines.clone(), checks: request.checks.clone() });
+    let settings = (request.on_difference == OnDifference::Apply).then(|| NewSettings {
+        engines: request.engines.clone(),
+        checks: request.checks.clone(),
+        limits: request.limits,
+    });
     let opened = open_as(s, ask(s, caller, request, GoalSource::Manual).await?, id).await?;
     match settings {
         Some(settings) if !opened.is_new => {
@@ -166,6 +172,8 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun, source: GoalSource
         base: request.base,
         engines: input::engines(&request.engines),
         checks: input::checks(s, &request.checks)?,
+        limits: request.limits,
+        may_raise: caller.require(Right::Budget).is_ok(),
         carry_on: request.reuse_open_run,
         on_difference: request.on_difference,
         traceparent: request.traceparent,

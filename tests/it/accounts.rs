@@ -81,6 +81,27 @@ async fn a_role_may_do_exactly_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_those_who_may_raise_budgets_exceed_a_configured_limit() {
+    let s = service().await;
+    add(&s, "mia", "member").await;
+    let (token, _) = create(&s, json!({"name": "mine", "person": "mia", "rights": ["read", "run"]})).await;
+    let body = |limits: Value| {
+        let mut body = s.new_run("x");
+        body["limits"] = limits;
+        body
+    };
+    let preview = async |limits| with(&s, &token, Method::POST, "/api/v1/runs/preview", &body(limits)).await;
+    let lower = preview(json!({"rounds": 1, "cost_micros": 1_000_000})).await;
+    assert_eq!(lower.status, 200, "{lower:?}");
+    assert_eq!(lower.json()["limits"]["rounds"], 1);
+    preview(json!({"rounds": 1_000})).await.is_problem(403, "not_allowed");
+    preview(json!({"tokens": 0})).await.is_problem(422, "invalid");
+    let raised = s.post("/api/v1/runs/preview", &body(json!({"rounds": 1_000}))).await;
+    assert_eq!(raised.status, 200, "{raised:?}");
+    assert_eq!(raised.json()["limits"]["rounds"], 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_ends_with_its_time_its_revocation_and_its_person() {
     let s = service().await;
     add(&s, "ann", "member").await;

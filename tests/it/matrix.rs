@@ -345,7 +345,8 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
     add("raised", Event::Raised { raise, by: asker() });
     add("raised by nothing", Event::Raised { raise: Raise::default(), by: asker() });
     add("raised by skep", Event::Raised { raise, by: Principal::skep() });
-    let engine = |spec: &str| Overrides { engines: [(Role::Dev, EngineSpec::parse(spec))].into(), checks: Vec::new() };
+    let engine =
+        |spec: &str| Overrides { engines: [(Role::Dev, EngineSpec::parse(spec))].into(), ..Overrides::default() };
     let mut check = run.settings.checks.clone();
     check.iter_mut().for_each(|c| c.command = "another".to_owned());
     let checks = Overrides { checks: check, ..Overrides::default() };

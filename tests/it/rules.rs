@@ -89,7 +89,7 @@ fn the_next_attempt_has_the_engine_that_a_person_gave() {
     let story = planned(bare_policy(), vec![spec("a", &[])]).report(failed()).report(failed());
     assert_eq!(asks(&story), ["tries"]);
     let engines = [(Role::Dev, EngineSpec::parse("command: better"))].into();
-    let event = Event::SettingsChanged { overrides: Overrides { engines, checks: Vec::new() }, by: asker() };
+    let event = Event::SettingsChanged { overrides: Overrides { engines, ..Overrides::default() }, by: asker() };
     let story = story.apply(event);
     assert_eq!(asks(&story), ["tries"], "the question stays until it is answered");
     let story = story.answer(Answer::Yes);

@@ -231,6 +231,8 @@ impl World {
                 junit: None,
                 runner: None,
             }],
+            limits: Default::default(),
+            may_raise: false,
             carry_on: false,
             on_difference: Default::default(),
             traceparent: None,

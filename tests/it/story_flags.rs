@@ -93,6 +93,55 @@ fn unblock_and_retry_take_engines_and_checks() {
 }
 
 #[test]
+fn limits_named_by_the_command_count_and_other_ones_are_asked_about() {
+    let cli = cli();
+    let limit =
+        |limits: &'static str| run(FIX, "false", &[]).into_iter().chain(["--limit", limits]).collect::<Vec<_>>();
+    let shown = cli.run(&[&limit("time=2h")[..], &["--dry-run"]].concat()).exits_with(0);
+    shown.prints("at most 2 h 0 m");
+    cli.run(&limit("rounds=1,cost=2USD,time=2h,tokens=5000,turns=9,attempts=20")).exits_with(4);
+    let limits = |cli: &Cli| cli.show("@")["budget"]["limits"].clone();
+    let given = serde_json::json!({
+        "tokens": 5000, "cost_micros": 2_000_000, "turns": 9, "timeout_secs": 7200, "rounds": 1, "attempts": 20
+    });
+    assert_eq!(limits(&cli), given);
+    // The same limits continue the run, also after a raise; others are a question.
+    cli.run(&["raise", "@", "--more", "time=1h"]);
+    cli.run(&limit("time=2h,rounds=1")).exits_with(4).prints("continues");
+    let refused = cli.run(&limit("cost=3USD,rounds=4")).exits_with(2);
+    refused.one_error("the limit of money is $2.00, not $3.00", "--update");
+    assert!(refused.err.contains("the limit of rounds of rework is 1, not 4"), "{}", refused.err);
+    cli.run(&[&limit("cost=3USD,rounds=4")[..], &["--update"]].concat()).exits_with(4);
+    assert_eq!((limits(&cli)["cost_micros"].as_u64(), limits(&cli)["rounds"].as_u64()), (Some(3_000_000), Some(4)));
+    assert_eq!(limits(&cli)["timeout_secs"], 3 * 3600, "what is not named stays");
+    // The run that follows one without success has the same limits.
+    cli.run(&["cancel", "--why", "again"]);
+    cli.run(&["retry", "@", "--limit", "turns=7"]).exits_with(4);
+    let again = limits(&cli);
+    assert_eq!((again["cost_micros"].as_u64(), again["turns"].as_u64()), (Some(3_000_000), Some(7)));
+    for (amounts, why) in [
+        ("tokens=0", "a limit of zero"),
+        ("step=5m", "set in the configuration"),
+        ("cost=5", "money needs a currency"),
+        ("wall=1h", "unknown budget"),
+        ("", "no limit given"),
+    ] {
+        cli.run(&["run", "x", "--repo", "r.git", "--limit", amounts]).exits_with(2).one_error(why, "");
+    }
+}
+
+#[test]
+fn a_limit_stops_the_run_and_a_new_one_lets_it_continue() {
+    let cli = cli();
+    let stopped = cli.run(&run(FIX, "true", &["--limit", "attempts=1"])).exits_with(4);
+    assert!(stopped.out.contains("attempts"), "{}", stopped.out);
+    let before = cli.show("@");
+    assert_eq!(before["escalations"][0]["code"], "budget", "{}", before["escalations"]);
+    cli.run(&["unblock", "--limit", "attempts=10"]).exits_with(4).prints("the merge waits for approval");
+    assert_eq!(cli.show("@")["budget"]["limits"]["attempts"], 10);
+}
+
+#[test]
 fn everything_that_can_be_known_may_be_left_out() {
     let cli = cli();
     std::fs::write(cli.path("r").join("sub/b.txt"), "changed\n").unwrap();

@@ -12,8 +12,9 @@ pub use resources::{
 };
 pub use spec::{ImportArgs, SpecCommand, VerifyArgs};
 
+use super::amounts::{self, Limits, More};
 use super::exit::EXIT_CODES;
-use super::parse::{self, EngineChoice, More, Origin};
+use super::parse::{self, EngineChoice, Origin};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -221,7 +222,7 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         answer: Option<String>,
         /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N
-        #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
+        #[arg(long, value_name = "AMOUNTS", value_parser = amounts::more)]
         more: Option<More>,
         /// Settings that the run gets first.
         #[command(flatten)]
@@ -234,7 +235,7 @@ pub enum Command {
         #[command(flatten)]
         run: RunRef,
         /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N,step=10m
-        #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
+        #[arg(long, value_name = "AMOUNTS", value_parser = amounts::more)]
         more: More,
     },
     /// Show spending, and raise budgets
@@ -355,11 +356,11 @@ pub struct AnswerArgs {
     #[arg(long, value_name = "REASON")]
     pub no: Option<String>,
     /// Additional budget: time=1h,cost="1.00 USD",tokens=N,turns=N,rounds=N,attempts=N,step=10m
-    #[arg(long, value_name = "AMOUNTS", value_parser = parse::more)]
+    #[arg(long, value_name = "AMOUNTS", value_parser = amounts::more)]
     pub more: Option<More>,
 }
 
-/// Engines and checks that a run gets in place of its own.
+/// Engines, checks and limits that a run gets in place of its own.
 #[derive(Debug, Default, Args)]
 pub struct SettingsArgs {
     /// Engine of the dev, or of the named role, from the next attempt on; repeatable
@@ -368,6 +369,9 @@ pub struct SettingsArgs {
     /// Command that verifies the change, instead of the run's checks; repeatable
     #[arg(long, value_name = "CMD", value_parser = parse::not_empty)]
     pub check: Vec<String>,
+    /// Limits of the run, instead of its own: time=2h,cost="5 USD",tokens=N,turns=N,rounds=N,attempts=N
+    #[arg(long, value_name = "AMOUNTS", value_parser = amounts::limits)]
+    pub limit: Vec<Limits>,
 }
 
 /// Options of `skep run`.
@@ -403,6 +407,9 @@ pub struct RunArgs {
     /// Command that verifies the change, instead of the checks detected in the repository; repeatable
     #[arg(long, value_name = "CMD", value_parser = parse::not_empty)]
     pub check: Vec<String>,
+    /// Limits of the run, instead of the configured ones: time=2h,cost="5 USD",tokens=N,turns=N,rounds=N,attempts=N
+    #[arg(long, value_name = "AMOUNTS", value_parser = amounts::limits)]
+    pub limit: Vec<Limits>,
     /// Branch to land on, instead of the repository's default branch
     #[arg(long, value_name = "BRANCH", value_parser = parse::not_empty)]
     pub base: Option<String>,
@@ -418,7 +425,7 @@ pub struct RunArgs {
     /// Start a new run even if one with the same goal is open (by default that one continues)
     #[arg(long)]
     pub new: bool,
-    /// If a run with the same goal is open, give it the engines and checks named here
+    /// If a run with the same goal is open, give it the engines, checks and limits named here
     #[arg(long, conflicts_with = "new")]
     pub update: bool,
 }
@@ -428,9 +435,10 @@ Examples:
   skep run \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'
   skep run --repo https://example.org/team/tool.git --base develop --goal-file goal.md --check 'make test' --yes
   skep run --project tool \"Sort the imports\" --engine 'dev=command: isort .' --engine reviewer=direct
+  skep run \"Speed up the parser\" --limit cost=2USD,time=1h
 
 Ctrl-C stops following and loses nothing; the same command continues the run. If the open run of the goal has other
-engines, checks or another base than the command names, the command asks which to use: --update, or --new.
+engines, checks or limits or another base than the command names, the command asks which to use: --update, or --new.
 With --json each line has one key: `event` (a journal row), `output` (a line of an engine's output), or last `run` (its state).";
 
 /// Options of `skep check`.

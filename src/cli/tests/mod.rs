@@ -24,6 +24,7 @@ fn opened() -> Opened {
             spec: None,
         },
         settings: Settings {
+            limits: Default::default(),
             notices: Vec::new(),
             fallbacks: Default::default(),
             policy: Policy::default(),

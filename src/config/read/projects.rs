@@ -97,6 +97,11 @@ fn reaches(entry: &str, api: SocketAddr) -> bool {
 /// Checks a host that commands may connect to: `pypi.org`, `*.crates.io`, either with `:PORT`.
 fn host(text: &str) -> Parsed<()> {
     let fix = "write names such as \"pypi.org\", \"*.crates.io\" or \"proxy.example.org:8443\"";
+    if let Some((_, rest)) = text.split_once("://") {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let name = authority.rsplit('@').next().unwrap_or_default();
+        return wrong("one entry is a URL", format!("write only its host: \"{name}\""));
+    }
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') => (name, Some(port)),
         _ => (text, None),

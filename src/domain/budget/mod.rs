@@ -2,6 +2,7 @@
 //! more than the calls in flight.
 
 pub mod ledger_row;
+pub mod requested_limits;
 pub mod shared_budget;
 
 use crate::domain::id::{AttemptId, Timestamp};

@@ -1,8 +1,10 @@
-//! A person's change of a run's engines and checks.
+//! A person's change of a run's engines, checks and limits.
 //!
 //! Invariant: what was proven by other checks proves nothing; a result that is still to come from them is not counted.
 
 use super::builder::DecisionBuilder;
+use crate::domain::block::BlockKind;
+use crate::domain::budget::requested_limits::RequestedLimits;
 use crate::domain::check::{CheckKind, CheckSpec};
 use crate::domain::effect::OwnStatus;
 use crate::domain::id::{EffectKey, Principal};
@@ -17,7 +19,7 @@ pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal
         return Err(Refusal::NotAllowed { who, what, why: "only people do".to_owned() });
     }
     if asked.is_empty() {
-        return Err(Refusal::Invalid { what: "no setting is named; name an engine or a check".to_owned() });
+        return Err(Refusal::Invalid { what: "no setting is named; name an engine, a check or a limit".to_owned() });
     }
     if !asked.checks.is_empty() && !asked.checks.iter().any(CheckSpec::proves_tasks) {
         let what = "these checks only prepare the checkout, so nothing could be proven; name one that proves a change";
@@ -26,6 +28,11 @@ pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal
     if d.run.stopping.is_some() || d.run.phase >= Phase::Landing {
         let phase = if d.run.stopping.is_some() { "stopping" } else { d.run.phase.name() };
         return Err(Refusal::OutOfPlace { what: "a change of the settings".to_owned(), phase: phase.to_owned() });
+    }
+    if let Some(budget) = asked.limits.unusable() {
+        return Err(Refusal::Invalid {
+            what: format!("a limit of zero for {} leaves nothing to work with", budget.name()),
+        });
     }
     for (role, engine) in &asked.engines {
         d.run.settings.engines.insert(*role, engine.clone());
@@ -44,7 +51,23 @@ pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal
         d.run.facts.statuses.remove(OwnStatus::Checks.context());
         d.forget_approval();
     }
+    if !asked.limits.is_empty() {
+        limit(d, &asked.limits);
+    }
     Ok(())
+}
+
+/// Replaces limits. A budget that is exhausted within them raises its block again.
+fn limit(d: &mut DecisionBuilder, asked: &RequestedLimits) {
+    let settings = &mut d.run.settings;
+    settings.limits = asked.or(settings.limits);
+    settings.policy.limits = asked.over(settings.policy.limits);
+    d.run.limits = asked.over(d.run.limits);
+    d.forget_alerts();
+    d.run.blocks.retain(|b| !matches!(b.kind, BlockKind::Budget(_)));
+    if asked.rounds.is_some_and(|rounds| rounds > d.run.rounds) {
+        d.run.blocks.retain(|b| b.kind != BlockKind::Rounds);
+    }
 }
 
 /// Returns the checks asked for, with those of the acceptance criteria: other checks do not change what was asked for.

@@ -15,7 +15,7 @@ pub mod slots;
 pub mod status;
 pub mod task;
 
-use crate::domain::budget::{Alert, Ledger, Limits};
+use crate::domain::budget::{Alert, Ledger, Limits, requested_limits::RequestedLimits};
 use crate::domain::change::check::{CheckResult, CheckSpec};
 use crate::domain::change::{ChangeRef, ChangeState, Concern, DiffStat, Observation};
 use crate::domain::effect::EffectRef;
@@ -40,8 +40,7 @@ use task::Task;
 /// Version of the snapshot format this program writes. A snapshot of a newer version is quarantined, not guessed at.
 pub const SNAPSHOT_VERSION: u32 = 1;
 
-/// Settings that a run is born with. Only a person changes them, and only the engines and checks
-/// (`Event::SettingsChanged`).
+/// Settings that a run is born with. Only a person changes engines, checks and limits (`Event::SettingsChanged`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// The policy.
@@ -63,6 +62,9 @@ pub struct Settings {
     pub base_branch: String,
     /// The run's branch; task branches are `<branch>-task/<id>`.
     pub branch: String,
+    /// Limits asked for in place of the configured ones; contained in the policy, and kept for a retry.
+    #[serde(default, skip_serializing_if = "RequestedLimits::is_empty")]
+    pub limits: RequestedLimits,
     /// What a person should know about the repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,

@@ -1,9 +1,11 @@
-//! Overrides: engines and checks that a person gives a run in place of its own.
+//! Overrides: engines, checks and limits that a person gives a run in place of its own.
 
 use crate::domain::block::BlockKind;
+use crate::domain::budget::BudgetKind;
+use crate::domain::budget::requested_limits::RequestedLimits;
 use crate::domain::check::CheckSpec;
 use crate::domain::order::{EngineSpec, Role};
-use crate::domain::run::Settings;
+use crate::domain::run::Run;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -16,6 +18,9 @@ pub struct Overrides {
     /// Checks, which replace the run's unless empty.
     #[serde(default)]
     pub checks: Vec<CheckSpec>,
+    /// Limits; those not named stay.
+    #[serde(default, skip_serializing_if = "RequestedLimits::is_empty")]
+    pub limits: RequestedLimits,
 }
 
 /// Handling of an open run of the same goal whose settings differ from those requested.
@@ -50,6 +55,15 @@ pub enum Difference {
         /// The commands asked for.
         asked: Vec<String>,
     },
+    /// The limit of a budget.
+    Limit {
+        /// What it limits.
+        budget: BudgetKind,
+        /// The run's limit; `None` = unlimited.
+        own: Option<u64>,
+        /// The limit asked for.
+        asked: u64,
+    },
     /// The branch to land on. A run cannot change it.
     Base {
         /// The run's branch.
@@ -62,12 +76,12 @@ pub enum Difference {
 impl Overrides {
     /// Returns whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
-        self.engines.is_empty() && self.checks.is_empty()
+        self.engines.is_empty() && self.checks.is_empty() && self.limits.is_empty()
     }
 
     /// Returns what differs from a run's own settings; `base` is the branch asked for, if any.
-    pub fn differences(&self, own: &Settings, base: Option<&str>) -> Vec<Difference> {
-        let mut found = Vec::new();
+    pub fn differences(&self, run: &Run, base: Option<&str>) -> Vec<Difference> {
+        let (own, mut found) = (&run.settings, Vec::new());
         for (role, asked) in &self.engines {
             let engine = own.engines.get(role);
             if engine != Some(asked) {
@@ -78,6 +92,14 @@ impl Overrides {
         if !asked.is_empty() && has != asked {
             found.push(Difference::Checks { own: has, asked });
         }
+        // A limit counts as it was given; a raise since then is not a difference.
+        let given = own.limits.over(run.limits);
+        for (budget, asked) in self.limits.amounts() {
+            let limit = given.of(budget);
+            if limit != Some(asked) {
+                found.push(Difference::Limit { budget, own: limit, asked });
+            }
+        }
         if let Some(asked) = base.filter(|asked| *asked != own.base_branch) {
             found.push(Difference::Base { own: own.base_branch.clone(), asked: asked.to_owned() });
         }
@@ -87,7 +109,7 @@ impl Overrides {
     /// Returns whether these settings are a reason to try again what this block stopped.
     pub fn reopen(&self, block: &BlockKind) -> bool {
         match block {
-            BlockKind::Tries { .. } | BlockKind::Rounds => true,
+            BlockKind::Tries { .. } | BlockKind::Rounds => !self.engines.is_empty() || !self.checks.is_empty(),
             BlockKind::Engine { role, .. } => self.engines.contains_key(role),
             BlockKind::StepTime { step, .. } => self.engines.contains_key(&step.role()),
             BlockKind::Environment { .. } => !self.checks.is_empty(),

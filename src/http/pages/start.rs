@@ -70,6 +70,7 @@ impl Values {
             base: filled(&self.base),
             engines: self.engines.iter().filter(|(_, text)| !text.is_empty()).cloned().collect(),
             checks: self.checks.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect(),
+            limits: Default::default(),
             reuse_open_run: self.reuse,
             on_difference: Default::default(),
             traceparent: None,

@@ -184,10 +184,10 @@ async fn lift_quarantine(
     Ok(etag::tagged(StatusCode::OK, &run, state.services.clock.now()))
 }
 
-/// Returns the engines and checks that an action gives its run.
+/// Returns the engines, checks and limits that an action gives its run.
 fn settings(action: &wire::Action) -> NewSettings {
     let engines = action.engines.iter().map(|(role, engine)| ((*role).into(), engine.clone())).collect();
-    NewSettings { engines, checks: action.checks.clone() }
+    NewSettings { engines, checks: action.checks.clone(), limits: action.limits.into() }
 }
 
 fn refused(error: crate::service::ServiceError) -> Response {

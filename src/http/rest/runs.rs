@@ -188,6 +188,7 @@ fn request(new: wire::NewRun, headers: &HeaderMap) -> OpenRun {
         base: new.base,
         engines: new.engines.into_iter().map(|(role, engine)| (role.into(), engine)).collect(),
         checks: new.checks,
+        limits: new.limits.into(),
         reuse_open_run: new.reuse_open_run,
         on_difference: new.on_difference.into(),
         traceparent: limits::traceparent(headers).map(str::to_owned),

@@ -274,20 +274,20 @@ impl CommandAccess {
         })
     }
 
-    /// Describes how to allow more hosts: the line, its table and the file.
+    /// Describes how to allow more hosts: the command, and the same as a line, its table and the file.
     fn how_to_allow(&self, more: &[String]) -> String {
-        let mut hosts = self.grants.hosts.clone();
         // A name may have been chosen by the command. Only what is valid in the list is proposed.
-        hosts.extend(more.iter().filter(|host| Hosts::parse(std::slice::from_ref(*host)).is_ok()).cloned());
-        if hosts.is_empty() {
-            hosts.push("HOST".to_owned());
-        }
-        hosts.dedup();
-        let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
+        let valid = more.iter().filter(|host| Hosts::parse(std::slice::from_ref(*host)).is_ok());
+        let more: Vec<String> = valid.filter(|host| !self.grants.hosts.contains(host)).cloned().collect();
+        let more = if more.is_empty() { vec!["HOST".to_owned()] } else { more };
+        let command = format!("skep project allow {} {}", self.project, more.join(" "));
+        let hosts = self.grants.hosts.iter().chain(&more);
+        let hosts: Vec<String> = hosts.map(|host| format!("\"{host}\"")).collect();
         let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let project = self.project.as_str();
         let project = if project.chars().all(is_bare) { project.to_owned() } else { format!("\"{project}\"") };
         let file = self.file.as_ref().map_or_else(|| "skep.toml".to_owned(), |file| file.display().to_string());
-        format!("to allow it, write `hosts = [{}]` below [project.{project}.egress] in {file}", hosts.join(", "))
+        let line = format!("`hosts = [{}]` below [project.{project}.egress] in {file}", hosts.join(", "));
+        format!("to allow it: `{command}`, or {line}")
     }
 }

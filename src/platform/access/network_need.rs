@@ -65,6 +65,9 @@ const HOST_FOLLOWS: &[&str] = &[
     "temporary failure resolving ",
 ];
 
+/// Words, in lower case, of lines whose addresses are for people.
+const HELP: &[&str] = &["more help", "more information"];
+
 /// Returns whether the output shows that the command needed a network.
 pub fn is_needed(output: &str) -> bool {
     let output = output.to_lowercase();
@@ -85,7 +88,8 @@ fn contains_whole(text: &str, part: &str) -> bool {
 /// Returns the hosts that the output names, as entries of the list of hosts. It is the command's text: only what has the
 /// form of a public host name counts.
 pub fn hosts(output: &str) -> Vec<String> {
-    let output = output.to_lowercase();
+    let lines = output.lines().map(str::to_lowercase);
+    let output = lines.filter(|line| !HELP.iter().any(|words| line.contains(words))).collect::<Vec<_>>().join("\n");
     let mut found = BTreeSet::new();
     let after = |mark: &str| output.match_indices(mark).map(|(at, _)| &output[at + mark.len()..]).collect::<Vec<_>>();
     for mark in ["https://", "http://", "git+ssh://", "ssh://"].iter().chain(HOST_FOLLOWS) {
@@ -154,6 +158,10 @@ mod tests {
                 "npm.example.org",
             ),
             ("java.net.UnknownHostException: services.gradle.org", "services.gradle.org"),
+            (
+                "Could not GET 'https://a.example.org/m2'.\na.example.org: Name or service not known\n* Get more help at https://help.example.org",
+                "a.example.org",
+            ),
         ] {
             assert!(is_needed(output), "{output}");
             assert_eq!(hosts(output).join(" "), expected, "{output}");

@@ -1,6 +1,6 @@
 //! The environment of a command: the host variables passed on, and the ones Skep sets.
 
-use super::package_caches::{HostCaches, OFFLINE};
+use super::package_caches::{HostCaches, OFFLINE, PNPM_OFFLINE, is_pnpm_project};
 use super::{Job, Level, Purpose, folders, installations, toolchain_cache};
 use crate::secrets::Secret;
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ const MIRRORS: &[&str] = &["GOPROXY", "PIP_INDEX_URL", "npm_config_registry"];
 pub fn is_protected(name: &str) -> bool {
     let set = PASSED.iter().filter(|name| !MIRRORS.contains(name)).chain(PROXIES).copied();
     let set = set.chain(TOOLCHAINS.iter().map(|t| t.variable)).chain(CACHES.iter().chain(FIXED).map(|(name, _)| *name));
-    let offline = OFFLINE.iter().map(|(name, _)| *name).filter(|name| !MIRRORS.contains(name));
+    let offline = OFFLINE.iter().chain([&PNPM_OFFLINE]).map(|(name, _)| *name).filter(|name| !MIRRORS.contains(name));
     let tools = YARN_PROXIES.iter().copied().chain(JVM_OPTIONS.iter().map(|(name, _)| *name));
     let set = set.chain(offline).chain(tools).chain([PYTHON_BYTECODE.0]);
     set.chain(EXECUTION_VARS.iter().copied()).any(|protected| protected.eq_ignore_ascii_case(name))
@@ -227,8 +227,9 @@ impl Host {
             set(name, value);
         }
         if level != Level::None && given.proxy.is_none() {
-            for (name, value) in OFFLINE {
-                set(name, (*value).into());
+            let of_pnpm = is_pnpm_project(job.dir).then_some(PNPM_OFFLINE);
+            for (name, value) in OFFLINE.iter().copied().chain(of_pnpm) {
+                set(name, value.into());
             }
             if let Some((name, value)) = self.packages.environment() {
                 set(name, value);

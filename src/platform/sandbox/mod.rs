@@ -440,10 +440,7 @@ impl Sandbox {
             folders::give_to_user(job, user, data_dir.filter(|_| self.level == Level::Landlock))?;
         }
         toolchain_cache::make(job, self.level, &self.host.vars, &self.view, self.user)
-            .and_then(|()| match job.proxy {
-                Some(_) => Ok(()),
-                None => self.host.packages.make(job, self.user),
-            })
+            .and_then(|()| self.host.packages.make(job, self.user))
             .map_err(|e| io::Error::new(e.kind(), format!("cannot prepare the toolchain caches: {e}")))?;
         let needed = adjacent.map(|environment| environment.needed).unwrap_or_default();
         let (view, hidden) = match needed.is_empty() {

@@ -1,5 +1,5 @@
 //! Package caches of the host for commands without network access: what a package manager has downloaded outside, a
-//! command can install.
+//! command can install. Downloaded parts of build tools are there for every command.
 //!
 //! A package manager expects to be able to write to its cache. Each command's cache therefore gets real directories with
 //! links to the host's files, which are visible and read-only.
@@ -13,8 +13,9 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Marker in the command's cache, outside what commands can write to: the links were made.
+/// Markers in the command's cache, outside what commands can write to: all links were made, those to build tools were.
 const MADE: &str = "packages-linked";
+const TOOLS_MADE: &str = "build-tools-linked";
 /// Maximum number of links of all caches together.
 const LINKS_MAX: usize = 200_000;
 /// Upper bounds on the directories that are searched for a project file, and on the entries of each.
@@ -40,7 +41,7 @@ struct PackageCache {
 const JAVASCRIPT: &[&str] = &["package.json"];
 const PYTHON: &[&str] = &["pyproject.toml", "requirements", "setup.py", "setup.cfg", "uv.lock"];
 
-/// The package caches that commands may use.
+/// The package caches that commands without network access may use.
 const PACKAGE_CACHES: &[PackageCache] = &[
     PackageCache {
         variable: Some("npm_config_cache"),
@@ -106,20 +107,34 @@ const PACKAGE_CACHES: &[PackageCache] = &[
         projects: PYTHON,
     },
     PackageCache {
+        variable: Some("COMPOSER_CACHE_DIR"),
+        beneath_home: ".cache/composer",
+        target: "home/.cache/composer",
+        parts: &[("files", 2), ("repo", 1)],
+        projects: &["composer.json"],
+    },
+    PackageCache {
         variable: None,
         beneath_home: ".m2/repository",
         target: "home/.m2/repository",
         parts: &[("", 16)],
         projects: &["pom.xml"],
     },
-    PackageCache {
-        variable: Some("GRADLE_USER_HOME"),
-        beneath_home: ".gradle",
-        target: "gradle",
-        parts: &[("wrapper/dists", 3)],
-        projects: &["build.gradle", "settings.gradle", "gradlew"],
-    },
 ];
+
+/// Parts of build tools that every command may use, also one that may download: a second download would take minutes.
+const BUILD_TOOLS: &[PackageCache] = &[PackageCache {
+    variable: Some("GRADLE_USER_HOME"),
+    beneath_home: ".gradle",
+    target: "gradle",
+    parts: &[("wrapper/dists", 3)],
+    projects: &["build.gradle", "settings.gradle", "gradlew"],
+}];
+
+/// All caches, in the order of [`HostCaches::found`].
+fn all() -> impl Iterator<Item = &'static PackageCache> {
+    PACKAGE_CACHES.iter().chain(BUILD_TOOLS)
+}
 
 /// Where Gradle keeps downloaded packages, below its home. Gradle reads a second, read-only cache by itself.
 const GRADLE_CACHES: &str = "caches";
@@ -136,7 +151,7 @@ impl PackageCache {
 /// The package caches of this host.
 #[derive(Clone, Default)]
 pub struct HostCaches {
-    /// Directory on the host of each of [`PACKAGE_CACHES`].
+    /// Directory on the host of each cache of [`all`].
     found: Vec<Option<PathBuf>>,
     /// Packages that Gradle has downloaded.
     gradle: Option<PathBuf>,
@@ -148,14 +163,14 @@ impl HostCaches {
         let gradle = from.get(OsStr::new("GRADLE_USER_HOME")).map(PathBuf::from);
         let gradle = gradle.or_else(|| Some(home?.join(GRADLE_HOME))).map(|dir| dir.join(GRADLE_CACHES));
         HostCaches {
-            found: PACKAGE_CACHES.iter().map(|cache| cache.on_host(from, home)).collect(),
+            found: all().map(|cache| cache.on_host(from, home)).collect(),
             gradle: gradle.filter(|dir| dir.join("modules-2").is_dir()),
         }
     }
 
     /// Lists the paths that commands must be able to read.
     pub fn paths(&self) -> Vec<PathBuf> {
-        let parts = PACKAGE_CACHES.iter().zip(&self.found).filter_map(|(cache, found)| Some((cache, found.as_ref()?)));
+        let parts = all().zip(&self.found).filter_map(|(cache, found)| Some((cache, found.as_ref()?)));
         let part = |(cache, dir): (&PackageCache, &PathBuf)| -> Vec<PathBuf> {
             cache.parts.iter().map(|(part, _)| if part.is_empty() { dir.clone() } else { dir.join(part) }).collect()
         };
@@ -174,14 +189,16 @@ impl HostCaches {
     /// # Errors
     /// When the disk fails.
     pub fn make(&self, job: &Job<'_>, user: Option<(u32, u32)>) -> io::Result<()> {
-        let marker = job.cache.join(MADE);
-        if marker.exists() {
+        let may_download = job.proxy.is_some();
+        let marker = job.cache.join(if may_download { TOOLS_MADE } else { MADE });
+        if marker.exists() || job.cache.join(MADE).exists() {
             return Ok(());
         }
         let names = project_files(job.dir);
         let cache = RootedDir::open(job.cache)?;
         let mut left = LINKS_MAX;
-        for (package_cache, found) in PACKAGE_CACHES.iter().zip(&self.found) {
+        let skipped = if may_download { PACKAGE_CACHES.len() } else { 0 };
+        for (package_cache, found) in all().zip(&self.found).skip(skipped) {
             let Some(from) = found else { continue };
             if !uses(&names, package_cache.projects) {
                 continue;
@@ -255,10 +272,17 @@ pub const OFFLINE: &[(&str, &str)] = &[
     ("RUSTUP_AUTO_INSTALL", "0"),
     ("UV_OFFLINE", "1"),
     ("YARN_ENABLE_NETWORK", "0"),
-    // Else pnpm tries to download the version of itself that the project asks for.
-    ("npm_config_manage_package_manager_versions", "false"),
     ("npm_config_offline", "true"),
 ];
+
+/// Keeps pnpm from downloading the version of itself that a project asks for. Only for projects of pnpm: npm prints a
+/// warning about a setting it does not know.
+pub const PNPM_OFFLINE: (&str, &str) = ("npm_config_manage_package_manager_versions", "false");
+
+/// Returns whether pnpm installs the packages of the project in `dir`.
+pub fn is_pnpm_project(dir: &Path) -> bool {
+    ["pnpm-lock.yaml", "pnpm-workspace.yaml"].iter().any(|file| dir.join(file).exists())
+}
 
 #[cfg(test)]
 mod tests {
@@ -279,6 +303,16 @@ mod tests {
         let names = project_files(dir.path());
         assert!(uses(&names, &["Cargo.toml"]) && uses(&names, &[]));
         assert!(!uses(&names, JAVASCRIPT) && !uses(&names, PYTHON));
+    }
+
+    #[test]
+    fn a_setting_of_pnpm_is_only_for_its_projects() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("package-lock.json"), "").unwrap();
+        assert!(!is_pnpm_project(dir.path()));
+        assert!(OFFLINE.iter().all(|(name, _)| *name != PNPM_OFFLINE.0));
+        fs::write(dir.path().join("pnpm-lock.yaml"), "").unwrap();
+        assert!(is_pnpm_project(dir.path()));
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub fn opened(policy: Policy) -> Opened {
         project: ProjectName::from_text("demo"),
         goal: Goal { text: "Make it say hello".to_owned(), source: GoalSource::Manual, asked_by: asker(), spec: None },
         settings: Settings {
+            limits: Default::default(),
             notices: Vec::new(),
             fallbacks: BTreeMap::new(),
             origin: "/srv/demo.git".to_owned(),

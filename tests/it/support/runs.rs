@@ -35,6 +35,7 @@ pub fn run() -> Run {
             spec: None,
         },
         settings: Settings {
+            limits: Default::default(),
             notices: Vec::new(),
             fallbacks: BTreeMap::new(),
             policy: Policy::default(),

@@ -2,7 +2,7 @@
 
 use super::tree::{Tree, key};
 use crate::domain::CheckKind::{self, Lint, Setup, Test};
-use Condition::{Always, Json, Says, Toml};
+use Condition::{Always, Json, JsonLacks, Says, Toml};
 
 /// One way to check a project of one kind.
 pub struct Rule {
@@ -24,6 +24,8 @@ pub enum Condition {
     Says(&'static str, &'static [&'static str]),
     /// The JSON file has a value at this pointer.
     Json(&'static str, &'static str),
+    /// The JSON file has no value at this pointer.
+    JsonLacks(&'static str, &'static str),
     /// The TOML file has these keys.
     Toml(&'static str, &'static [&'static str]),
 }
@@ -37,6 +39,7 @@ impl Condition {
                 lines.any(|line| words.iter().any(|word| line.contains(word)))
             }),
             Json(file, pointer) => tree.json(file).pointer(pointer).is_some(),
+            JsonLacks(file, pointer) => tree.json(file).pointer(pointer).is_none(),
             Toml(file, keys) => key(&tree.toml(file), keys).is_some(),
         }
     }
@@ -139,6 +142,8 @@ pub const LANGUAGES: &[Rule] = &[
 
     rule("php", &["composer.json"], Json("composer.json", "/scripts/test"), &[COMPOSER, ("composer-test", Test, "composer test")]),
     rule("php", &["composer.json"], Json("composer.json", "/require-dev/pestphp~1pest"), &[COMPOSER, ("pest", Test, "vendor/bin/pest")]),
+    // Without development dependencies, PHPUnit is expected on the machine.
+    rule("php", &["composer.json", "phpunit.xml|phpunit.xml.dist|phpunit.dist.xml"], JsonLacks("composer.json", "/require-dev"), &[COMPOSER, ("phpunit", Test, "phpunit")]),
     rule("php", &["composer.json", "phpunit.xml|phpunit.xml.dist|phpunit.dist.xml"], Always, &[COMPOSER, ("phpunit", Test, "vendor/bin/phpunit")]),
     rule("php", &["composer.json", "tests/|test/"], Json("composer.json", "/require-dev/phpunit~1phpunit"), &[COMPOSER, ("phpunit", Test, "vendor/bin/phpunit {1}")]),
     rule("php", &["phpunit.xml|phpunit.xml.dist|phpunit.dist.xml"], Always, &[("phpunit", Test, "phpunit")]),

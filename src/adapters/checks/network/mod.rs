@@ -3,6 +3,7 @@
 //!
 //! Invariant: of a configuration only host names are kept. It may hold tokens and passwords.
 
+mod gradle;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,7 @@ impl std::fmt::Debug for UserFiles {
 impl UserFiles {
     /// The files beneath HOME and the variables of this process.
     pub fn of_process() -> UserFiles {
-        let names = MANAGERS.iter().flat_map(|m| m.variables.iter().copied()).chain(["CARGO_HOME"]);
+        let names = MANAGERS.iter().flat_map(|m| m.variables.iter().copied()).chain(["CARGO_HOME", "GRADLE_USER_HOME"]);
         let variables = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect();
         let environment = std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("SKEP_"));
         UserFiles { home: std::env::var_os("HOME").map(PathBuf::from), variables, environment: environment.collect() }
@@ -70,6 +71,11 @@ impl UserFiles {
     fn cargo_home(&self) -> Option<PathBuf> {
         let named = self.variables.get("CARGO_HOME").map(PathBuf::from);
         named.or_else(|| self.home.as_ref().map(|home| home.join(".cargo")))
+    }
+
+    fn gradle_home(&self) -> Option<PathBuf> {
+        let named = self.variables.get("GRADLE_USER_HOME").map(PathBuf::from);
+        named.or_else(|| self.home.as_ref().map(|home| home.join(".gradle")))
     }
 
     /// Returns the hosts of Cargo's own registry: its index is cached under the index's host, with a file that names
@@ -123,7 +129,7 @@ pub async fn private_addresses(hosts: &[String], allowed: &AllowedHosts, resolve
 
 /// Returns the paths of a repository whose texts [`needed`] reads.
 pub fn wanted(paths: &[String]) -> Vec<String> {
-    let sources = MANAGERS.iter().flat_map(|m| m.locks.iter().chain(m.repo));
+    let sources = MANAGERS.iter().flat_map(|m| m.locks.iter().chain(m.repo).chain(m.also));
     let plain = MANAGERS.iter().flat_map(|m| m.plain_locks.iter().copied());
     let names: BTreeSet<&str> = sources.map(|s| s.file).chain(plain).chain(["Cargo.toml"]).collect();
     // A project in a folder has its own lock file.
@@ -159,7 +165,7 @@ pub async fn needed(
         let hosts = match hosts(manager, paths, files, user) {
             Hosts::Found(hosts) if hosts.is_empty() => continue,
             Hosts::Found(hosts) => hosts,
-            Hosts::Ask => ask(manager, user).await,
+            Hosts::Ask(also) => ask(manager, user).await.into_iter().chain(also).collect(),
         };
         found.push(Needed {
             manager: manager.name,
@@ -179,8 +185,8 @@ async fn is_installed(check: &CheckSpec, user: &UserFiles) -> bool {
 enum Hosts {
     /// Exactly these; none = nothing has to be downloaded.
     Found(BTreeSet<String>),
-    /// The manager uses its defaults.
-    Ask,
+    /// The manager uses its defaults, and these.
+    Ask(BTreeSet<String>),
 }
 
 /// Returns whether a command starts a manager to install something.
@@ -208,6 +214,10 @@ fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>,
         let mut found = BTreeSet::new();
         for source in sources {
             for text in named(source.file).iter().filter_map(|path| text(path)) {
+                let text = match manager.name {
+                    "gradle" => gradle::reached(source.file, &text, user).into(),
+                    _ => text,
+                };
                 found.extend(source.before.iter().flat_map(|before| addresses(&text, before)));
             }
         }
@@ -232,14 +242,14 @@ fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>,
     if manager.name == "cargo" {
         return cargo(has_lock, &named("Cargo.lock"), &named("Cargo.toml"), &text, configured, user);
     }
-    let locked = of_repo(manager.locks);
+    let (locked, also) = (of_repo(manager.locks), of_repo(manager.also));
     match (locked.is_empty(), has_lock, has_plain_lock) {
-        (false, ..) => Hosts::Found(locked.into_iter().chain(configured).collect()),
+        (false, ..) => Hosts::Found(locked.into_iter().chain(configured).chain(also).collect()),
         (true, true, false) => Hosts::Found(BTreeSet::new()),
         // Go writes its checksums as soon as there is a dependency.
         (true, false, false) if manager.name == "go" => Hosts::Found(BTreeSet::new()),
-        _ if configured.is_empty() => Hosts::Ask,
-        _ => Hosts::Found(configured),
+        _ if configured.is_empty() => Hosts::Ask(also),
+        _ => Hosts::Found(configured.into_iter().chain(also).collect()),
     }
 }
 
@@ -269,7 +279,7 @@ fn cargo<'t>(
         (false, _) => Hosts::Found(found),
         (true, false) => Hosts::Found(found.into_iter().chain(configured).collect()),
         (true, true) => match user.cargo_registry() {
-            hosts if hosts.is_empty() => Hosts::Ask,
+            hosts if hosts.is_empty() => Hosts::Ask(found),
             hosts => Hosts::Found(found.into_iter().chain(hosts).collect()),
         },
     }

@@ -9,7 +9,7 @@ fn hosts_of(command: &str, files: &[(&str, &str)], user: &UserFiles) -> Option<V
     let texts = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
     match hosts(manager, &paths, &texts, user) {
         Hosts::Found(hosts) => Some(hosts.into_iter().collect()),
-        Hosts::Ask => None,
+        Hosts::Ask(_) => None,
     }
 }
 
@@ -25,6 +25,7 @@ fn hosts_come_from_lock_files_and_configuration() {
         ("pnpm install", "pnpm-lock.yaml", "lockfileVersion: 9", None),
         ("yarn install", "yarn.lock", "  resolved \"https://yarn.example/a#1\"", lock("yarn.example")),
         ("uv sync", "uv.lock", "url = \"https://files.example/a.whl\"", lock("files.example")),
+        ("uv sync", "uv.lock", "source = { git = \"https://git.example/a?rev=1#2\" }", lock("git.example")),
         (
             "bundle install",
             "Gemfile.lock",
@@ -58,6 +59,51 @@ fn hosts_come_from_lock_files_and_configuration() {
     let configured =
         [("package.json", ""), ("pnpm-lock.yaml", ""), (".npmrc", "@a:registry=https://u:p@npm.example:81/")];
     assert_eq!(hosts_of("pnpm install", &configured, &user), lock("npm.example:81"));
+}
+
+#[test]
+fn gradle_reaches_its_repositories_and_a_distribution_that_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    let user = UserFiles { home: Some(home.path().to_owned()), ..UserFiles::default() };
+    let wrapper =
+        ("gradle/wrapper/gradle-wrapper.properties", "distributionUrl=https\\://dist.example/g-8.5-bin.zip\n");
+    let script = (
+        "build.gradle",
+        "licenses { license { url 'https://quoted.example/L' } }\nmavenContent { url 'https://quoted.example' }\n\
+         repositories {\n  mavenCentral()\n  maven {\n    credentials { username = u }\n    url = uri('https://a.example/m2')\n  }\n  \
+         maven { url 'https://b.example/m2' }\n}\n",
+    );
+    let kotlin = (
+        "settings.gradle.kts",
+        "repositories { maven(\"https://c.example/m2\"); maven { url = uri(\"https://d.example\") } }",
+    );
+    let found = || hosts_of("sh ./gradlew test", &[wrapper, script, kotlin], &user);
+    let all = |first: &[&str]| Some(first.iter().map(|h| (*h).to_owned()).collect::<Vec<_>>());
+    assert_eq!(found(), all(&["a.example", "b.example", "c.example", "d.example", "dist.example"]));
+    let dist = home.path().join(".gradle/wrapper/dists/g-8.5-bin/1abc");
+    std::fs::create_dir_all(&dist).unwrap();
+    assert_eq!(found().unwrap().len(), 5, "an incomplete download");
+    std::fs::write(dist.join("g-8.5-bin.zip.ok"), "").unwrap();
+    assert_eq!(found(), all(&["a.example", "b.example", "c.example", "d.example"]));
+}
+
+#[test]
+fn a_package_from_elsewhere_does_not_replace_the_usual_addresses() {
+    for (command, file, text) in [
+        ("pnpm install", "pnpm-lock.yaml", "resolution: {tarball: https://git.example/a.tgz}"),
+        ("pnpm install", "pnpm-lock.yaml", "resolution: {commit: 1a, repo: https://git.example/a, type: git}"),
+        ("yarn install", "yarn.lock", "resolution: \"a@https://git.example/a.git#commit=1a\""),
+        ("poetry install", "poetry.lock", "type = \"git\"\nurl = \"https://git.example/a\""),
+        ("pip install -r requirements.txt", "requirements.txt", "a @ git+https://git.example/a@v1"),
+        ("mix deps.get", "mix.lock", r#""a": {:git, "https://git.example/a.git", "1a", []},"#),
+    ] {
+        let manager = MANAGERS.iter().find(|m| starts(m, command)).unwrap();
+        let files = BTreeMap::from([(file.to_owned(), text.as_bytes().to_vec())]);
+        match hosts(manager, &[file.to_owned()], &files, &UserFiles::default()) {
+            Hosts::Ask(also) => assert_eq!(also, BTreeSet::from(["git.example".to_owned()]), "{command}"),
+            Hosts::Found(found) => panic!("{command}: the manager is not asked for its own hosts: {found:?}"),
+        }
+    }
 }
 
 #[test]

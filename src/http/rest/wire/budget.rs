@@ -132,6 +132,44 @@ impl From<Raise> for domain::Raise {
     }
 }
 
+/// Limits of a run in place of those it would have; an absent one stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestedLimits {
+    /// Tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Micro-USD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_micros: Option<u64>,
+    /// Model calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turns: Option<u64>,
+    /// Seconds of wall-clock time of attempts and checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_secs: Option<u64>,
+    /// Rounds of rework before a person is asked; 0 asks before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u32>,
+    /// Attempts of all roles together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+}
+
+impl RequestedLimits {
+    /// Returns whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == RequestedLimits::default()
+    }
+}
+
+impl From<RequestedLimits> for domain::RequestedLimits {
+    fn from(limits: RequestedLimits) -> domain::RequestedLimits {
+        let RequestedLimits { tokens, cost_micros, turns, timeout_secs, rounds, attempts } = limits;
+        domain::RequestedLimits { tokens, cost_micros, turns, timeout_secs, rounds, attempts }
+    }
+}
+
 words! {
     /// Scope of a budget that several runs share.
     BudgetScope = domain::BudgetScope {

@@ -35,8 +35,8 @@ pub use artifact::{Artifact, ArtifactKind, Log};
 pub use attempt::{Attempt, Ended, Ending, Resumable, Step};
 pub use audit::AuditEntry;
 pub use budget::{
-    Alert, Budget, BudgetScope, Limits, ModelUsage, Raise, RaiseShared, Raised, Resource, SharedBudget, SharedLimits,
-    Spending, SpendingBy, Usage,
+    Alert, Budget, BudgetScope, Limits, ModelUsage, Raise, RaiseShared, Raised, RequestedLimits, Resource,
+    SharedBudget, SharedLimits, Spending, SpendingBy, Usage,
 };
 pub use change::{
     Change, ChangeComment, ChangeReview, ChangeState, ChangeStatus, ChangeText, DiffStat, FileChange, FileKind,

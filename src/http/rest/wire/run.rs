@@ -1,8 +1,8 @@
 //! Runs: as a whole, as rows of a list, and as requested.
 
 use super::{
-    Attempt, Budget, Check, CheckResult, Criterion, DiffStat, Engine, Escalation, Gate, Goal, Inquiry, Raise, Role,
-    Task, Timestamp,
+    Attempt, Budget, Check, CheckResult, Criterion, DiffStat, Engine, Escalation, Gate, Goal, Inquiry, Raise,
+    RequestedLimits, Role, Task, Timestamp,
 };
 use crate::domain::{self, gate, status};
 use crate::ports::run_index::RunRow;
@@ -326,9 +326,12 @@ pub struct NewRun {
     pub engines: BTreeMap<Role, String>,
     /// Check commands; they replace the project's.
     pub checks: Vec<String>,
+    /// Limits in place of the configured ones. A higher one needs the right `budget`.
+    #[serde(skip_serializing_if = "RequestedLimits::is_empty")]
+    pub limits: RequestedLimits,
     /// Whether an open run of the same project and goal is reused instead of opening another one.
     pub reuse_open_run: bool,
-    /// What happens if that run has other engines or checks than those named here.
+    /// What happens if that run has other engines, checks or limits than those named here.
     #[serde(skip_serializing_if = "OnDifference::is_default")]
     pub on_difference: OnDifference,
 }
@@ -383,4 +386,7 @@ pub struct Action {
     /// For `unblock` and `retry`: check commands in place of the run's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
+    /// For `unblock` and `retry`: limits in place of the run's. A higher one needs the right `budget`.
+    #[serde(skip_serializing_if = "RequestedLimits::is_empty")]
+    pub limits: RequestedLimits,
 }
