@@ -76,7 +76,7 @@ async fn a_missed_time_is_made_up_for_once_also_after_kills() {
 
     // While the run is open, starting it by hand leads to the same run.
     let by_hand = cli.run(&["schedule", "run", "weekly", "--json"]).exits_with(0).json();
-    assert_eq!(by_hand["run"]["run"], found[0]["run"]);
+    assert_eq!(by_hand["run"]["id"], found[0]["run"]);
     assert_eq!(runs(&cli).len(), 1);
     cli.run(&["schedule", "list"]).exits_with(0).prints("Europe/Berlin").prints("a.txt says b");
     cli.run(&["schedule", "run", "daily"])
