@@ -80,7 +80,7 @@ pub async fn pass(s: &Services) -> ServiceResult<Option<Duration>> {
     Ok((!s.schedules.is_empty()).then_some(wait))
 }
 
-/// A time that never comes, for a schedule without a next one.
+/// Returns the next time of a schedule; one that never comes if it has none.
 fn next_after(schedule: &Schedule, at: Timestamp) -> Timestamp {
     schedule.timing.next_after(at).unwrap_or(Timestamp(i64::MAX))
 }
@@ -161,7 +161,7 @@ pub async fn start_now(s: &Services, by: &Caller, name: &str) -> ServiceResult<R
         let known: Vec<&str> = s.schedules.iter().map(|schedule| schedule.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let why = format!("there is no schedule {name:?}; configured are: {known}");
-        return Err(ServiceError::missing("no_schedule", why));
+        return Err(ServiceError::not_found("no_schedule", why, "`skep schedule list` lists the schedules"));
     };
     let request = OpenRun { reuse_open_run: true, ..request(schedule) };
     let run = runs::open_from(s, by, request, source(schedule), s.clock.new_run_id()).await?;
