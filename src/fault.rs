@@ -62,6 +62,9 @@ pub const POINTS: &[&str] = &[
 pub const INTAKE_POINTS: &[&str] =
     &["before-delivery", "after-delivery", "after-issue-claim", "after-command", "before-settle", "before-issue-close"];
 
+/// Fault points of schedules.
+pub const SCHEDULE_POINTS: &[&str] = &["after-schedule-claim", "before-schedule-settle"];
+
 /// Marks a fault point.
 #[macro_export]
 macro_rules! fault {
@@ -79,7 +82,10 @@ pub fn pass(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static REQUESTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    debug_assert!(POINTS.contains(&name) || INTAKE_POINTS.contains(&name), "fault point {name} is not listed");
+    debug_assert!(
+        [POINTS, INTAKE_POINTS, SCHEDULE_POINTS].iter().any(|points| points.contains(&name)),
+        "fault point {name} is not listed"
+    );
     if let Some(path) = std::env::var_os("SKEP_TEST_FAULTS") {
         let file = std::fs::File::options().create(true).append(true).open(path);
         // A single write, because many threads pass fault points.

@@ -14,7 +14,8 @@ use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
-use crate::ports::{Accounts, AuditLog, IdempotencyKeys, Intake, PortError, PortResult, Sessions, Vault};
+use crate::ports::{Accounts, AuditLog, IdempotencyKeys, Intake, PortError, PortResult, Schedules, Sessions, Vault};
+use crate::service::schedules::settings::Schedule;
 use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::{ConfiguredForges, ForgeRegistry};
 use reloadable::{Reloadable, Surroundings};
@@ -64,6 +65,10 @@ pub struct Ports {
     pub idempotency: Arc<dyn IdempotencyKeys>,
     /// Deliveries of forges, and the runs of issues.
     pub intake: Arc<dyn Intake>,
+    /// The configured schedules.
+    pub schedules: Arc<[Schedule]>,
+    /// What became of them.
+    pub schedule_states: Arc<dyn Schedules>,
     /// People and access tokens.
     pub accounts: Arc<dyn Accounts>,
     /// Login links and sessions of people.
@@ -140,6 +145,8 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         audit: store.clone(),
         idempotency: store.clone(),
         intake: store.clone(),
+        schedules: config.schedules.clone().into(),
+        schedule_states: store.clone(),
         accounts: store.clone(),
         sessions: store,
         reloadable,
@@ -207,6 +214,8 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         idempotency: ports.idempotency.clone(),
         intake: ports.intake.clone(),
         intake_wake: Arc::default(),
+        schedules: ports.schedules.clone(),
+        schedule_states: ports.schedule_states.clone(),
         accounts: ports.accounts.clone(),
         sessions: ports.sessions.clone(),
         in_progress: Default::default(),

@@ -49,8 +49,8 @@ struct Started {
     /// The level of isolation reached.
     level: &'static str,
     _sandbox_watch: Option<BackgroundTask>,
-    /// Applies what forges report.
-    _intake: Option<BackgroundTask>,
+    /// Applies what forges report, and starts what is scheduled.
+    _background: Vec<BackgroundTask>,
 }
 
 /// Ends a task together with the service.
@@ -141,8 +141,13 @@ impl Program {
         }
         let (runtime, root) = start(&ports).await?;
         let services = services(&ports, runtime.clone());
-        let intake = (scope == Scope::All)
-            .then(|| BackgroundTask(tokio::spawn(crate::service::intake::run(services.clone())).abort_handle()));
+        let background = match scope {
+            Scope::All => vec![
+                BackgroundTask(tokio::spawn(crate::service::intake::run(services.clone())).abort_handle()),
+                BackgroundTask(tokio::spawn(crate::service::schedules::run(services.clone())).abort_handle()),
+            ],
+            _ => Vec::new(),
+        };
         let router = routes(services.clone(), &config, &token);
         let reloadable = ports.reloadable;
         let started = Started {
@@ -155,7 +160,7 @@ impl Program {
             owned: Some(owned),
             level,
             _sandbox_watch: watch,
-            _intake: intake,
+            _background: background,
         };
         Ok((started, loaded))
     }

@@ -16,6 +16,7 @@ const AT_START: &[&str] = &[
     "mcp.",
     "runs.",
     "sandbox.",
+    "schedules.",
     "secrets.",
     "server.",
     "store.",

@@ -37,6 +37,7 @@ pub mod reconnect;
 pub mod run;
 pub mod run_log;
 pub mod runner;
+pub mod schedule;
 pub mod secret;
 mod select;
 mod server;
@@ -56,7 +57,7 @@ use crate::service::host::HostContext;
 use actions::Action;
 use args::{
     BudgetCommand, Command, ConfigCommand, EngineCommand, ForgeCommand, ProjectCommand, RunnerCommand, SandboxCommand,
-    Skep,
+    ScheduleCommand, Skep,
 };
 use clap::Parser;
 use client::Client;
@@ -229,6 +230,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
                 Command::Change(command) if !change::only_reads(command) => Access::Write,
                 Command::Secret(command) if !secret::only_reads(command) => Access::Write,
                 Command::Ci(_) => Access::Write,
+                Command::Schedule(ScheduleCommand::Run { .. }) => Access::Write,
                 Command::User(_) | Command::Token(_) if !accounts::only_reads(&other) => Access::Write,
                 _ => Access::Read,
             };
@@ -291,6 +293,7 @@ async fn request(client: &Client, terminal: &Terminal, command: Command) -> Resu
         }
         Command::User(command) => accounts::user(client, terminal, command).await,
         Command::Token(command) => accounts::token(client, terminal, command).await,
+        Command::Schedule(command) => schedule::schedule(client, terminal, command).await,
         other => Err(CliError::internal(format!("command not handled: {other:?}")).into()),
     }
 }

@@ -7,6 +7,7 @@ use crate::adapters::runner::settings::Runner;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::platform::access::settings::ProjectGrants;
 use crate::secrets::Secret;
+use crate::service::schedules::settings::Schedule;
 use crate::telemetry::settings::Telemetry;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +45,8 @@ pub struct Config {
     pub runners: BTreeMap<String, Runner>,
     /// Forges other than the local one, by name: `[forges.*]`.
     pub forges: BTreeMap<String, ForgeSettings>,
+    /// Goals that become runs at certain times, by name: `[schedules.*]`.
+    pub schedules: Vec<Schedule>,
     /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and
     /// `[engines]`, and `[project.*]`.
     pub granted: ProjectGrants,

@@ -62,4 +62,9 @@ pub enum GoalSource {
         /// The number of the issue.
         number: u64,
     },
+    /// A schedule of the configuration.
+    Schedule {
+        /// Its name.
+        name: String,
+    },
 }

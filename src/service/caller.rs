@@ -87,6 +87,8 @@ pub enum Via {
     Mcp,
     /// A comment or a label on a forge.
     Forge,
+    /// A schedule.
+    Schedule,
 }
 
 impl Via {
@@ -97,6 +99,7 @@ impl Via {
             Via::Page => "page",
             Via::Mcp => "mcp",
             Via::Forge => "forge",
+            Via::Schedule => "schedule",
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod people;
 pub mod projects;
 pub mod results;
 pub mod runs;
+pub mod schedules;
 mod secret_text;
 pub mod secrets;
 pub mod sessions;
@@ -36,7 +37,8 @@ pub use error::{ErrorKind, ServiceError, ServiceResult};
 use crate::actors::{Notifications, PartsSource, RuntimeHandle};
 use crate::domain::CheckSpec;
 use crate::ports::{
-    Accounts, AuditLog, Clock, Forges, IdempotencyKeys, Intake, Isolation, Sessions, Store, Vault, Workspaces,
+    Accounts, AuditLog, Clock, Forges, IdempotencyKeys, Intake, Isolation, Schedules, Sessions, Store, Vault,
+    Workspaces,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -70,6 +72,10 @@ pub struct Services {
     pub intake: Arc<dyn Intake>,
     /// Wakes the worker that applies deliveries.
     pub intake_wake: Arc<Notify>,
+    /// The configured schedules, by name.
+    pub schedules: Arc<[schedules::settings::Schedule]>,
+    /// What became of them.
+    pub schedule_states: Arc<dyn Schedules>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// Requests with an idempotency key that are in progress in this process.

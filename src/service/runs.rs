@@ -101,8 +101,8 @@ pub async fn open(
     Ok(opened)
 }
 
-/// Opens the run of an issue under this id, or returns the run that has it.
-pub(super) async fn open_for_issue(
+/// Opens a run for what is not a request of a person, under this id, or returns the run that has it.
+pub(super) async fn open_from(
     s: &Services,
     caller: &Caller,
     request: OpenRun,

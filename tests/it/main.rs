@@ -114,6 +114,7 @@ mod story_land;
 mod story_many;
 mod story_refused;
 mod story_rework;
+mod story_schedule;
 mod story_spec;
 mod support;
 mod telemetry;

@@ -25,6 +25,7 @@ mod lease;
 mod ledger;
 mod opening;
 mod run_index;
+mod schedules;
 mod sessions;
 mod shared_budgets;
 mod vault;

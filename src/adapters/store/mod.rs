@@ -24,6 +24,7 @@ mod ledger;
 mod projects;
 mod row;
 mod run_index;
+mod schedules;
 mod schema;
 mod sessions;
 mod shared_budgets;

@@ -7,8 +7,8 @@ mod spec;
 pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
     BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
-    PromptsCommand, RaiseArgs, RunnerCommand, RunsArgs, SandboxCommand, SecretCommand, State, TokenCommand,
-    UserCommand,
+    PromptsCommand, RaiseArgs, RunnerCommand, RunsArgs, SandboxCommand, ScheduleCommand, SecretCommand, State,
+    TokenCommand, UserCommand,
 };
 pub use spec::{ImportArgs, SpecCommand, VerifyArgs};
 
@@ -250,6 +250,9 @@ pub enum Command {
     /// Manage the people who use the service, and their roles
     #[command(subcommand)]
     User(UserCommand),
+    /// List schedules, and start their runs by hand
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Manage access tokens of people and programs
     #[command(subcommand)]
     Token(TokenCommand),

@@ -121,6 +121,18 @@ impl PersonRole {
     }
 }
 
+/// `skep schedule …`.
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// List the schedules of the configuration, when they are due, and what they started last
+    List,
+    /// Start the run of a schedule now; its next time stays as it is
+    Run {
+        /// Name of the schedule
+        name: String,
+    },
+}
+
 /// `skep token …`.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {

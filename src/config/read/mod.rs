@@ -5,6 +5,7 @@ mod forges;
 mod projects;
 mod runners;
 mod sandbox;
+mod schedules;
 
 pub use engines::{engine, is_engine_kind, key_in};
 
@@ -42,6 +43,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     forges::read(r, c);
     projects::read(r, c);
     projects::check(r, c);
+    schedules::read(r, c);
     secrets(r, c, env);
     let line = |what: &'static str| {
         move |s: &str| match s.trim() {

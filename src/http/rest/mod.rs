@@ -18,6 +18,7 @@ pub mod problem;
 mod projects;
 mod results;
 mod runs;
+mod schedules;
 mod secrets;
 mod sessions;
 mod stream;
@@ -47,6 +48,7 @@ pub(super) fn routes() -> (Router<State>, openapi::Document) {
         .merge(audit::routes())
         .merge(sessions::routes())
         .merge(accounts::routes())
+        .merge(schedules::routes())
         .split_for_parts();
     openapi::with_problems(&mut document);
     (routes, openapi::Document::of(&document))

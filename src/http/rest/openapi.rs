@@ -36,6 +36,7 @@ use utoipa_axum::routes;
         (name = "changes", description = "Changes (pull requests) of the local forge"),
         (name = "audit", description = "Who changed what"),
         (name = "sessions", description = "Logging in to the pages"),
+        (name = "schedules", description = "Goals that become runs at certain times"),
         (name = "people", description = "People, their roles, and access tokens"),
         (name = "health", description = "Probes"),
     )

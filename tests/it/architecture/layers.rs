@@ -82,6 +82,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("serde_json_path", &["adapters::engine"]),
     ("quick_xml", &["adapters::checks"]),
     ("tar", &["adapters::runner", "adapters::backup"]),
+    ("croner", &["service::schedules"]),
     ("serde_saphyr", &["specs"]),
     ("schemars", &["specs", "http::mcp"]),
     ("aho_corasick", &["secrets", "platform::egress"]),

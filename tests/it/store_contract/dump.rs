@@ -52,6 +52,7 @@ async fn fill(b: &TestStore) {
         format!("INSERT INTO person VALUES ('h', 'ann', 'admin', 1, {null})"),
         format!("INSERT INTO access_token VALUES ('t', 'h', 'd', 'ann', 'ci', 'read', 'ann', 1, 2, {null}, {null})"),
         "INSERT INTO intake_cursor VALUES ('h', 'github', 'o/r', 1)".to_owned(),
+        format!("INSERT INTO schedule VALUES ('h', 'weekly', '0 5 * * 1 UTC', 1, {null}, 2, '{id}', {null})"),
     ] {
         b.damage(&sql).await;
     }

@@ -27,6 +27,11 @@ pub enum GoalSource {
         /// The number of the issue.
         number: u64,
     },
+    /// A schedule.
+    Schedule {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Goal of a run.
@@ -57,6 +62,7 @@ impl From<&domain::Goal> for Goal {
             domain::GoalSource::Issue { forge, repository, number } => {
                 GoalSource::Issue { forge: forge.to_string(), repository: repository.clone(), number: *number }
             }
+            domain::GoalSource::Schedule { name } => GoalSource::Schedule { name: name.clone() },
         };
         Goal {
             text: goal.text.clone(),
