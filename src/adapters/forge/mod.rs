@@ -1,6 +1,14 @@
 //! Forges: hosts of repositories and changes.
 
+mod answer;
+mod ci;
+mod client;
 mod comment;
 pub mod github;
 pub mod local;
+pub mod permission;
+mod rate;
+mod rest;
+mod secret;
 pub mod settings;
+mod unsure;

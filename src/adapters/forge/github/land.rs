@@ -5,9 +5,10 @@
 //! requires branches to be up to date closes this gap.
 
 use super::api::{Api, escaped, sha};
-use super::client::read;
-use super::error::Answer;
 use super::wire::{Merged, Pull, Repository};
+use crate::adapters::forge::answer::Answer;
+use crate::adapters::forge::client::read;
+use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::settings::MergeMethod;
 use crate::domain::{ChangeNumber, Sha};
 use crate::ports::forge::Landing;
