@@ -141,13 +141,7 @@ impl Client {
             .header(USER_AGENT, "skep")
             .header(ACCEPT, self.dialect.accept);
         if let Some(token) = token {
-            let value = HeaderValue::try_from(format!("{} {}", self.dialect.scheme, token.expose())).map_err(|_| {
-                PortError::permanent(
-                    format!("cannot {doing}: the token has characters that no token has"),
-                    "store the token again, as one line",
-                )
-            })?;
-            request = request.header(AUTHORIZATION, sensitive(value));
+            request = request.header(AUTHORIZATION, self.authorization(token, doing)?);
         }
         if let Some((etag, _)) = &remembered {
             request = request.header(IF_NONE_MATCH, etag);
@@ -175,12 +169,31 @@ impl Client {
         Ok(answer)
     }
 
-    /// Reads the end of a file, at most `max_bytes`. The address comes from an answer of the forge: no token is sent
-    /// there, and nothing but https is used, unless it is on the forge itself.
+    /// Returns the header that authenticates a request.
+    fn authorization(&self, token: &Secret, doing: &str) -> PortResult<HeaderValue> {
+        let value = HeaderValue::try_from(format!("{} {}", self.dialect.scheme, token.expose()));
+        let mut value = value.map_err(|_| {
+            PortError::permanent(
+                format!("cannot {doing}: the token has characters that no token has"),
+                "store the token again, as one line",
+            )
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// Reads the end of a file, at most `max_bytes`. An address from an answer of the forge gets no token, and nothing but
+    /// https is used, unless it is on the forge itself.
     ///
     /// # Errors
     /// Why it cannot be read, as the end of a sentence.
-    pub async fn tail(&self, url: &str, api_url: &str, max_bytes: usize) -> Result<Vec<u8>, String> {
+    pub async fn tail(
+        &self,
+        token: Option<&Secret>,
+        url: &str,
+        api_url: &str,
+        max_bytes: usize,
+    ) -> Result<Vec<u8>, String> {
         let _permit = self.permits.acquire().await;
         let address: http::Uri = url.parse().map_err(|_| "the forge named an invalid address".to_owned())?;
         let api: http::Uri = api_url.parse().map_err(|_| "the forge named an invalid address".to_owned())?;
@@ -188,10 +201,14 @@ impl Client {
         if address.scheme_str() != Some("https") && !is_on_forge {
             return Err("the forge named an address without https".to_owned());
         }
-        let request = http::Request::builder().method(Method::GET).uri(address).header(USER_AGENT, "skep");
+        let mut request = http::Request::builder().method(Method::GET).uri(address).header(USER_AGENT, "skep");
+        if let Some(token) = token {
+            let header = self.authorization(token, "read it").map_err(|e| e.to_string())?;
+            request = request.header(AUTHORIZATION, header);
+        }
         let response = self.transport.send(request, None).await.map_err(|e| answer::chain(&*e))?;
         if response.status() != StatusCode::OK {
-            return Err(format!("its storage answered {}", response.status().as_u16()));
+            return Err(format!("the server that stores it answered {}", response.status().as_u16()));
         }
         let (mut body, mut end, mut total) = (response.into_body(), Vec::new(), 0_usize);
         while let Some(frame) = body.frame().await {
@@ -213,11 +230,6 @@ impl Client {
     fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn sensitive(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
-    value
 }
 
 /// Reads an answer's body.

@@ -1,11 +1,11 @@
 //! CI at a commit: commit statuses and check runs, what is known about the failed ones, and their reruns.
 
 use super::api::{Api, PAGE, escaped};
-use super::job_log;
 use super::wire::{ActionsRun, Annotation, Branch, BranchRule, CheckRun, CheckRuns, CommitStatus, Job};
 use crate::adapters::forge::answer::Answer;
 use crate::adapters::forge::ci::CiResults;
 use crate::adapters::forge::client::read;
+use crate::adapters::forge::job_log;
 use crate::adapters::forge::rate;
 use crate::adapters::forge::rest::RestApi;
 use crate::domain::{CiFailure, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
@@ -206,7 +206,7 @@ impl Api<'_> {
             StatusCode::OK => Ok(answer.body),
             StatusCode::FOUND | StatusCode::TEMPORARY_REDIRECT => {
                 let url = answer.headers.get(LOCATION).and_then(|url| url.to_str().ok()).unwrap_or_default();
-                self.forge.client.tail(url, &self.forge.settings.api_url, LOG_BYTES).await
+                self.forge.client.tail(None, url, &self.forge.settings.api_url, LOG_BYTES).await
             }
             _ => Err(self.unavailable(&answer, &doing)?),
         };

@@ -12,7 +12,6 @@ mod comment;
 mod credentials;
 mod error;
 mod issues;
-mod job_log;
 mod jwt;
 mod land;
 mod observe;
