@@ -1,6 +1,8 @@
 //! The forges of this process, looked up by name and by the repositories they hold.
 
+use crate::adapters::forge::forgejo::{self, ForgejoForge};
 use crate::adapters::forge::github::{self, GitHubForge};
+use crate::adapters::forge::permission::PermissionTest;
 use crate::adapters::forge::settings::{ForgeSettings, RepoName};
 use crate::config::Config;
 use crate::domain::ForgeName;
@@ -18,9 +20,22 @@ use std::time::Duration;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A forge on another machine, with its credentials for git.
-trait RemoteForge: Forge + ForgeIssues + GitCredentials {}
+trait RemoteForge: Forge + GitCredentials {
+    /// Returns its issues; `None` = runs cannot begin there.
+    fn issues(self: Arc<Self>) -> Option<Arc<dyn ForgeIssues>>;
+}
 
-impl<F: Forge + ForgeIssues + GitCredentials> RemoteForge for F {}
+impl RemoteForge for GitHubForge {
+    fn issues(self: Arc<Self>) -> Option<Arc<dyn ForgeIssues>> {
+        Some(self)
+    }
+}
+
+impl RemoteForge for ForgejoForge {
+    fn issues(self: Arc<Self>) -> Option<Arc<dyn ForgeIssues>> {
+        None
+    }
+}
 
 type Configured = BTreeMap<ForgeName, (ForgeSettings, Arc<dyn RemoteForge>)>;
 
@@ -55,6 +70,9 @@ impl ConfiguredForges {
                 (Some((known, forge)), _) if known == settings => forge.clone(),
                 (_, ForgeSettings::GitHub(github)) => {
                     Arc::new(GitHubForge::new(name.clone(), github.clone(), Some(self.vault.clone()))?)
+                }
+                (_, ForgeSettings::Forgejo(forgejo)) => {
+                    Arc::new(ForgejoForge::new(name.clone(), forgejo.clone(), Some(self.vault.clone()))?)
                 }
             };
             next.insert(name, (settings.clone(), forge));
@@ -115,7 +133,7 @@ impl Forges for ForgeRegistry {
                 }
                 (None, _) => Err(PortError::permanent(
                     format!("{repo} names a repository of a forge, and no forge is configured"),
-                    "add a table [forges.NAME] to the configuration (docs/github.md), or give a directory or URL",
+                    "add a table [forges.NAME] to the configuration (docs/github.md, docs/forgejo.md), or give a directory or URL",
                 )),
                 (Some(_), Some(_)) => {
                     let urls: Vec<String> = all.values().map(|(settings, _)| settings.clone_url(&repo)).collect();
@@ -158,16 +176,21 @@ impl Forges for ForgeRegistry {
     }
 
     fn issues(&self, name: &ForgeName) -> PortResult<Arc<dyn ForgeIssues>> {
+        let none = || {
+            let fix = "start runs with `skep run --repo`, or use a forge whose issues Skep reads";
+            PortError::permanent(format!("runs cannot begin at issues of the forge {name}"), fix)
+        };
         if *name == ForgeName::default() {
-            return Err(PortError::permanent(format!("the forge {name} has no issues"), "use a forge that has issues"));
+            return Err(none());
         }
         let all = self.configured.all();
         let (_, forge) = all.get(name).ok_or_else(|| self.unknown(name))?;
-        Ok(forge.clone())
+        forge.clone().issues().ok_or_else(none)
     }
 
     fn with_issues(&self) -> Vec<ForgeName> {
-        self.configured.all().keys().cloned().collect()
+        let all = self.configured.all();
+        all.iter().filter(|(_, (_, forge))| forge.clone().issues().is_some()).map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -206,8 +229,7 @@ pub async fn test(
             })
         })
         .transpose()?;
-    let ForgeSettings::GitHub(github) = settings;
-    let tested = github::test(ForgeName(name.to_owned()), github.clone(), vault, repo).await?;
+    let tested = test_permissions(ForgeName(name.to_owned()), settings, vault, repo).await?;
     let permissions: Vec<ForgePermission> = tested
         .into_iter()
         .map(|t| ForgePermission {
@@ -221,13 +243,24 @@ pub async fn test(
     Ok(ForgeTest { name: name.to_owned(), passed, permissions })
 }
 
+async fn test_permissions(
+    name: ForgeName,
+    settings: &ForgeSettings,
+    vault: Option<Arc<dyn Vault>>,
+    repo: Option<RepoName>,
+) -> PortResult<Vec<PermissionTest>> {
+    match settings {
+        ForgeSettings::GitHub(github) => github::test(name, github.clone(), vault, repo).await,
+        ForgeSettings::Forgejo(forgejo) => forgejo::test(name, forgejo.clone(), vault, repo).await,
+    }
+}
+
 /// Inspects all forges concurrently, for `doctor`.
 pub async fn inspect(config: &Config, vault: Option<Arc<dyn Vault>>) -> Vec<Finding> {
     let probes = config.forges.iter().map(|(name, settings)| {
         let vault = vault.clone();
         async move {
-            let ForgeSettings::GitHub(github) = settings;
-            let tested = github::test(ForgeName(name.clone()), github.clone(), vault, None);
+            let tested = test_permissions(ForgeName(name.clone()), settings, vault, None);
             let (severity, detail, fix) = match tokio::time::timeout(PROBE_TIMEOUT, tested).await {
                 Ok(Ok(tests)) => {
                     let details: Vec<String> = tests.into_iter().map(|t| t.detail).collect();

@@ -1,25 +1,29 @@
-//! The contract of every forge, for runs: the same tests on the local forge and on GitHub.
+//! The contract of every forge, for runs: the same tests on the local forge, on GitHub and on Forgejo.
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
-use crate::support::github::{GitHub, LOGIN, REPO};
+use crate::support::forge_server::{ForgeServer, LOGIN, REPO};
+use crate::support::forgejo::Forgejo;
+use crate::support::github::GitHub;
+use skep::adapters::forge::forgejo::ForgejoForge;
 use skep::adapters::forge::github::GitHubForge;
 use skep::adapters::workspace::GitWorkspaces;
 use skep::domain::{BlockId, ChangeNumber, ChangeState, ForgeName, JobLog, Principal, Sha, StatusState, TaskId};
 use skep::platform::git::{Git, Identity, Mirrors};
 use skep::ports::forge::{ChangeText, Landing};
-use skep::ports::{Forge, HumanActions, Repo, Workspaces};
+use skep::ports::{Forge, GitCredentials, HumanActions, Repo, Workspaces};
 use std::sync::Arc;
 
 /// A forge with a repository and people.
 pub struct Subject {
     pub world: World,
-    /// `None` = the local forge.
+    /// `None` = another forge.
     pub github: Option<(GitHub, GitHubForge)>,
+    pub forgejo: Option<(Forgejo, ForgejoForge)>,
 }
 
 impl Subject {
     async fn local() -> Subject {
-        Subject { world: World::new().await, github: None }
+        Subject { world: World::new().await, github: None, forgejo: None }
     }
 
     /// Creates a world on the double of GitHub.
@@ -37,29 +41,54 @@ impl Subject {
 
     /// Creates a world with these settings.
     pub async fn with(github: GitHub, settings: skep::adapters::forge::settings::GitHub) -> Subject {
-        let world = World::bare().await;
         let forge = || GitHubForge::new(ForgeName("github".to_owned()), settings.clone(), None).unwrap();
-        let git = Arc::new(Git::find(Identity::default()).await.unwrap());
-        let mirrors = Arc::new(Mirrors::new(world.data(), git).with_credentials(Arc::new(forge())));
-        let repo = Repo { origin: settings.url.clone() + "/" + REPO + ".git", ..world.repo.clone() };
-        let work = GitWorkspaces::new(world.data(), mirrors.clone());
-        Subject { world: World { mirrors, work, repo, ..world }, github: Some((github, forge())) }
+        let world = remote_world(&settings.url, Arc::new(forge())).await;
+        Subject { world, github: Some((github, forge())), forgejo: None }
+    }
+
+    /// Creates a world on the double of Forgejo.
+    pub async fn forgejo() -> Subject {
+        let forgejo = Forgejo::start();
+        forgejo.push("main", &[("README.md", "# A thing\n")]);
+        let settings = forgejo.settings();
+        Subject::forgejo_with(forgejo, settings).await
+    }
+
+    /// Creates a world on a double of Forgejo with these settings.
+    pub async fn forgejo_with(forgejo: Forgejo, settings: skep::adapters::forge::settings::Forgejo) -> Subject {
+        let forge = || ForgejoForge::new(ForgeName("forgejo".to_owned()), settings.clone(), None).unwrap();
+        let world = remote_world(&settings.url, Arc::new(forge())).await;
+        Subject { world, github: None, forgejo: Some((forgejo, forge())) }
+    }
+
+    /// Returns the server of the forge; `None` = the local forge.
+    pub fn server(&self) -> Option<&ForgeServer> {
+        match (&self.github, &self.forgejo) {
+            (Some((github, _)), _) => Some(github),
+            (_, Some((forgejo, _))) => Some(forgejo),
+            _ => None,
+        }
     }
 
     pub fn forge(&self) -> &dyn Forge {
-        match &self.github {
-            Some((_, forge)) => forge,
-            None => &self.world.forge,
+        match (&self.github, &self.forgejo) {
+            (Some((_, forge)), _) => forge,
+            (_, Some((_, forge))) => forge,
+            _ => &self.world.forge,
         }
     }
 
     fn name(&self) -> &'static str {
-        if self.github.is_some() { "github" } else { "local" }
+        match (&self.github, &self.forgejo) {
+            (Some(_), _) => "github",
+            (_, Some(_)) => "forgejo",
+            _ => "local",
+        }
     }
 
     /// Returns the principal of a person of this forge.
     fn person(&self, name: &str) -> Principal {
-        let prefix = if self.github.is_some() { "forge" } else { "local" };
+        let prefix = if self.server().is_some() { "forge" } else { "local" };
         Principal::from(format!("{prefix}:{name}").as_str())
     }
 
@@ -83,23 +112,23 @@ impl Subject {
     }
 
     async fn close_by(&self, number: ChangeNumber, name: &str) {
-        match &self.github {
-            Some((github, _)) => github.state().close_pull(number.0, name),
+        match self.server() {
+            Some(server) => server.state().close_pull(number.0, name),
             None => drop(self.world.forge.close_by(&self.world.repo, number, &self.person(name)).await.unwrap()),
         }
     }
 
     async fn comment_by(&self, number: ChangeNumber, name: &str, text: &str) {
-        match &self.github {
-            Some((github, _)) => github.state().comment(number.0, name, text),
+        match self.server() {
+            Some(server) => server.state().comment(number.0, name, text),
             None => drop(self.world.forge.comment(&self.world.repo, number, &self.person(name), text).await.unwrap()),
         }
     }
 
     async fn review_by(&self, number: ChangeNumber, name: &str, head: &Sha, approves: bool) {
         let state = if approves { "APPROVED" } else { "CHANGES_REQUESTED" };
-        match &self.github {
-            Some((github, _)) => github.state().review(number.0, name, state, head.as_str()),
+        match self.server() {
+            Some(server) => server.state().review(number.0, name, state, head.as_str()),
             None => {
                 let by = self.person(name);
                 drop(self.world.forge.review(&self.world.repo, number, &by, approves, "").await.unwrap());
@@ -108,8 +137,8 @@ impl Subject {
     }
 
     async fn ci_reports(&self, number: ChangeNumber, head: &Sha, context: &str) {
-        match &self.github {
-            Some((github, _)) => github.state().status(head.as_str(), context, "failure"),
+        match self.server() {
+            Some(server) => server.state().status(head.as_str(), context, "failure"),
             None => {
                 let (by, state) = (self.person("ann"), StatusState::Failure);
                 let repo = &self.world.repo;
@@ -120,8 +149,8 @@ impl Subject {
 
     /// A person pushes one more commit to a branch.
     fn person_pushes(&self, branch: &str) -> Sha {
-        match &self.github {
-            Some((github, _)) => Sha(github.push(branch, &[("more", "m")])),
+        match self.server() {
+            Some(server) => Sha(server.push(branch, &[("more", "m")])),
             None => {
                 git(&self.world.origin(), &["checkout", "-q", branch]);
                 write(&self.world.origin(), "more", "m");
@@ -134,9 +163,9 @@ impl Subject {
 
     /// A person requests changes with a text.
     async fn request_by(&self, number: ChangeNumber, name: &str, head: &Sha, text: &str) {
-        match &self.github {
-            Some((github, _)) => {
-                github.state().review_with(number.0, name, "CHANGES_REQUESTED", head.as_str(), text, &[]);
+        match self.server() {
+            Some(server) => {
+                server.state().review_with(number.0, name, "CHANGES_REQUESTED", head.as_str(), text, &[]);
             }
             None => {
                 let by = self.person(name);
@@ -146,15 +175,25 @@ impl Subject {
     }
 
     fn main(&self) -> Sha {
-        match &self.github {
-            Some((github, _)) => Sha(github.head("main").unwrap()),
+        match self.server() {
+            Some(server) => Sha(server.head("main").unwrap()),
             None => Sha(git(&self.world.origin(), &["rev-parse", "main"])),
         }
     }
 }
 
-async fn subjects() -> [Subject; 2] {
-    [Subject::local().await, Subject::github().await]
+/// Creates a world whose repository is on a remote forge.
+async fn remote_world(url: &str, credentials: Arc<dyn GitCredentials>) -> World {
+    let world = World::bare().await;
+    let git = Arc::new(Git::find(Identity::default()).await.unwrap());
+    let mirrors = Arc::new(Mirrors::new(world.data(), git).with_credentials(credentials));
+    let repo = Repo { origin: format!("{url}/{REPO}.git"), ..world.repo.clone() };
+    let work = GitWorkspaces::new(world.data(), mirrors.clone());
+    World { mirrors, work, repo, ..world }
+}
+
+async fn subjects() -> [Subject; 3] {
+    [Subject::local().await, Subject::github().await, Subject::forgejo().await]
 }
 
 #[tokio::test]
@@ -208,8 +247,8 @@ async fn a_comment_is_written_once_and_only_people_unblock() {
         assert_eq!(unblocks.len(), 1, "{}: {unblocks:?}", s.name());
         assert_eq!((unblocks[0].block, unblocks[0].text.as_str()), (BlockId(2), "take Postgres"));
         assert_eq!(unblocks[0].by, s.person("ann"));
-        let written = match &s.github {
-            Some((github, _)) => github.state().comments.iter().filter(|c| c.by == LOGIN).count(),
+        let written = match s.server() {
+            Some(server) => server.state().comments.iter().filter(|c| c.by == LOGIN).count(),
             None => s.world.forge.change(&s.world.repo, number).await.unwrap().comments.len() - 2,
         };
         assert_eq!(written, 2, "{}", s.name());

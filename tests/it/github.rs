@@ -356,7 +356,7 @@ async fn a_test_shows_each_permission_and_changes_nothing() {
     github.push("main", &[("a", "a")]);
     let settings = github.settings(github.token_account());
     let run = || test(ForgeName("github".to_owned()), settings.clone(), None, RepoName::parse(REPO));
-    let missing = |rows: Vec<skep::adapters::forge::github::PermissionTest>| -> Vec<String> {
+    let missing = |rows: Vec<skep::adapters::forge::permission::PermissionTest>| -> Vec<String> {
         rows.into_iter().filter(|row| !row.granted).map(|row| row.permission).collect()
     };
     assert_eq!(missing(run().await.unwrap()), [""; 0]);

@@ -11,7 +11,7 @@
 //! | `gc` | frees what nothing needs; work that exists only here stays |
 //! | `backup` | a backup restores an open run elsewhere, on either database; damaged ones are refused |
 //! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
-//! | `forges_contract`, `forge_contract`, `github*`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
+//! | `forges_contract`, `forge_contract`, `github*`, `forgejo`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
 //! | `intake`, `story_intake` | issues and comments on a forge start and steer runs |
 //! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent` | isolation of commands and agents |
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
@@ -45,6 +45,7 @@ mod egress;
 mod engines_contract;
 mod fallback;
 mod forge_contract;
+mod forgejo;
 mod forges_contract;
 mod gates;
 mod gc;
@@ -108,6 +109,7 @@ mod stored_form;
 mod story_ask;
 mod story_base;
 mod story_flags;
+mod story_forgejo;
 mod story_github;
 mod story_intake;
 mod story_land;

@@ -65,8 +65,13 @@ impl Scene {
             let branch = self.github.state().pulls.first().filter(|p| !p.draft).map(|p| p.branch.clone())?;
             self.github.head(&branch).filter(|head| head != before)
         };
-        self.until("the pull request is ready at a new head", || ready().is_some());
-        ready().unwrap()
+        // After the push, it may become a draft again at any moment.
+        let found = RefCell::new(None);
+        self.until("the pull request is ready at a new head", || {
+            *found.borrow_mut() = ready();
+            found.borrow().is_some()
+        });
+        found.take().unwrap()
     }
 
     fn asks_for_approval(&self) -> usize {

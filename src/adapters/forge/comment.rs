@@ -1,4 +1,4 @@
-//! Comments on changes: their size, and those that answer a block.
+//! Comments on changes: their size, the hidden markers of those that Skep writes, and those that answer a block.
 
 use crate::domain::change::UnblockComment;
 use crate::domain::command;
@@ -6,6 +6,34 @@ use crate::ports::Comment;
 
 /// Upper bound on a text, in bytes.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
+
+/// Upper bound on a comment on a remote forge, in bytes: GitHub accepts 65,536 characters.
+const MAX_COMMENT_BYTES: usize = 60 * 1024;
+
+/// Begins the hidden line at the end of each comment of Skep.
+const MARKER_START: &str = "<!-- skep:";
+
+/// Returns the hidden line at the end of the comment of an effect.
+pub(super) fn hidden(marker: &str) -> String {
+    format!("<!-- {} -->", marker.replace("--", "-"))
+}
+
+/// Returns a comment as a remote forge stores it.
+pub(super) fn whole(text: &str, hidden: &str) -> String {
+    let text = &text[..text.floor_char_boundary(MAX_COMMENT_BYTES)];
+    format!("{}\n\n{hidden}", text.trim_end())
+}
+
+/// Returns whether a comment ends with a marker of Skep.
+pub(super) fn is_marked(body: &str) -> bool {
+    body.trim_end().lines().next_back().is_some_and(|line| line.starts_with(MARKER_START))
+}
+
+/// Shortens a text that a person wrote to this many bytes, at a character boundary.
+pub(super) fn shortened(text: Option<&str>, max_bytes: usize) -> String {
+    let text = text.unwrap_or_default().trim();
+    text[..text.floor_char_boundary(max_bytes)].to_owned()
+}
 
 /// Truncates a text to the limit, at a character boundary.
 pub(super) fn truncated(text: &str) -> String {

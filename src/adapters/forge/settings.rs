@@ -14,6 +14,8 @@ pub const GITHUB_URL: &str = "https://github.com";
 pub enum ForgeSettings {
     /// GitHub, or GitHub Enterprise Server.
     GitHub(GitHub),
+    /// Forgejo or Gitea.
+    Forgejo(Forgejo),
 }
 
 /// GitHub, or GitHub Enterprise Server.
@@ -29,6 +31,47 @@ pub struct GitHub {
     pub merge_method: Option<MergeMethod>,
     /// How issues and comments are taken in.
     pub intake: Intake,
+}
+
+/// Forgejo or Gitea.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgejo {
+    /// Which of the two.
+    pub software: Software,
+    /// Base URL of its pages and of git, without a trailing slash. The API is below it.
+    pub url: String,
+    /// The token by which Skep authenticates.
+    pub token: SecretSource,
+    /// How pull requests are merged; `None` = the first method that the repository allows.
+    pub merge_method: Option<MergeMethod>,
+}
+
+/// Software with the API of Gitea.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Software {
+    /// Forgejo.
+    Forgejo,
+    /// Gitea.
+    Gitea,
+}
+
+impl Software {
+    /// Returns its name in the configuration.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Software::Forgejo => "forgejo",
+            Software::Gitea => "gitea",
+        }
+    }
+}
+
+impl fmt::Display for Software {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Software::Forgejo => "Forgejo",
+            Software::Gitea => "Gitea",
+        })
+    }
 }
 
 /// How a forge's issues and comments are taken in.
@@ -84,18 +127,32 @@ pub enum MergeMethod {
     Squash,
     /// The same commits with new ids.
     Rebase,
+    /// The same commits with new ids, and a merge commit. Only Forgejo and Gitea have it.
+    RebaseMerge,
+    /// The same commits. Only Forgejo and Gitea have it.
+    FastForwardOnly,
 }
 
 impl MergeMethod {
-    /// All of them, in the order in which they are tried.
-    pub const ALL: [MergeMethod; 3] = [MergeMethod::Merge, MergeMethod::Squash, MergeMethod::Rebase];
+    /// Those of GitHub, in the order in which they are tried.
+    pub const OF_GITHUB: &[MergeMethod] = &[MergeMethod::Merge, MergeMethod::Squash, MergeMethod::Rebase];
+    /// Those of Forgejo and Gitea, in the order in which they are tried.
+    pub const OF_FORGEJO: &[MergeMethod] = &[
+        MergeMethod::Merge,
+        MergeMethod::Squash,
+        MergeMethod::Rebase,
+        MergeMethod::RebaseMerge,
+        MergeMethod::FastForwardOnly,
+    ];
 
-    /// Returns its name in the configuration and in GitHub's API.
+    /// Returns its name in the configuration and in the forge's API.
     pub fn name(self) -> &'static str {
         match self {
             MergeMethod::Merge => "merge",
             MergeMethod::Squash => "squash",
             MergeMethod::Rebase => "rebase",
+            MergeMethod::RebaseMerge => "rebase-merge",
+            MergeMethod::FastForwardOnly => "fast-forward-only",
         }
     }
 }
@@ -129,42 +186,59 @@ impl RepoName {
     }
 }
 
-/// Returns the host, with its port, of a URL.
-fn host_of(url: &str) -> Option<(&str, &str)> {
+/// Returns the scheme, the host with its port, and the path of a URL, without the slash between them.
+fn split(url: &str) -> Option<(&str, &str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
-    Some((scheme, rest.split('/').next()?))
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    Some((scheme, host, path))
+}
+
+/// Returns the repository of a clone URL, over http or ssh, of the forge at a base URL; `None` = the URL is another one.
+fn repository_at(base: &str, url: &str) -> Option<RepoName> {
+    let (own_scheme, own_host, own_path) = split(base)?;
+    let own_name = own_host.rsplit_once(':').map_or(own_host, |(name, _)| name);
+    let path = match split(url) {
+        Some((scheme, host, path)) if scheme == own_scheme => {
+            let path = if host.eq_ignore_ascii_case(own_host) { path.strip_prefix(own_path)? } else { return None };
+            if own_path.is_empty() { path } else { path.strip_prefix('/')? }
+        }
+        Some(("ssh", authority, path)) => {
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+            host.eq_ignore_ascii_case(own_name).then_some(path)?
+        }
+        Some(_) => return None,
+        None => {
+            let (authority, path) = url.split_once(':')?;
+            let host = authority.rsplit_once('@')?.1;
+            host.eq_ignore_ascii_case(own_name).then_some(path)?
+        }
+    };
+    let path = path.trim_end_matches('/');
+    RepoName::parse(path.strip_suffix(".git").unwrap_or(path))
+}
+
+impl Forgejo {
+    /// Returns the repository of a clone URL of this forge, over http or ssh; `None` = the URL is another one.
+    pub fn repository(&self, url: &str) -> Option<RepoName> {
+        repository_at(&self.url, url)
+    }
+
+    /// Returns the base URL of its REST API.
+    pub fn api_url(&self) -> String {
+        format!("{}/api/v1", self.url)
+    }
+
+    /// Returns the page where its tokens are created.
+    pub fn token_url(&self) -> String {
+        format!("{}/user/settings/applications", self.url)
+    }
 }
 
 impl GitHub {
     /// Returns the repository of a clone URL of this forge, over http or ssh; `None` = the URL is another one.
     pub fn repository(&self, url: &str) -> Option<RepoName> {
-        let (own_scheme, own_host) = host_of(&self.url)?;
-        let own_name = own_host.rsplit_once(':').map_or(own_host, |(name, _)| name);
-        let path = match url.split_once("://") {
-            Some((scheme, rest)) if scheme == own_scheme => {
-                let (host, path) = rest.split_once('/')?;
-                host.eq_ignore_ascii_case(own_host).then_some(path)?
-            }
-            Some(("ssh", rest)) => {
-                let (authority, path) = rest.split_once('/')?;
-                let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-                let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-                host.eq_ignore_ascii_case(own_name).then_some(path)?
-            }
-            Some(_) => return None,
-            None => {
-                let (authority, path) = url.split_once(':')?;
-                let host = authority.rsplit_once('@')?.1;
-                host.eq_ignore_ascii_case(own_name).then_some(path)?
-            }
-        };
-        let path = path.trim_end_matches('/');
-        RepoName::parse(path.strip_suffix(".git").unwrap_or(path))
-    }
-
-    /// Returns the clone URL of a repository.
-    pub fn clone_url(&self, repo: &RepoName) -> String {
-        format!("{}/{repo}.git", self.url)
+        repository_at(&self.url, url)
     }
 
     /// Returns the URL of the GraphQL API.
@@ -181,6 +255,7 @@ impl ForgeSettings {
     pub fn kind(&self) -> &'static str {
         match self {
             ForgeSettings::GitHub(_) => "github",
+            ForgeSettings::Forgejo(forgejo) => forgejo.software.kind(),
         }
     }
 
@@ -188,6 +263,7 @@ impl ForgeSettings {
     pub fn url(&self) -> &str {
         match self {
             ForgeSettings::GitHub(github) => &github.url,
+            ForgeSettings::Forgejo(forgejo) => &forgejo.url,
         }
     }
 
@@ -195,13 +271,18 @@ impl ForgeSettings {
     pub fn account(&self) -> String {
         match self {
             ForgeSettings::GitHub(github) => github.account.to_string(),
+            ForgeSettings::Forgejo(forgejo) => Account::Token(forgejo.token.clone()).to_string(),
         }
     }
 
     /// Returns the name of the vault's secret that it uses.
     pub fn vault_secret(&self) -> Option<&str> {
-        let ForgeSettings::GitHub(github) = self;
-        let (Account::Token(source) | Account::App { private_key: source, .. }) = &github.account;
+        let source = match self {
+            ForgeSettings::GitHub(github) => match &github.account {
+                Account::Token(source) | Account::App { private_key: source, .. } => source,
+            },
+            ForgeSettings::Forgejo(forgejo) => &forgejo.token,
+        };
         match source {
             SecretSource::Vault(name) => Some(name),
             _ => None,
@@ -210,16 +291,12 @@ impl ForgeSettings {
 
     /// Returns the repository of a clone URL of this forge; `None` = the URL is another one.
     pub fn repository(&self, url: &str) -> Option<RepoName> {
-        match self {
-            ForgeSettings::GitHub(github) => github.repository(url),
-        }
+        repository_at(self.url(), url)
     }
 
     /// Returns the clone URL of a repository.
     pub fn clone_url(&self, repo: &RepoName) -> String {
-        match self {
-            ForgeSettings::GitHub(github) => github.clone_url(repo),
-        }
+        format!("{}/{repo}.git", self.url())
     }
 }
 
@@ -284,6 +361,14 @@ mod tests {
             "/srv/github.com/my-org/calc",
         ] {
             assert_eq!(forge.repository(other), None, "{other}");
+        }
+        // A server below a path of its host.
+        let below = |url| repository_at("https://example.org/code", url);
+        for own in ["https://example.org/code/a/b.git", "ssh://git@example.org:2222/a/b", "git@example.org:a/b.git"] {
+            assert_eq!(below(own), RepoName::parse("a/b"), "{own}");
+        }
+        for other in ["https://example.org/a/b", "https://example.org/codes/a/b", "https://example.org/code/b"] {
+            assert_eq!(below(other), None, "{other}");
         }
         let local = github("http://127.0.0.1:4000");
         assert_eq!(local.repository("http://127.0.0.1:4000/a/b.git"), RepoName::parse("a/b"));

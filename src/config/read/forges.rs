@@ -5,7 +5,7 @@ use super::super::sections::Config;
 use super::engines::{base_url, secret_name};
 use super::{is_plain_to_others, path, variable_name, wrong};
 use crate::adapters::forge::settings::{
-    Account, ForgeSettings, GITHUB_URL, GitHub, Intake, LOCAL, MergeMethod, SecretSource,
+    Account, ForgeSettings, Forgejo, GITHUB_URL, GitHub, Intake, LOCAL, MergeMethod, SecretSource, Software,
 };
 
 /// Reads every forge.
@@ -17,14 +17,19 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
         }
         let mut kind = String::new();
         r.checked(&at("kind"), &mut kind, |t| match t {
-            "github" => Ok(t.to_owned()),
-            _ => wrong("unknown kind of forge", "write \"github\""),
+            "github" | "forgejo" | "gitea" => Ok(t.to_owned()),
+            _ => wrong("unknown kind of forge", "write \"github\", \"forgejo\" or \"gitea\""),
         });
         if kind.is_empty() {
-            r.refuse(&at("kind"), "a forge needs a kind", "write kind = \"github\"");
+            let fix = "write kind = \"github\", \"forgejo\" or \"gitea\"";
+            r.refuse(&at("kind"), "a forge needs a kind", fix);
         }
-        let github = github(r, &at);
-        c.forges.insert(name, ForgeSettings::GitHub(github));
+        let settings = match kind.as_str() {
+            "forgejo" => ForgeSettings::Forgejo(forgejo(r, &at, Software::Forgejo)),
+            "gitea" => ForgeSettings::Forgejo(forgejo(r, &at, Software::Gitea)),
+            _ => ForgeSettings::GitHub(github(r, &at)),
+        };
+        c.forges.insert(name, settings);
     }
 }
 
@@ -35,28 +40,75 @@ fn github(r: &mut Reader, at: &dyn Fn(&str) -> String) -> GitHub {
         t => base_url(t),
     });
     r.checked(&at("api_url"), &mut api_url, base_url);
-    for (key, value) in [("url", &url), ("api_url", &api_url)] {
-        if is_plain_to_others(value) {
-            r.refuse(&at(key), "the token would be sent unencrypted to another machine", "write an https URL");
-        }
-    }
+    refuse_plain(r, &at("url"), &url);
+    refuse_plain(r, &at("api_url"), &api_url);
     let url = url.trim_end_matches('/').to_owned();
     let api_url = match api_url.trim_end_matches('/') {
         "" if url == GITHUB_URL => "https://api.github.com".to_owned(),
         "" => format!("{url}/api/v3"),
         given => given.to_owned(),
     };
-    let mut merge_method = None;
-    r.checked(&at("merge_method"), &mut merge_method, |t| match MergeMethod::ALL.iter().find(|m| m.name() == t) {
-        Some(method) => Ok(Some(*method)),
-        None if t.is_empty() => Ok(None),
-        None => wrong(
-            "unknown merge method",
-            "write \"merge\", \"squash\" or \"rebase\"; \"\" takes the first one that the repository allows",
-        ),
-    });
+    let merge_method = merge_method(r, at, MergeMethod::OF_GITHUB);
     let account = account(r, at);
     GitHub { url, api_url, account, merge_method, intake: intake(r, at) }
+}
+
+fn forgejo(r: &mut Reader, at: &dyn Fn(&str) -> String, software: Software) -> Forgejo {
+    let mut url = String::new();
+    r.checked(&at("url"), &mut url, base_url);
+    if url.is_empty() && !r.is_bad(&at("url")) {
+        r.refuse(&at("url"), "the forge has no address", "write one such as \"https://code.example.org\"");
+    }
+    refuse_plain(r, &at("url"), &url);
+    let sources = secret(r, at, "token");
+    if let [(first, _), (second, _), ..] = sources.as_slice() {
+        r.refuse(second, format!("{first} is set as well"), "keep one of them");
+    }
+    let token = sources.into_iter().next().map(|(_, source)| source);
+    let is_reported = ["token_env", "token_file", "token_secret"].iter().any(|key| r.is_bad(&at(key)));
+    if token.is_none() && !is_reported {
+        let fix = "name the source of a token: token_env, token_file or token_secret";
+        r.refuse(&at("token_env"), "the forge has no credential", fix);
+    }
+    let token = token.unwrap_or(SecretSource::Env(String::new()));
+    refuse_intake(r, at, software);
+    let merge_method = merge_method(r, at, MergeMethod::OF_FORGEJO);
+    Forgejo { software, url: url.trim_end_matches('/').to_owned(), token, merge_method }
+}
+
+/// Refuses the keys by which runs begin at issues: this kind of forge does not report who changed the text of an issue.
+fn refuse_intake(r: &mut Reader, at: &dyn Fn(&str) -> String, software: Software) {
+    let mut label = String::new();
+    r.checked(&at("label"), &mut label, |t| Ok(t.to_owned()));
+    let mut set: Vec<String> = if label.is_empty() { Vec::new() } else { vec![at("label")] };
+    for name in ["webhook_secret", "previous_webhook_secret"] {
+        set.extend(secret(r, at, name).into_iter().map(|(key, _)| key));
+    }
+    for key in set {
+        let why = format!("runs cannot begin at issues and comments of {software} yet, and it needs no webhook");
+        r.refuse(&key, why, "remove it; start runs with `skep run --repo`");
+    }
+}
+
+/// Refuses a URL that would send the token unencrypted.
+fn refuse_plain(r: &mut Reader, key: &str, url: &str) {
+    if is_plain_to_others(url) {
+        r.refuse(key, "the token would be sent unencrypted to another machine", "write an https URL");
+    }
+}
+
+fn merge_method(r: &mut Reader, at: &dyn Fn(&str) -> String, all: &[MergeMethod]) -> Option<MergeMethod> {
+    let mut method = None;
+    r.checked(&at("merge_method"), &mut method, |t| match all.iter().find(|m| m.name() == t) {
+        Some(method) => Ok(Some(*method)),
+        None if t.is_empty() => Ok(None),
+        None => {
+            let names: Vec<String> = all.iter().map(|m| format!("\"{}\"", m.name())).collect();
+            let fix = format!("write {}; \"\" takes the first one that the repository allows", names.join(", "));
+            wrong("unknown merge method", &fix)
+        }
+    });
+    method
 }
 
 fn intake(r: &mut Reader, at: &dyn Fn(&str) -> String) -> Intake {

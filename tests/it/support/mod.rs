@@ -7,6 +7,8 @@ pub mod checker;
 pub mod cli;
 pub mod engines;
 pub mod fixtures;
+pub mod forge_server;
+pub mod forgejo;
 pub mod github;
 pub mod models;
 pub mod people;

@@ -1,9 +1,11 @@
 //! Calls about one repository, authenticated and mapped to errors.
 
 use super::GitHubForge;
-use super::client::{PAGE, read};
-use super::error::{Answer, Subject};
+use super::error::Subject;
 use super::wire::{App, GitRef, GraphQl, Pull, User};
+use crate::adapters::forge::answer::Answer;
+use crate::adapters::forge::client::read;
+use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::settings::RepoName;
 use crate::domain::{ChangeNumber, Principal, Sha};
 use crate::platform::git::check_sha;
@@ -12,6 +14,9 @@ use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+/// Entries of a page.
+pub(super) const PAGE: usize = 100;
 
 /// Escapes what is special in a path or a query, but not the slashes of a branch.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -64,20 +69,17 @@ pub(super) struct Api<'a> {
     pub repo: RepoName,
 }
 
-impl Api<'_> {
-    /// Returns the URL of a path below the repository.
-    pub fn url(&self, path: &str) -> String {
+impl RestApi for Api<'_> {
+    fn url(&self, path: &str) -> String {
         format!("{}/repos/{}{path}", self.forge.settings.api_url, self.repo)
     }
 
-    /// Creates the error for an answer that is not the expected one.
-    pub fn refusal(&self, answer: &Answer, doing: &str, is_read: bool) -> PortError {
+    fn refusal(&self, answer: &Answer, doing: &str, is_read: bool) -> PortError {
         let (forge, settings) = (self.forge.name.as_str(), &self.forge.settings);
         Subject { forge, settings, repo: Some(&self.repo), doing, is_read }.refusal(answer)
     }
 
-    /// Sends a request, and returns the answer whatever its status.
-    pub async fn send(&self, method: Method, url: &str, body: Option<&Value>, doing: &str) -> PortResult<Answer> {
+    async fn send(&self, method: Method, url: &str, body: Option<&Value>, doing: &str) -> PortResult<Answer> {
         let GitHubForge { client, credentials, .. } = self.forge;
         let token = credentials.token(client, &self.repo).await?;
         let answer = client.send(Some(&token), method.clone(), url, body, doing).await?;
@@ -90,26 +92,9 @@ impl Api<'_> {
         }
         Ok(answer)
     }
+}
 
-    /// Reads what is at a path of the repository; `None` = it does not exist.
-    pub async fn find<T: DeserializeOwned>(&self, path: &str, doing: &str) -> PortResult<Option<T>> {
-        let answer = self.send(Method::GET, &self.url(path), None, doing).await?;
-        match answer.status {
-            StatusCode::OK => read(&answer, doing).map(Some),
-            StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(self.refusal(&answer, doing, true)),
-        }
-    }
-
-    /// Reads what is at a path of the repository.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str, doing: &str) -> PortResult<T> {
-        let answer = self.send(Method::GET, &self.url(path), None, doing).await?;
-        match answer.status {
-            StatusCode::OK => read(&answer, doing),
-            _ => Err(self.refusal(&answer, doing, true)),
-        }
-    }
-
+impl Api<'_> {
     /// Reads a list, at most `max_pages` pages of it. `path` has no query.
     pub async fn list<T: DeserializeOwned>(&self, path: &str, max_pages: usize, doing: &str) -> PortResult<Vec<T>> {
         let mut all = Vec::new();
@@ -126,19 +111,6 @@ impl Api<'_> {
             format!("cannot {doing} in {}: there are more than {} entries", self.repo, max_pages * PAGE),
             "close the pull request and start the goal again with `skep retry`",
         ))
-    }
-
-    /// Writes, and returns the answer if it has the expected status.
-    pub async fn write(
-        &self,
-        method: Method,
-        path: &str,
-        body: &Value,
-        expected: StatusCode,
-        doing: &str,
-    ) -> PortResult<Answer> {
-        let answer = self.send(method, &self.url(path), Some(body), doing).await?;
-        if answer.status == expected { Ok(answer) } else { Err(self.refusal(&answer, doing, false)) }
     }
 
     /// Carries out a GraphQL mutation on an object, for what the REST API lacks.

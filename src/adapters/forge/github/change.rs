@@ -1,8 +1,9 @@
 //! Opens, updates and closes pull requests.
 
-use super::api::{Api, escaped};
-use super::client::{PAGE, read};
+use super::api::{Api, PAGE, escaped};
 use super::wire::Pull;
+use crate::adapters::forge::client::read;
+use crate::adapters::forge::rest::RestApi;
 use crate::domain::{ChangeNumber, ChangeRef};
 use crate::ports::forge::ChangeText;
 use crate::ports::{PortError, PortResult};

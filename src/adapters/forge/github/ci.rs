@@ -1,17 +1,19 @@
 //! CI at a commit: commit statuses and check runs, what is known about the failed ones, and their reruns.
 
-use super::api::{Api, escaped};
-use super::client::{PAGE, read};
-use super::error::Answer;
-use super::job_log;
-use super::rate;
+use super::api::{Api, PAGE, escaped};
 use super::wire::{ActionsRun, Annotation, Branch, BranchRule, CheckRun, CheckRuns, CommitStatus, Job};
+use crate::adapters::forge::answer::Answer;
+use crate::adapters::forge::ci::CiResults;
+use crate::adapters::forge::client::read;
+use crate::adapters::forge::job_log;
+use crate::adapters::forge::rate;
+use crate::adapters::forge::rest::RestApi;
 use crate::domain::{CiFailure, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
 use crate::ports::{PortError, PortResult};
 use http::header::LOCATION;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 /// Upper bound on the pages of check runs that are read.
@@ -24,35 +26,6 @@ const LOG_BYTES: usize = 256 * 1024;
 const MAX_ANNOTATION_CHARS: usize = 300;
 /// The app whose check runs are jobs with a log.
 const ACTIONS: &str = "github-actions";
-
-/// The results of CI at a commit, without Skep's own. Of two with one name, the worse counts.
-#[derive(Default)]
-pub(super) struct CiResults {
-    pub statuses: BTreeMap<String, StatusState>,
-    /// The id of the newest failed result of each failed status.
-    pub failed: BTreeMap<String, u64>,
-}
-
-impl CiResults {
-    fn add(&mut self, name: String, state: StatusState, id: u64) {
-        if OwnStatus::CONTEXTS.contains(&name.as_str()) {
-            return;
-        }
-        let badness = |state: StatusState| match state {
-            StatusState::Success => 0,
-            StatusState::Pending => 1,
-            StatusState::Failure => 2,
-        };
-        if state == StatusState::Failure {
-            let newest = self.failed.entry(name.clone()).or_default();
-            *newest = id.max(*newest);
-        }
-        let slot = self.statuses.entry(name).or_insert(state);
-        if badness(state) > badness(*slot) {
-            *slot = state;
-        }
-    }
-}
 
 impl CommitStatus {
     fn result(&self) -> StatusState {
@@ -233,7 +206,7 @@ impl Api<'_> {
             StatusCode::OK => Ok(answer.body),
             StatusCode::FOUND | StatusCode::TEMPORARY_REDIRECT => {
                 let url = answer.headers.get(LOCATION).and_then(|url| url.to_str().ok()).unwrap_or_default();
-                self.forge.client.tail(url, &self.forge.settings.api_url, LOG_BYTES).await
+                self.forge.client.tail(None, url, &self.forge.settings.api_url, LOG_BYTES).await
             }
             _ => Err(self.unavailable(&answer, &doing)?),
         };

@@ -1,44 +1,17 @@
 //! Writes comments, each once.
 
 use super::api::Api;
-use super::error::Answer;
 use super::wire::IssueComment;
+use crate::adapters::forge::answer::Answer;
+use crate::adapters::forge::comment::{hidden, whole};
+use crate::adapters::forge::rest::RestApi;
 use crate::domain::ChangeNumber;
 use crate::ports::{PortError, PortResult};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::sync::PoisonError;
-use std::time::Duration;
-use tokio::time::Instant;
 
-/// Upper bound on a comment, in bytes: GitHub accepts 65,536 characters.
-const MAX_TEXT_BYTES: usize = 60 * 1024;
 /// Upper bound on the pages of comments that are read.
 const MAX_PAGES: usize = 20;
-/// How old GitHub's lists may be. A comment whose answer was lost is not written again before.
-const MAX_LIST_AGE: Duration = Duration::from_secs(30);
-/// Upper bound on comments whose answer was lost, in memory.
-const MAX_UNSURE: usize = 1_000;
-
-/// Begins the hidden line at the end of each comment of Skep.
-pub(super) const MARKER_START: &str = "<!-- skep:";
-
-/// Returns the hidden line at the end of the comment of an effect.
-pub(super) fn hidden(marker: &str) -> String {
-    format!("<!-- {} -->", marker.replace("--", "-"))
-}
-
-/// Returns a comment as GitHub stores it.
-pub(super) fn whole(text: &str, hidden: &str) -> String {
-    let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
-    format!("{}\n\n{hidden}", text.trim_end())
-}
-
-/// Returns whether a comment ends with a marker of Skep.
-pub(super) fn is_marked(body: &str) -> bool {
-    body.trim_end().lines().next_back().is_some_and(|line| line.starts_with(MARKER_START))
-}
-
 impl Api<'_> {
     /// Returns the comments of a pull request, oldest first.
     pub(super) async fn comments(&self, change: ChangeNumber) -> PortResult<Vec<IssueComment>> {
@@ -72,7 +45,7 @@ impl Api<'_> {
                 && comment.body.as_deref().unwrap_or_default().trim_end().ends_with(&hidden)
         };
         if let Some(own) = self.comments(change).await?.into_iter().find(is_own) {
-            self.forget_unsure(&key);
+            self.forge.unsure_comments.forget(&key);
             return Ok(Some(own));
         }
         let doing = format!("comment on pull request {change}");
@@ -87,13 +60,7 @@ impl Api<'_> {
     /// Posts a comment that GitHub's list does not show. After a lost answer it is not posted again before the list must
     /// show it.
     pub(super) async fn post_once(&self, key: String, path: &str, body: &Value, doing: &str) -> PortResult<Answer> {
-        let written = self.unsure().get(&key).copied();
-        if let Some(wait) = written.and_then(|at| MAX_LIST_AGE.checked_sub(at.elapsed())) {
-            return Err(PortError::Transient {
-                what: format!("cannot {doing}: it may have been written, and GitHub's list may be old"),
-                after: Some(wait.min(Duration::from_secs(5)).max(Duration::from_millis(100))),
-            });
-        }
+        self.forge.unsure_comments.check(&key, doing)?;
         crate::fault!("before-comment");
         let mut sent = self.send(Method::POST, &self.url(path), Some(body), doing).await;
         if let Ok(answer) = &sent
@@ -102,23 +69,10 @@ impl Api<'_> {
             sent = Err(self.refusal(answer, doing, false));
         }
         if let Err(PortError::Unknown { .. }) = sent {
-            let mut unsure = self.unsure();
-            if unsure.len() >= MAX_UNSURE {
-                unsure.retain(|_, at| at.elapsed() < MAX_LIST_AGE);
-            }
-            unsure.insert(key, Instant::now());
+            self.forge.unsure_comments.note(key);
         }
         let answer = sent?;
         crate::fault!("after-comment");
         Ok(answer)
-    }
-
-    /// Forgets a lost answer: the comment is there.
-    pub(super) fn forget_unsure(&self, key: &str) {
-        self.unsure().remove(key);
-    }
-
-    fn unsure(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<String, Instant>> {
-        self.forge.unsure_comments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! Invariant: every token is registered for redaction as long as it is used.
 
-use super::client::{Client, read};
 use super::error::{Subject, grant_url};
 use super::jwt;
 use super::wire::{Installation, InstallationToken};
-use crate::adapters::forge::settings::{Account, GitHub, RepoName, SecretSource};
+use crate::adapters::forge::client::{Client, read};
+use crate::adapters::forge::secret::{SecretReader, TOKEN_REUSE, TokenInUse};
+use crate::adapters::forge::settings::{Account, GitHub, RepoName};
 use crate::domain::ForgeName;
-use crate::platform::process::{self, Program};
-use crate::ports::{PortError, PortResult, SecretName, Vault};
-use crate::secrets::{Live, Secret, read_private, register};
+use crate::ports::{PortError, PortResult, Vault};
+use crate::secrets::Secret;
 use http::Method;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
@@ -18,14 +18,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
-/// How long a configured token is used before its source is read again.
-const TOKEN_REUSE: Duration = Duration::from_secs(60);
 /// An installation token that expires within this time is replaced.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(600);
 /// Upper bound on installation tokens in use.
 const MAX_INSTALLATION_TOKENS: usize = 200;
-const MAX_SECRET_BYTES: u64 = 64 * 1024;
-const GH_TIMEOUT: Duration = Duration::from_secs(20);
 /// The permissions that Skep uses, as far as the installation has them: what it can do with a token, others could do
 /// who steal it.
 pub(super) const PERMISSIONS: &[(&str, &str)] = &[
@@ -39,32 +35,19 @@ pub(super) const PERMISSIONS: &[(&str, &str)] = &[
     ("workflows", "write"),
 ];
 
-/// A token in use.
-struct InUse {
-    token: Secret,
-    until: SystemTime,
-    /// Redacts it.
-    _live: Live,
-}
-
-impl InUse {
-    fn new(forge: &ForgeName, token: Secret, until: SystemTime) -> InUse {
-        let live = register(&format!("token of {forge}"), &token);
-        InUse { token, until, _live: live }
-    }
-}
-
 /// The credentials of one forge.
 pub(super) struct Credentials {
     forge: ForgeName,
     settings: GitHub,
-    vault: Option<Arc<dyn Vault>>,
-    tokens: Mutex<HashMap<Option<RepoName>, InUse>>,
+    /// Where the configured secrets are read.
+    pub secrets: SecretReader,
+    tokens: Mutex<HashMap<Option<RepoName>, TokenInUse>>,
 }
 
 impl Credentials {
     pub fn new(forge: ForgeName, settings: GitHub, vault: Option<Arc<dyn Vault>>) -> Credentials {
-        Credentials { forge, settings, vault, tokens: Mutex::default() }
+        let secrets = SecretReader::new(forge.clone(), &settings.url, vault);
+        Credentials { forge, settings, secrets, tokens: Mutex::default() }
     }
 
     /// Returns a token for a repository.
@@ -80,8 +63,8 @@ impl Credentials {
         }
         let fresh = match &self.settings.account {
             Account::Token(source) => {
-                let token = self.read(source, "token").await?;
-                InUse::new(&self.forge, token, now + TOKEN_REUSE)
+                let token = self.secrets.read(source, "token").await?;
+                TokenInUse::new(&self.forge, token, now + TOKEN_REUSE)
             }
             Account::App { .. } => self.installation_token(client, repo).await?,
         };
@@ -107,7 +90,7 @@ impl Credentials {
     /// Returns the token by which the App identifies itself; `None` = Skep does not act as an App.
     pub async fn app_token(&self) -> PortResult<Option<Secret>> {
         let Account::App { id, private_key } = &self.settings.account else { return Ok(None) };
-        let pem = self.read(private_key, "private key").await?;
+        let pem = self.secrets.read(private_key, "private key").await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let signed = jwt::sign(*id, pem.expose(), now).map_err(|why| {
             PortError::permanent(
@@ -139,7 +122,7 @@ impl Credentials {
         read(&answer, doing)
     }
 
-    async fn installation_token(&self, client: &Client, repo: &RepoName) -> PortResult<InUse> {
+    async fn installation_token(&self, client: &Client, repo: &RepoName) -> PortResult<TokenInUse> {
         let doing = "create an installation token";
         let installation = self.installation(client, repo).await?;
         if installation.suspended_at.is_some() {
@@ -164,65 +147,11 @@ impl Credentials {
         let InstallationToken { token, expires_at } = read(&answer, doing)?;
         let expires_at = chrono::DateTime::parse_from_rfc3339(&expires_at)
             .map_err(|e| PortError::transient(format!("cannot {doing}: its expiry is not a time: {e}")))?;
-        Ok(InUse::new(&self.forge, Secret::new(token), SystemTime::from(expires_at) - EXPIRY_MARGIN))
+        Ok(TokenInUse::new(&self.forge, Secret::new(token), SystemTime::from(expires_at) - EXPIRY_MARGIN))
     }
 
     fn subject<'a>(&'a self, repo: &'a RepoName, doing: &'a str, is_read: bool) -> Subject<'a> {
         Subject { forge: self.forge.as_str(), settings: &self.settings, repo: Some(repo), doing, is_read }
-    }
-
-    /// Reads a secret from its source.
-    pub async fn read(&self, source: &SecretSource, what: &str) -> PortResult<Secret> {
-        let missing = |why: String, fix: String| {
-            PortError::permanent(format!("the forge {} has no {what}: {why}", self.forge), fix)
-        };
-        let secret = match source {
-            SecretSource::Env(name) => std::env::var(name).map(Secret::new).map_err(|_| {
-                missing(format!("the variable {name} is not set"), format!("set {name} before Skep starts"))
-            }),
-            SecretSource::File(path) => read_private(path, MAX_SECRET_BYTES)
-                .map_err(|problem| missing(format!("the file {} {}", path.display(), problem.why), problem.fix)),
-            SecretSource::Vault(name) => {
-                let vault = self.vault.as_ref();
-                let vault = vault.ok_or_else(|| missing("the vault is not open".to_owned(), String::new()))?;
-                let name = SecretName::new(name).map_err(|why| missing(why, "correct its name".to_owned()))?;
-                match vault.open(&name, None).await {
-                    Ok(secret) => Ok(secret),
-                    Err(PortError::Permanent { what, fix }) => Err(missing(what, fix)),
-                    Err(other) => Err(other),
-                }
-            }
-            SecretSource::GitHubCli => self.gh_token().await,
-        }?;
-        let trimmed = secret.expose().trim();
-        if trimmed.is_empty() {
-            return Err(missing(format!("{source} is empty"), format!("store the {what} there")));
-        }
-        Ok(Secret::new(trimmed))
-    }
-
-    /// Asks GitHub's command line, which the operator has logged in.
-    async fn gh_token(&self) -> PortResult<Secret> {
-        let host = super::error::host(&self.settings.url);
-        let names = ["PATH", "HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "GH_CONFIG_DIR", "DBUS_SESSION_BUS_ADDRESS"];
-        let program = Program {
-            name: "gh".into(),
-            args: ["auth", "token", "--hostname", host].map(Into::into).into(),
-            env: names.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect(),
-            dir: "/".into(),
-            stdin: Vec::new(),
-            timeout: GH_TIMEOUT,
-            max_output: 64 * 1024,
-        };
-        let login = format!("log in with `gh auth login --hostname {host}`, as the user Skep runs as");
-        let failed = |why: String| {
-            PortError::permanent(format!("the forge {} has no token: `gh auth token` {why}", self.forge), login.clone())
-        };
-        let finished = process::run(&program, None).await.map_err(|e| failed(format!("failed: {e}")))?;
-        match finished.ok() {
-            true => Ok(Secret::new(String::from_utf8_lossy(&finished.stdout).trim())),
-            false => Err(failed(format!("failed: {}", String::from_utf8_lossy(&finished.stderr).trim()))),
-        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Reads issues, their labels and comments; writes comments in place and closes issues.
 
-use super::api::{Account, Api, is_person, sha};
-use super::client::{PAGE, read};
-use super::comment::is_marked;
+use super::api::{Account, Api, PAGE, is_person, sha};
 use super::wire::{Pull, User};
+use crate::adapters::forge::client::read;
+use crate::adapters::forge::comment::is_marked;
+use crate::adapters::forge::rest::RestApi;
 use crate::domain::{ChangeNumber, Principal, Timestamp};
 use crate::ports::forge_issues::{Actor, Issue, IssueAct, IssueComment, LabelledIssue};
 use crate::ports::{PortError, PortResult};

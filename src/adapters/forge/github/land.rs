@@ -5,9 +5,10 @@
 //! requires branches to be up to date closes this gap.
 
 use super::api::{Api, escaped, sha};
-use super::client::read;
-use super::error::Answer;
 use super::wire::{Merged, Pull, Repository};
+use crate::adapters::forge::answer::Answer;
+use crate::adapters::forge::client::read;
+use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::settings::MergeMethod;
 use crate::domain::{ChangeNumber, Sha};
 use crate::ports::forge::Landing;
@@ -132,11 +133,12 @@ impl Api<'_> {
                 MergeMethod::Merge => settings.allow_merge_commit,
                 MergeMethod::Squash => settings.allow_squash_merge,
                 MergeMethod::Rebase => settings.allow_rebase_merge,
+                MergeMethod::RebaseMerge | MergeMethod::FastForwardOnly => Some(false),
             };
             // Not every account sees the settings.
             allowed.unwrap_or(true)
         };
-        Ok(MergeMethod::ALL.into_iter().filter(is_allowed).collect())
+        Ok(MergeMethod::OF_GITHUB.iter().copied().filter(is_allowed).collect())
     }
 
     /// Deletes the branch of a merged pull request, unless it moved. The result does not depend on it.

@@ -8,23 +8,23 @@
 mod api;
 mod change;
 mod ci;
-mod client;
 mod comment;
 mod credentials;
 mod error;
 mod issues;
-mod job_log;
 mod jwt;
 mod land;
 mod observe;
-mod rate;
 mod review;
 mod self_test;
 mod status;
+mod transport;
 mod webhook;
 mod wire;
 
+use super::client::{Client, Dialect, http_client, unusable};
 use super::settings::{GitHub, RepoName};
+use super::unsure::UnsureWrites;
 use crate::domain::{
     ChangeNumber, ChangeRef, CiFailure, ForgeName, Observation, Sha, StatusState, Timestamp, WorkflowRun,
 };
@@ -36,13 +36,12 @@ use crate::ports::forge_issues::{
 use crate::ports::{Forge, GitCredential, GitCredentials, PortError, PortResult, Repo, Vault};
 use api::{Account, Api};
 use async_trait::async_trait;
-use client::Client;
 use credentials::Credentials;
-pub use self_test::{PermissionTest, test};
-use std::collections::{BTreeSet, HashMap};
+pub use self_test::test;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use transport::Crab;
 use webhook::WebhookSecrets;
 
 /// User name that goes with every kind of token in git over https.
@@ -56,8 +55,7 @@ pub struct GitHubForge {
     credentials: Credentials,
     /// The account that Skep acts as.
     account: OnceCell<Account>,
-    /// Comments that may have been written, because the answer was lost, and when.
-    unsure_comments: Mutex<HashMap<String, Instant>>,
+    unsure_comments: UnsureWrites,
     webhook_secrets: Mutex<Option<Arc<WebhookSecrets>>>,
 }
 
@@ -74,7 +72,10 @@ impl GitHubForge {
     /// If TLS cannot be set up.
     pub fn new(name: ForgeName, settings: GitHub, vault: Option<Arc<dyn Vault>>) -> PortResult<GitHubForge> {
         // Only a forge on this machine has a plain URL; no proxy can reach it.
-        let client = Client::new(settings.api_url.starts_with("http:"))?;
+        let http = http_client(settings.api_url.starts_with("http:"))?;
+        let crab = octocrab::Octocrab::builder().build_with_reqwest(http).map_err(|e| unusable(&e))?;
+        let dialect = Dialect { accept: "application/vnd.github+json", scheme: "Bearer" };
+        let client = Client::new(Box::new(Crab(crab)), dialect);
         let credentials = Credentials::new(name.clone(), settings.clone(), vault);
         Ok(GitHubForge {
             name,
@@ -82,7 +83,7 @@ impl GitHubForge {
             client,
             credentials,
             account: OnceCell::new(),
-            unsure_comments: Mutex::default(),
+            unsure_comments: UnsureWrites::default(),
             webhook_secrets: Mutex::default(),
         })
     }

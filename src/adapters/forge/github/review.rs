@@ -1,8 +1,9 @@
 //! Reviews by people: approvals, requests for changes, and the answers in their threads.
 
 use super::api::{Account, Api, is_person};
-use super::comment::{hidden, whole};
 use super::wire::{PullReview, ReviewComment, User};
+use crate::adapters::forge::comment::{hidden, shortened, whole};
+use crate::adapters::forge::rest::RestApi;
 use crate::domain::{ChangeNumber, ChangeRequest, LineComment, Principal, Sha};
 use crate::ports::PortResult;
 use http::StatusCode;
@@ -109,7 +110,7 @@ impl Api<'_> {
                 && comment.body.as_deref().unwrap_or_default().trim_end().ends_with(&hidden)
         };
         if comments.iter().any(is_own) {
-            self.forget_unsure(&key);
+            self.forge.unsure_comments.forget(&key);
             return Ok(());
         }
         if !comments.iter().any(|comment| comment.id == thread) {
@@ -133,9 +134,4 @@ fn line_comment(comment: &ReviewComment) -> LineComment {
         line: comment.line.or(comment.original_line).unwrap_or(0),
         text: shortened(comment.body.as_deref(), ChangeRequest::MAX_COMMENT_BYTES),
     }
-}
-
-fn shortened(text: Option<&str>, max_bytes: usize) -> String {
-    let text = text.unwrap_or_default().trim();
-    text[..text.floor_char_boundary(max_bytes)].to_owned()
 }

@@ -4,8 +4,10 @@
 use super::GitHubForge;
 use super::api::{Api, escaped};
 use super::error::grant_url;
-use super::rate;
 use super::wire::Repository;
+use crate::adapters::forge::permission::PermissionTest;
+use crate::adapters::forge::rate;
+use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::settings::{Account, GitHub, RepoName};
 use crate::domain::ForgeName;
 use crate::ports::{PortResult, Vault};
@@ -17,19 +19,6 @@ use std::sync::Arc;
 const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 /// A branch that no repository has.
 const NO_BRANCH: &str = "skep/forge-test-no-such-branch";
-
-/// One permission, and whether the account has it.
-#[derive(Clone, Debug)]
-pub struct PermissionTest {
-    /// The permission, as GitHub names it.
-    pub permission: String,
-    /// Whether the account has it.
-    pub granted: bool,
-    /// Whether Skep works without it.
-    pub optional: bool,
-    /// What was observed, or where to grant it.
-    pub detail: String,
-}
 
 /// Tests the account, and its permissions in a repository if one is given.
 ///

@@ -128,7 +128,7 @@ impl GitHubForge {
         }
         let (mut all, mut error): (Vec<Secret>, Option<PortError>) = (Vec::new(), None);
         for source in &self.settings.intake.webhook_secrets {
-            match self.credentials.read(source, "webhook secret").await {
+            match self.credentials.secrets.read(source, "webhook secret").await {
                 Ok(secret) => all.push(secret),
                 // While one is replaced, the other one is valid.
                 Err(e) => error = Some(e),

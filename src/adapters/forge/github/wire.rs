@@ -256,15 +256,6 @@ pub(super) struct Merged {
     pub sha: String,
 }
 
-/// The body of an error.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct ErrorBody {
-    #[serde(default)]
-    pub message: String,
-    #[serde(default)]
-    pub errors: Vec<serde_json::Value>,
-}
-
 /// The answer of the GraphQL API, apart from its data.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct GraphQl {

@@ -1,16 +1,16 @@
 //! The double's REST and GraphQL API.
 
-use super::state::{Comment, Issue, IssueEvent, Minted, Pull, Review, State, Status};
-use super::{APP_ID, LOGIN, REPO, Served, TOKEN};
-use super::{ci, git};
+use super::{APP_ID, ci};
+use crate::support::forge_server::{
+    Comment, Issue, IssueEvent, LOGIN, Minted, Pull, REPO, Reply, Review, Served, State, Status, TOKEN, git,
+    query_value, time,
+};
 use axum::body::Bytes;
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-
-pub type Reply = (u16, Value);
 
 pub fn error(status: u16, message: &str) -> Reply {
     (status, json!({ "message": message, "documentation_url": "https://docs.github.com" }))
@@ -44,11 +44,6 @@ fn pull_json(url: &str, pull: &Pull) -> Value {
                   "repo": { "full_name": pull.head_repo } },
         "base": { "ref": pull.base, "sha": "2".repeat(40), "repo": { "full_name": REPO } },
     })
-}
-
-/// Writes a time in Unix seconds.
-fn time(at: i64) -> String {
-    chrono::DateTime::from_timestamp(at, 0).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 fn labels_json(state: &State, number: u64) -> Vec<Value> {
@@ -222,11 +217,6 @@ fn graphql(state: &mut State, body: &Value) -> Reply {
     }
 }
 
-fn query_value(query: &str, name: &str) -> Option<String> {
-    let pair = query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")))?;
-    Some(percent_decode_str(pair).decode_utf8_lossy().into_owned())
-}
-
 /// Returns the page that is asked for.
 pub fn page(all: Vec<Value>, query: &str) -> Value {
     let number = |name: &str, or: usize| query_value(query, name).map_or(or, |v| v.parse().unwrap());
@@ -394,7 +384,8 @@ fn repository(
             }
             assert!(text("description").chars().count() <= 140, "GitHub refuses longer ones");
             let (sha, context) = ((*sha).to_owned(), text("context"));
-            state.statuses.push(Status { sha, context, state: text("state"), description: text("description") });
+            let (state_text, description) = (text("state"), text("description"));
+            state.statuses.push(Status { sha, context, state: state_text, description, page: String::new() });
             (201, json!({}))
         }
         _ => ci::handle(state, served, login, (method, rest), query, body)

@@ -1,8 +1,7 @@
 //! The double's GitHub Actions, rules of branches, and threads of reviews.
 
-use super::api::{Reply, error, page, user};
-use super::state::{CheckRun, ReviewComment, State};
-use super::{REPO, Served};
+use super::api::{error, page, user};
+use crate::support::forge_server::{CheckRun, REPO, Reply, ReviewComment, Served, State};
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::response::Response;

@@ -1,107 +1,37 @@
-//! A double of GitHub: the part of its API that Skep uses, with `git http-backend` on the same port over one bare
-//! repository. It follows GitHub's documentation; what it says is our reading of it.
+//! A double of GitHub: the part of its API that Skep uses. It follows GitHub's documentation; what it says is our
+//! reading of it.
 
 mod api;
 mod ci;
-mod git;
-mod state;
 
-pub use state::{Fault, State, now};
+pub use super::forge_server::{Fault, LOGIN, REPO, TOKEN, now};
 
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State as Shared};
-use axum::http::StatusCode;
+use super::forge_server::{ForgeServer, Served, reply};
+use axum::body::{Body, Bytes};
+use axum::http::request::Parts;
 use axum::response::Response;
-use serde_json::{Value, json};
 use skep::adapters::forge::settings::{Account, GitHub as Settings, SecretSource};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ops::Deref;
 
-/// The repository that it holds.
-pub const REPO: &str = "my-org/calc";
-/// The token that it accepts.
-pub const TOKEN: &str = "stand-in-token-4f9d2c7a81";
-/// The account of that token.
-pub const LOGIN: &str = "skep-bot";
 /// The id of its GitHub App, whose key is `app_key.pem`.
 pub const APP_ID: u64 = 42;
 pub const APP_KEY: &str = include_str!("app_key.pem");
 
 /// A running double.
-pub struct GitHub {
-    pub url: String,
-    dir: tempfile::TempDir,
-    state: Arc<Mutex<State>>,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
+pub struct GitHub(ForgeServer);
 
-/// What a request is answered from.
-#[derive(Clone)]
-struct Served {
-    url: String,
-    root: PathBuf,
-    state: Arc<Mutex<State>>,
+impl Deref for GitHub {
+    type Target = ForgeServer;
+
+    fn deref(&self) -> &ForgeServer {
+        &self.0
+    }
 }
 
 impl GitHub {
-    /// Starts it on a thread of its own, with one commit on `main`.
+    /// Starts it.
     pub fn start() -> GitHub {
-        let dir = tempfile::tempdir().unwrap();
-        let bare = dir.path().join(format!("{REPO}.git"));
-        std::fs::create_dir_all(&bare).unwrap();
-        crate::git_world::git(&bare, &["init", "-q", "--bare", "-b", "main"]);
-        crate::git_world::git(&bare, &["config", "http.receivepack", "true"]);
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State::default()));
-        let served = Served { url: url.clone(), root: dir.path().to_owned(), state: state.clone() };
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let router = axum::Router::new().fallback(answer).with_state(served);
-                let serve = async { axum::serve(listener, router).await.unwrap() };
-                tokio::select! { () = serve => {}, _ended = stopped => {} }
-            });
-        });
-        GitHub { url, dir, state, stop: Some(stop), thread: Some(thread) }
-    }
-
-    /// Returns the bare repository, where people push.
-    pub fn bare(&self) -> PathBuf {
-        self.dir.path().join(format!("{REPO}.git"))
-    }
-
-    /// Returns a working copy of a person, and pushes what is committed there by [`GitHub::push`].
-    pub fn working_copy(&self, name: &str) -> PathBuf {
-        let copy = self.dir.path().join(name);
-        if !copy.exists() {
-            crate::git_world::git(self.dir.path(), &["clone", "-q", &self.bare().display().to_string(), name]);
-        }
-        copy
-    }
-
-    /// Commits files on a branch, as a person who pushes.
-    pub fn push(&self, branch: &str, files: &[(&str, &str)]) -> String {
-        use crate::git_world::{git, try_git, write};
-        let copy = self.working_copy("person");
-        try_git(&copy, &["fetch", "-q", "origin"]);
-        if !try_git(&copy, &["checkout", "-q", "-B", branch, &format!("origin/{branch}")]).0 {
-            try_git(&copy, &["checkout", "-q", "-B", branch]);
-        }
-        for (path, text) in files {
-            write(&copy, path, text);
-        }
-        let head = crate::git_world::commit_all(&copy, "A person's commit");
-        git(&copy, &["push", "-q", "origin", branch]);
-        head.0
-    }
-
-    pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        GitHub(ForgeServer::start(respond))
     }
 
     /// Returns the settings of a forge at its address.
@@ -124,77 +54,13 @@ impl GitHub {
     pub fn app_account(&self) -> Account {
         Account::App { id: APP_ID, private_key: SecretSource::File(self.private_file("app.pem", APP_KEY)) }
     }
-
-    pub fn private_file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        path
-    }
-
-    /// Returns the head of a branch.
-    pub fn head(&self, branch: &str) -> Option<String> {
-        git::head(&self.bare(), branch)
-    }
 }
 
-impl Drop for GitHub {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ended = thread.join();
-        }
-    }
-}
-
-fn reply(status: u16, body: &Value) -> Response {
-    let status = StatusCode::from_u16(status).unwrap();
-    let response = Response::builder().status(status).header("content-type", "application/json");
-    response.body(Body::from(body.to_string())).unwrap()
-}
-
-/// Answers nothing: the connection breaks off.
-fn cut() -> Response {
-    let broken = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("cut"))]);
-    Response::new(Body::from_stream(broken))
-}
-
-async fn answer(Shared(served): Shared<Served>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = to_bytes(body, 64 << 20).await.unwrap();
-    let path = parts.uri.path().to_owned();
-    let line = format!("{} {}", parts.method, parts.uri);
-    if let Some(call) = git::Call::of(&parts, &body) {
-        served.state.lock().unwrap().git_calls += 1;
-        return git::serve(&served, call).await;
-    }
-    let fault = {
-        let mut state = served.state.lock().unwrap();
-        state.requests.push(line.clone());
-        state.faults.iter().position(|(part, _)| line.contains(part)).map(|at| state.faults.remove(at).1)
-    };
-    match fault {
-        Some(Fault::Answer(status, headers, text)) => {
-            let mut response = Response::builder().status(status);
-            for (name, value) in headers {
-                response = response.header(name, value);
-            }
-            return response.body(Body::from(text)).unwrap();
-        }
-        Some(Fault::CutAfter) => {
-            api::handle(&served, &parts, &path, &body);
-            return cut();
-        }
-        Some(Fault::BadGatewayAfter) => {
-            api::handle(&served, &parts, &path, &body);
-            return reply(502, &json!({ "message": "Bad Gateway" }));
-        }
-        None => {}
-    }
+fn respond(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Response {
     if let Some(log) = path.strip_prefix("/_storage/logs/") {
-        return ci::stored_log(&served, &parts, log);
+        return ci::stored_log(served, parts, log);
     }
-    let (status, body) = api::handle(&served, &parts, &path, &body);
+    let (status, body) = api::handle(served, parts, path, body);
     let etag = format!("\"{:x}\"", crc(&body.to_string()));
     let is_read = parts.method == "GET" && status == 200;
     if is_read && parts.headers.get("if-none-match").is_some_and(|known| *known == *etag) {

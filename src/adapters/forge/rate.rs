@@ -1,6 +1,6 @@
-//! Obeys GitHub's rate limits: after an answer that says so, no request is sent until the limit is reset.
+//! Obeys a forge's rate limits: after an answer that says so, no request is sent until the limit is reset.
 
-use super::error::Answer;
+use super::answer::Answer;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ fn number(answer: &Answer, name: &str) -> Option<u64> {
     answer.headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Returns the pause that an answer demands. GraphQL has a limit of its own, which Skep does not come near.
+/// Returns the pause that an answer demands. GitHub's GraphQL has a limit of its own, which Skep does not come near.
 pub(super) fn pause(answer: &Answer, now: SystemTime) -> Option<Duration> {
     let is_refused = matches!(answer.status.as_u16(), 403 | 429);
     let after = number(answer, "retry-after").map(Duration::from_secs);
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_what_github_demands() {
+    fn a_pause_is_what_the_forge_demands() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000);
         let seconds = |a: &Answer| pause(a, now).map(|p| p.as_secs());
         assert_eq!(seconds(&answer(429, &[("retry-after", "7")], "")), Some(7));

@@ -1,4 +1,4 @@
-//! What the double of GitHub knows, and how it is told to fail.
+//! What the double of a forge knows, and how it is told to fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,6 +99,8 @@ pub struct Status {
     pub context: String,
     pub state: String,
     pub description: String,
+    /// The address of its page; empty = it has none.
+    pub page: String,
 }
 
 /// A check run of a job of GitHub Actions.
@@ -180,6 +182,12 @@ pub struct State {
     pub leaks: Vec<String>,
     pub merges: usize,
     pub next_id: u64,
+    /// Requests that violate the description of the API.
+    pub violations: Vec<String>,
+    /// The most entries of a page, whatever is asked for.
+    pub max_page: usize,
+    /// Whether it is a version without the newer parts of the API.
+    pub is_old: bool,
 }
 
 impl Default for State {
@@ -216,6 +224,9 @@ impl Default for State {
             leaks: Vec::new(),
             merges: 0,
             next_id: 0,
+            violations: Vec::new(),
+            max_page: 50,
+            is_old: false,
         }
     }
 }
@@ -326,7 +337,7 @@ impl State {
 
     pub fn status(&mut self, sha: &str, context: &str, state: &str) {
         let (sha, context, state) = (sha.to_owned(), context.to_owned(), state.to_owned());
-        self.statuses.push(Status { sha, context, state, description: String::new() });
+        self.statuses.push(Status { sha, context, state, description: String::new(), page: String::new() });
     }
 
     pub fn check_run(&mut self, sha: &str, name: &str, status: &'static str, conclusion: Option<&'static str>) {

@@ -1,4 +1,4 @@
-//! Cleans the log of a job of GitHub Actions: without times, colors, and what follows the last error.
+//! Cleans the log of a job of GitHub Actions, or of Forgejo's or Gitea's: without times, colors, and what follows the last error.
 
 use crate::platform::terminal_text;
 

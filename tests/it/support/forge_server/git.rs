@@ -57,7 +57,7 @@ pub async fn serve(served: &Served, call: Call) -> Response {
         known
     };
     if !may_enter {
-        let refused = Response::builder().status(401).header("www-authenticate", "Basic realm=\"GitHub\"");
+        let refused = Response::builder().status(401).header("www-authenticate", "Basic realm=\"forge\"");
         return refused.body(Body::empty()).unwrap();
     }
     let is_push = call.service.ends_with("/git-receive-pack") || call.query.contains("git-receive-pack");
@@ -159,6 +159,11 @@ pub fn follow(bare: &Path, state: &mut State) {
 /// Merges a pull request; `None` = it conflicts.
 pub fn merge(bare: &Path, pull: &Pull, method: &str) -> Option<String> {
     let base = head(bare, &pull.base)?;
+    if method == "fast-forward-only" {
+        git(bare, &["merge-base", "--is-ancestor", &base, &pull.head])?;
+        git(bare, &["update-ref", &format!("refs/heads/{}", pull.base), &pull.head, &base])?;
+        return Some(pull.head.clone());
+    }
     let tree = git(bare, &["merge-tree", "--write-tree", &base, &pull.head])?;
     let message = format!("Merge pull request #{} from {}", pull.number, pull.branch);
     let mut args = vec!["commit-tree", &tree, "-p", &base];

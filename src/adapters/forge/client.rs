@@ -1,13 +1,13 @@
-//! Requests to GitHub's API: bounded, conditional where they are repeated, and within the rate limits.
+//! Requests to a forge's API: bounded, conditional where they are repeated, and within the rate limits.
 
-use super::error::{self, Answer};
+use super::answer::{self, Answer};
 use super::rate::RateGate;
 use crate::ports::{PortError, PortResult};
 use crate::secrets::Secret;
+use async_trait::async_trait;
 use http::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_NONE_MATCH, USER_AGENT};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use octocrab::Octocrab;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -23,15 +23,56 @@ const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 const MAX_FILE_BYTES: usize = 128 * 1024 * 1024;
 /// Concurrent requests to one forge.
 const CONCURRENCY: usize = 8;
-/// Entries of a page.
-pub(super) const PAGE: usize = 100;
 /// Upper bound on remembered answers, and on the size of one.
 const MAX_REMEMBERED: usize = 1_000;
 const MAX_REMEMBERED_BYTES: usize = 64 * 1024;
 
+/// An error of whatever sends requests.
+pub(super) type SendError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Sends requests over a client for http.
+#[async_trait]
+pub(super) trait Transport: Send + Sync {
+    /// Sends a request with a JSON body or none, and returns the answer, whatever its status.
+    async fn send(
+        &self,
+        request: http::request::Builder,
+        body: Option<&Value>,
+    ) -> Result<http::Response<reqwest::Body>, SendError>;
+}
+
+/// Creates the client for http of a forge. It needs a Tokio runtime.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub(super) fn http_client(is_local: bool) -> PortResult<reqwest::Client> {
+    crate::telemetry::install_crypto();
+    let builder = reqwest::Client::builder()
+        // A token must not follow a redirect to another host.
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT);
+    let builder = if is_local { builder.no_proxy() } else { builder };
+    builder.build().map_err(|e| unusable(&e))
+}
+
+/// Creates the error for a client that cannot be created.
+pub(super) fn unusable(error: &dyn std::fmt::Display) -> PortError {
+    PortError::permanent(format!("cannot create an HTTP client: {error}"), "install the system's CA certificates")
+}
+
+/// How a forge is spoken to.
+pub(super) struct Dialect {
+    /// The media type of its answers.
+    pub accept: &'static str,
+    /// The word before the token.
+    pub scheme: &'static str,
+}
+
 /// A client of one forge.
 pub(super) struct Client {
-    crab: Octocrab,
+    transport: Box<dyn Transport>,
+    dialect: Dialect,
     permits: Semaphore,
     rate: RateGate,
     remembered: Mutex<Remembered>,
@@ -68,25 +109,10 @@ impl Remembered {
 }
 
 impl Client {
-    /// Creates a client. It needs a Tokio runtime.
-    ///
-    /// # Errors
-    /// If TLS cannot be set up.
-    pub fn new(is_local: bool) -> PortResult<Client> {
-        crate::telemetry::install_crypto();
-        let builder = reqwest::Client::builder()
-            // A token must not follow a redirect to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT);
-        let builder = if is_local { builder.no_proxy() } else { builder };
-        let unusable = |e: &dyn std::fmt::Display| {
-            PortError::permanent(format!("cannot create an HTTP client: {e}"), "install the system's CA certificates")
-        };
-        let http = builder.build().map_err(|e| unusable(&e))?;
-        let crab = Octocrab::builder().build_with_reqwest(http).map_err(|e| unusable(&e))?;
+    /// Creates a client.
+    pub fn new(transport: Box<dyn Transport>, dialect: Dialect) -> Client {
         let (permits, rate) = (Semaphore::new(CONCURRENCY), RateGate::default());
-        Ok(Client { crab, permits, rate, remembered: Mutex::default() })
+        Client { transport, dialect, permits, rate, remembered: Mutex::default() }
     }
 
     /// Sends a request and returns the answer, whatever its status. Only `GET` is conditional.
@@ -104,7 +130,7 @@ impl Client {
     ) -> PortResult<Answer> {
         let _permit = self.permits.acquire().await;
         if let Some(after) = self.rate.wait() {
-            let what = format!("cannot {doing}: the rate limit of {} is used up", error::host(url));
+            let what = format!("cannot {doing}: the rate limit of {} is used up", answer::host(url));
             return Err(PortError::Transient { what, after: Some(after) });
         }
         let is_read = method == Method::GET;
@@ -113,27 +139,18 @@ impl Client {
             .method(method)
             .uri(url)
             .header(USER_AGENT, "skep")
-            .header(ACCEPT, "application/vnd.github+json");
+            .header(ACCEPT, self.dialect.accept);
         if let Some(token) = token {
-            let value = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
-                PortError::permanent(
-                    format!("cannot {doing}: the token has characters that no token has"),
-                    "store the token again, as one line",
-                )
-            })?;
-            request = request.header(AUTHORIZATION, sensitive(value));
+            request = request.header(AUTHORIZATION, self.authorization(token, doing)?);
         }
         if let Some((etag, _)) = &remembered {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        let request = self.crab.build_request(request, body).map_err(|e| {
-            PortError::permanent(format!("cannot {doing}: {}", error::chain(&e)), "report this as a bug")
-        })?;
-        let sent = self.crab.execute(request).await;
-        let response = sent.map_err(|e| error::transport(&e, is_read, url, doing))?;
+        let sent = self.transport.send(request, body).await;
+        let response = sent.map_err(|e| answer::transport(&*e, is_read, url, doing))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|e| {
-            let what = format!("cannot {doing}: the answer of {} is incomplete: {e}", error::host(url));
+            let what = format!("cannot {doing}: the answer of {} is incomplete: {e}", answer::host(url));
             if is_read { PortError::transient(what) } else { PortError::Unknown { what } }
         })?;
         let answer = Answer { status: parts.status, headers: parts.headers, body: body.to_bytes().to_vec() };
@@ -152,28 +169,50 @@ impl Client {
         Ok(answer)
     }
 
-    /// Reads the end of a file, at most `max_bytes`. The address comes from an answer of the forge: no token is sent
-    /// there, and nothing but https is used, unless it is on the forge itself.
+    /// Returns the header that authenticates a request.
+    fn authorization(&self, token: &Secret, doing: &str) -> PortResult<HeaderValue> {
+        let value = HeaderValue::try_from(format!("{} {}", self.dialect.scheme, token.expose()));
+        let mut value = value.map_err(|_| {
+            PortError::permanent(
+                format!("cannot {doing}: the token has characters that no token has"),
+                "store the token again, as one line",
+            )
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// Reads the end of a file, at most `max_bytes`. An address from an answer of the forge gets no token, and nothing but
+    /// https is used, unless it is on the forge itself.
     ///
     /// # Errors
     /// Why it cannot be read, as the end of a sentence.
-    pub async fn tail(&self, url: &str, api_url: &str, max_bytes: usize) -> Result<Vec<u8>, String> {
+    pub async fn tail(
+        &self,
+        token: Option<&Secret>,
+        url: &str,
+        api_url: &str,
+        max_bytes: usize,
+    ) -> Result<Vec<u8>, String> {
         let _permit = self.permits.acquire().await;
-        let address: http::Uri = url.parse().map_err(|_| "GitHub named an invalid address".to_owned())?;
-        let api: http::Uri = api_url.parse().map_err(|_| "GitHub named an invalid address".to_owned())?;
+        let address: http::Uri = url.parse().map_err(|_| "the forge named an invalid address".to_owned())?;
+        let api: http::Uri = api_url.parse().map_err(|_| "the forge named an invalid address".to_owned())?;
         let is_on_forge = address.scheme() == api.scheme() && address.authority() == api.authority();
         if address.scheme_str() != Some("https") && !is_on_forge {
-            return Err("GitHub named an address without https".to_owned());
+            return Err("the forge named an address without https".to_owned());
         }
-        let request = http::Request::builder().method(Method::GET).uri(address).header(USER_AGENT, "skep");
-        let request = self.crab.build_request(request, None::<&Value>).map_err(|e| error::chain(&e))?;
-        let response = self.crab.execute(request).await.map_err(|e| error::chain(&e))?;
+        let mut request = http::Request::builder().method(Method::GET).uri(address).header(USER_AGENT, "skep");
+        if let Some(token) = token {
+            let header = self.authorization(token, "read it").map_err(|e| e.to_string())?;
+            request = request.header(AUTHORIZATION, header);
+        }
+        let response = self.transport.send(request, None).await.map_err(|e| answer::chain(&*e))?;
         if response.status() != StatusCode::OK {
-            return Err(format!("its storage answered {}", response.status().as_u16()));
+            return Err(format!("the server that stores it answered {}", response.status().as_u16()));
         }
         let (mut body, mut end, mut total) = (response.into_body(), Vec::new(), 0_usize);
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| format!("the answer is incomplete: {}", error::chain(&e)))?;
+            let frame = frame.map_err(|e| format!("the answer is incomplete: {}", answer::chain(&e)))?;
             let Ok(data) = frame.into_data() else { continue };
             total = total.saturating_add(data.len());
             if total > MAX_FILE_BYTES {
@@ -193,16 +232,11 @@ impl Client {
     }
 }
 
-fn sensitive(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
-    value
-}
-
 /// Reads an answer's body.
 ///
 /// # Errors
 /// Transient: a proxy on the way may have answered.
 pub(super) fn read<T: DeserializeOwned>(answer: &Answer, doing: &str) -> PortResult<T> {
     serde_json::from_slice(&answer.body)
-        .map_err(|e| PortError::transient(format!("cannot {doing}: the answer is not what GitHub sends: {e}")))
+        .map_err(|e| PortError::transient(format!("cannot {doing}: the answer is not what the forge sends: {e}")))
 }
