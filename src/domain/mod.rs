@@ -9,6 +9,7 @@
 //! | `change` | the change on the forge, its diff, and the checks |
 //! | `goal`, `spec` | what was asked, and the criteria that decide whether it was delivered |
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
+//! | `outcome` | what a journal proves about the attempts of its run |
 //! | `command`, `delivery` | commands in comments, and what forges report |
 //!
 //! Invariant: no clock, no randomness, no I/O, no async. Time comes in as [`Timestamp`]; ids are counted, never drawn.
@@ -27,6 +28,7 @@ pub mod event;
 pub mod goal;
 pub mod id;
 pub mod notice;
+pub mod outcome;
 pub mod policy;
 pub mod project;
 pub mod refusal;
@@ -65,6 +67,7 @@ pub use id::{AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, Run
 pub use inquiry::Inquiry;
 pub use ledger_row::{Day, LedgerPart, LedgerRow};
 pub use notice::Notice;
+pub use outcome::{Evidence, OutcomeRow, OutcomeWord, outcomes};
 pub use order::{EngineSpec, Note, NoteSource, Order, Role, Step};
 pub use overrides::{Difference, OnDifference, Overrides};
 pub use plan::{Plan, TaskSpec};
