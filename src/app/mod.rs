@@ -8,13 +8,16 @@ use crate::adapters::forge::local::LocalForge;
 use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::{ApiKeySource, Config};
+use crate::domain::improve::ImproveSettings;
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
-use crate::ports::{Accounts, AuditLog, IdempotencyKeys, Intake, PortError, PortResult, Sessions, Vault};
+use crate::ports::{
+    Accounts, AuditLog, IdempotencyKeys, Intake, Outcomes, PortError, PortResult, Proposals, Sessions, Vault,
+};
 use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::{ConfiguredForges, ForgeRegistry};
 use reloadable::{Reloadable, Surroundings};
@@ -62,6 +65,12 @@ pub struct Ports {
     pub audit: Arc<dyn AuditLog>,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
+    /// Verified outcomes.
+    pub outcomes: Arc<dyn Outcomes>,
+    /// Proposals for improvement.
+    pub proposals: Arc<dyn Proposals>,
+    /// How failures are found and proposed.
+    pub improve: Arc<ImproveSettings>,
     /// Deliveries of forges, and the runs of issues.
     pub intake: Arc<dyn Intake>,
     /// People and access tokens.
@@ -139,6 +148,9 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         vault,
         audit: store.clone(),
         idempotency: store.clone(),
+        outcomes: store.clone(),
+        proposals: store.clone(),
+        improve: Arc::new(config.improve.settings()),
         intake: store.clone(),
         accounts: store.clone(),
         sessions: store,
@@ -205,6 +217,9 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         workspaces: ports.deps.workspaces.clone(),
         audit: ports.audit.clone(),
         idempotency: ports.idempotency.clone(),
+        outcomes: ports.outcomes.clone(),
+        proposals: ports.proposals.clone(),
+        improve: ports.improve.clone(),
         intake: ports.intake.clone(),
         intake_wake: Arc::default(),
         accounts: ports.accounts.clone(),

@@ -27,6 +27,7 @@ pub mod effect;
 pub mod event;
 pub mod goal;
 pub mod id;
+pub mod improve;
 pub mod notice;
 pub mod outcome;
 pub mod policy;
@@ -67,8 +68,8 @@ pub use id::{AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, Run
 pub use inquiry::Inquiry;
 pub use ledger_row::{Day, LedgerPart, LedgerRow};
 pub use notice::Notice;
-pub use outcome::{Evidence, OutcomeRow, OutcomeWord, outcomes};
 pub use order::{EngineSpec, Note, NoteSource, Order, Role, Step};
+pub use outcome::{Evidence, OutcomeRow, OutcomeWord, outcomes};
 pub use overrides::{Difference, OnDifference, Overrides};
 pub use plan::{Plan, TaskSpec};
 pub use policy::{BaseChecks, Policy, StepLimits, StepTable, Tightening};

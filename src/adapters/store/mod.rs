@@ -23,6 +23,7 @@ mod leases;
 mod ledger;
 mod outcomes;
 mod projects;
+mod proposals;
 mod row;
 mod run_index;
 mod schema;

@@ -2,9 +2,7 @@
 
 use super::SeaStore;
 use super::ledger::{number, signed};
-use crate::domain::{
-    AttemptId, Evidence, OutcomeRow, OutcomeWord, ProjectName, RunId, Sha, Step, Timestamp, Usage,
-};
+use crate::domain::{AttemptId, Evidence, OutcomeRow, OutcomeWord, ProjectName, RunId, Sha, Step, Timestamp, Usage};
 use crate::ports::PortResult;
 use crate::ports::outcomes::{OutcomeFilter, Outcomes};
 use async_trait::async_trait;
@@ -100,10 +98,8 @@ impl Outcomes for SeaStore {
         }
         let wheres = if wheres.is_empty() { String::new() } else { format!(" WHERE {}", wheres.join(" AND ")) };
         values.push(signed(filter.limit).into());
-        let sql = format!(
-            "SELECT {COLUMNS} FROM outcome{wheres} ORDER BY run DESC, attempt, word LIMIT ${}",
-            values.len()
-        );
+        let sql =
+            format!("SELECT {COLUMNS} FROM outcome{wheres} ORDER BY run DESC, attempt, word LIMIT ${}", values.len());
         let rows = self.read(&sql, values).await?;
         rows.iter().map(|row| outcome(row).map_err(|e| self.reading(&e))).collect()
     }

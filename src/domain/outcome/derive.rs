@@ -80,12 +80,7 @@ impl Facts {
                     let unmet = after.facts.review.as_ref().is_some_and(|r| r.verdict == Verdict::Rework);
                     if unmet || *verdict == Verdict::Rework {
                         let paths = findings.iter().map(|f| f.path.clone()).filter(|p| !p.is_empty()).collect();
-                        self.requested.push(Requested {
-                            review: reported.attempt,
-                            paths,
-                            task: None,
-                            addressed: None,
-                        });
+                        self.requested.push(Requested { review: reported.attempt, paths, task: None, addressed: None });
                     }
                 }
                 Report::Developed { diff, .. } if succeeded(after, reported.attempt) => {
@@ -116,7 +111,7 @@ impl Facts {
         }
         self.new_tasks(before, event, after, mark);
         if after.head != before.head && after.diff.is_empty() {
-            // The work is to be done anew on another base.
+            // The work is done again, on another base.
             self.in_head.clear();
         }
         if before.outcome.is_none()
@@ -177,7 +172,7 @@ impl Facts {
                         last.task = Some(task.id);
                     }
                 }
-                // A person's answer to another question is no verdict on the review; a declined merge is judged above.
+                // A person's answer to another question does not judge the review; a declined merge is handled above.
                 Origin::Status | Origin::Person if !matches!(event, Event::Answered { .. }) => {
                     self.missed(before, mark);
                 }
@@ -215,9 +210,10 @@ impl Facts {
                 }
             }
         }
-        let of_attempts = self.words.iter().filter_map(|((id, word), (seq, at))| {
-            OutcomeRow::of_attempt(run, *id, *word, Evidence::Event(*seq), *at)
-        });
+        let of_attempts = self
+            .words
+            .iter()
+            .filter_map(|((id, word), (seq, at))| OutcomeRow::of_attempt(run, *id, *word, Evidence::Event(*seq), *at));
         rows.extend(of_attempts);
         rows.sort_by_key(|row| (row.attempt, row.word));
         rows

@@ -6,7 +6,7 @@ mod ci;
 mod git;
 mod state;
 
-pub use state::{Fault, State, now};
+pub use state::{Fault, Issue, State, now};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State as Shared};
