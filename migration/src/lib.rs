@@ -17,6 +17,8 @@ mod m20261129_000040_sessions;
 mod m20261129_000050_intake;
 mod m20261130_000010_accounts;
 mod m20261130_000020_audit_chain;
+mod m20261130_000030_outcomes;
+mod m20261130_000040_proposals;
 mod m20261130_000060_schedules;
 
 /// All migrations, in order.
@@ -39,6 +41,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000050_intake::Migration),
             Box::new(m20261130_000010_accounts::Migration),
             Box::new(m20261130_000020_audit_chain::Migration),
+            Box::new(m20261130_000030_outcomes::Migration),
+            Box::new(m20261130_000040_proposals::Migration),
             Box::new(m20261130_000060_schedules::Migration),
         ]
     }

@@ -282,6 +282,7 @@ pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Runtime
         effects,
         finished,
         ledger_rows,
+        outcomes: Vec::new(),
     })
 }
 

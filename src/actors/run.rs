@@ -6,6 +6,7 @@ use super::error::RuntimeError;
 use super::heartbeat;
 use super::message::{CommitsMsg, OpsMsg, Reply, RoleMsg, RootMsg, RunMsg};
 use super::ops::{self, Ops};
+use super::outcomes;
 use super::retry::patiently;
 use super::role;
 use super::session::{self, PromptDigest};
@@ -237,6 +238,10 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         Err(refusal) => return Ok(Err(refusal)),
     };
     span.record("phase", decision.run.phase.name());
+    let outcomes = match decision.run.ended() {
+        true => outcomes::of_ending(&s.args.deps, s.args.run, (&event, at), STORE_PATIENCE).await?,
+        false => Vec::new(),
+    };
     let transition = Transition {
         lease: held.lease.clone(),
         at,
@@ -245,6 +250,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         effects: decision.effects.clone(),
         finished: decision.finished,
         ledger_rows: decision.ledger_rows,
+        outcomes,
     };
     crate::fault!("before-commit");
     let written = write(&s.args.commits, transition).instrument(span.clone()).await;

@@ -8,13 +8,16 @@ use crate::adapters::forge::local::LocalForge;
 use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::{ApiKeySource, Config};
+use crate::domain::improve::ImproveSettings;
 use crate::domain::{CheckKind, CheckSpec};
 use crate::http;
 use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
-use crate::ports::{Accounts, AuditLog, IdempotencyKeys, Intake, PortError, PortResult, Schedules, Sessions, Vault};
+use crate::ports::{
+    Accounts, AuditLog, IdempotencyKeys, Intake, Outcomes, PortError, PortResult, Proposals, Schedules, Sessions, Vault,
+};
 use crate::service::schedules::settings::Schedule;
 use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::{ConfiguredForges, ForgeRegistry};
@@ -63,6 +66,12 @@ pub struct Ports {
     pub audit: Arc<dyn AuditLog>,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
+    /// Verified outcomes.
+    pub outcomes: Arc<dyn Outcomes>,
+    /// Proposals for improvement.
+    pub proposals: Arc<dyn Proposals>,
+    /// How failures are found and proposed.
+    pub improve: Arc<ImproveSettings>,
     /// Deliveries of forges, and the runs of issues.
     pub intake: Arc<dyn Intake>,
     /// The configured schedules.
@@ -144,6 +153,9 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         vault,
         audit: store.clone(),
         idempotency: store.clone(),
+        outcomes: store.clone(),
+        proposals: store.clone(),
+        improve: Arc::new(config.improve.settings()),
         intake: store.clone(),
         schedules: config.schedules.clone().into(),
         schedule_states: store.clone(),
@@ -212,6 +224,9 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         workspaces: ports.deps.workspaces.clone(),
         audit: ports.audit.clone(),
         idempotency: ports.idempotency.clone(),
+        outcomes: ports.outcomes.clone(),
+        proposals: ports.proposals.clone(),
+        improve: ports.improve.clone(),
         intake: ports.intake.clone(),
         intake_wake: Arc::default(),
         schedules: ports.schedules.clone(),

@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const AT_START: &[&str] = &[
     "git.author_email",
     "git.author_name",
+    "improve.",
     "mcp.",
     "runs.",
     "sandbox.",

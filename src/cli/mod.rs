@@ -20,6 +20,7 @@ pub mod escalation;
 pub mod exit;
 pub mod follow;
 pub mod forge;
+pub mod improve;
 pub mod init;
 pub mod list;
 mod live;
@@ -27,6 +28,7 @@ pub mod maintenance;
 pub mod mcp;
 pub mod network;
 pub mod outcome;
+pub mod outcomes;
 mod pager;
 pub mod parse;
 pub mod progress;
@@ -231,6 +233,8 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
                 Command::Secret(command) if !secret::only_reads(command) => Access::Write,
                 Command::Ci(_) => Access::Write,
                 Command::Schedule(ScheduleCommand::Run { .. }) => Access::Write,
+                Command::Outcomes(command) if !outcomes::only_reads(command) => Access::Write,
+                Command::Improve(args) if !improve::only_reads(args) => Access::Write,
                 Command::User(_) | Command::Token(_) if !accounts::only_reads(&other) => Access::Write,
                 _ => Access::Read,
             };
@@ -285,6 +289,8 @@ async fn request(client: &Client, terminal: &Terminal, command: Command) -> Resu
             };
             budget::show(client, terminal, &by, &[("project", project), ("run", run), ("day", day)]).await
         }
+        Command::Outcomes(command) => outcomes::outcomes(client, terminal, command).await,
+        Command::Improve(args) => improve::improve(client, terminal, args).await,
         Command::Change(command) => change::change(client, terminal, command).await,
         Command::Secret(command) => secret::secret(client, terminal, command).await,
         Command::Ci(command) => ci::ci(client, terminal, command).await,

@@ -3,6 +3,7 @@
 //! Invariant: loading changes nothing on disk, and a configuration with a problem never becomes a [`Config`].
 
 mod data_dir;
+mod heuristics;
 mod layers;
 mod models;
 mod problem;
@@ -20,7 +21,7 @@ pub use models::{ApiKeySource, Keyed, SandboxSettings};
 pub use problem::{Problem, Problems};
 pub use read::{engine, is_engine_kind, key_in};
 pub use reader::Entry;
-pub use sections::{Checks, Config, Database, Engines, Git, Runs, Secrets, Server, Store};
+pub use sections::{Checks, Config, Database, Engines, Git, Improve, Runs, Secrets, Server, Store};
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

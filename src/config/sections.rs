@@ -1,9 +1,11 @@
 //! Types of the configuration's tables, with the defaults of config/default.toml (a test compares them).
 
+use super::heuristics;
 use super::models::{Keyed, SandboxSettings};
 use crate::adapters::engine::settings::{Agent, PARTIAL_EXIT_CODES};
 use crate::adapters::forge::settings::ForgeSettings;
 use crate::adapters::runner::settings::Runner;
+use crate::domain::improve::{ImproveSettings, Rule, Threshold};
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::platform::access::settings::ProjectGrants;
 use crate::secrets::Secret;
@@ -50,6 +52,8 @@ pub struct Config {
     /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and
     /// `[engines]`, and `[project.*]`.
     pub granted: ProjectGrants,
+    /// How `skep improve` finds recurring failures.
+    pub improve: Improve,
     /// Identity of Skep in git.
     pub git: Git,
     /// Settings of checks.
@@ -209,6 +213,37 @@ pub struct Git {
 impl Default for Git {
     fn default() -> Self {
         Self { author_name: "Skep".into(), author_email: "skep@localhost".into(), branch_prefix: "skep".into() }
+    }
+}
+
+/// `[improve]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Improve {
+    /// How far back a pass reads.
+    pub window: Duration,
+    /// Percentage of the attempts at a step from which a failure is proposed.
+    pub share_percent: u64,
+    /// Maximum number of open proposals.
+    pub most: u32,
+    /// The user's own rules.
+    pub own_rules: Vec<Rule>,
+}
+
+impl Default for Improve {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(14 * 24 * 3_600), share_percent: 5, most: 3, own_rules: Vec::new() }
+    }
+}
+
+impl Improve {
+    /// Returns the settings of the use case, with the built-in rules under the user's own.
+    pub fn settings(&self) -> ImproveSettings {
+        ImproveSettings {
+            window_ms: i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX),
+            threshold: Threshold { share_percent: self.share_percent, ..Threshold::default() },
+            most: self.most,
+            rules: heuristics::rules(&self.own_rules),
+        }
     }
 }
 

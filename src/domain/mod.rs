@@ -9,6 +9,7 @@
 //! | `change` | the change on the forge, its diff, and the checks |
 //! | `goal`, `spec` | what was asked, and the criteria that decide whether it was delivered |
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
+//! | `outcome` | what a journal proves about the attempts of its run |
 //! | `command`, `delivery` | commands in comments, and what forges report |
 //!
 //! Invariant: no clock, no randomness, no I/O, no async. Time comes in as [`Timestamp`]; ids are counted, never drawn.
@@ -26,7 +27,9 @@ pub mod effect;
 pub mod event;
 pub mod goal;
 pub mod id;
+pub mod improve;
 pub mod notice;
+pub mod outcome;
 pub mod policy;
 pub mod project;
 pub mod refusal;
@@ -67,6 +70,7 @@ pub use inquiry::Inquiry;
 pub use ledger_row::{Day, LedgerPart, LedgerRow};
 pub use notice::Notice;
 pub use order::{EngineSpec, Note, NoteSource, Order, Role, Step};
+pub use outcome::{Evidence, OutcomeRow, OutcomeWord, outcomes};
 pub use overrides::{Difference, OnDifference, Overrides};
 pub use plan::{Plan, TaskSpec};
 pub use policy::{BaseChecks, Policy, StepLimits, StepTable, Tightening};

@@ -2,8 +2,8 @@
 //!
 //! Every text that is read here is anybody's.
 
-use super::PortResult;
 use super::workspace::Repo;
+use super::{PortError, PortResult};
 use crate::domain::{ChangeNumber, Fact, Principal, Sha, Timestamp};
 use async_trait::async_trait;
 use std::time::Duration;
@@ -52,6 +52,15 @@ pub struct IssueAct {
     pub by: Option<Actor>,
     /// When, by the forge's clock.
     pub at: Timestamp,
+}
+
+/// An issue that Skep wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnIssue {
+    /// Its address for people.
+    pub url: String,
+    /// Whether it is open.
+    pub is_open: bool,
 }
 
 /// A comment on an issue or pull request.
@@ -140,6 +149,11 @@ pub trait ForgeIssues: Send + Sync {
     async fn comments_since(&self, repo: &Repo, since: Timestamp) -> PortResult<Vec<IssueComment>>;
     /// Writes the comment with this marker, or updates it in place.
     async fn put_comment(&self, repo: &Repo, number: ChangeNumber, marker: &str, text: &str) -> PortResult<()>;
+    /// Opens the issue with this marker, or updates the title and the text of the one there is. A closed one is left
+    /// unchanged. A forge that cannot open issues returns a permanent error.
+    async fn put_issue(&self, _repo: &Repo, _marker: &str, _title: &str, _text: &str) -> PortResult<OwnIssue> {
+        Err(PortError::permanent("Skep cannot open issues on this forge", "leave out `--as issue`"))
+    }
     /// Closes an issue as completed; one that is closed is left unchanged.
     async fn close_issue(&self, repo: &Repo, number: u64) -> PortResult<()>;
 }

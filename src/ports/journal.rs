@@ -2,7 +2,7 @@
 
 use super::PortResult;
 use super::leases::Lease;
-use crate::domain::{Effect, EffectKey, Event, LedgerRow, Run, RunId, Timestamp};
+use crate::domain::{Effect, EffectKey, Event, LedgerRow, OutcomeRow, Run, RunId, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,8 @@ pub struct Transition {
     pub finished: Vec<EffectKey>,
     /// Ledger rows to insert or replace.
     pub ledger_rows: Vec<LedgerRow>,
+    /// Outcomes of the run, with its last event.
+    pub outcomes: Vec<OutcomeRow>,
 }
 
 /// An effect that is not known to have ended.

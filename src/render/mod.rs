@@ -19,6 +19,7 @@ mod journal;
 mod markdown;
 mod notice;
 mod now;
+pub mod proposal;
 mod quantity;
 mod settings;
 mod time;

@@ -16,9 +16,11 @@ pub mod error;
 pub mod health;
 pub mod host;
 pub mod idempotency;
+pub mod improve;
 pub mod inbox;
 pub mod input;
 pub mod intake;
+pub mod outcomes;
 pub mod people;
 pub mod projects;
 pub mod results;
@@ -36,8 +38,10 @@ pub use error::{ErrorKind, ServiceError, ServiceResult};
 
 use crate::actors::{Notifications, PartsSource, RuntimeHandle};
 use crate::domain::CheckSpec;
+use crate::domain::improve::ImproveSettings;
 use crate::ports::{
-    Accounts, AuditLog, Clock, Forges, IdempotencyKeys, Intake, Isolation, Schedules, Sessions, Store, Vault,
+    Accounts, AuditLog, Clock, Forges, IdempotencyKeys, Intake, Isolation, Outcomes, Proposals, Schedules, Sessions,
+    Store, Vault,
     Workspaces,
 };
 use std::sync::Arc;
@@ -68,6 +72,12 @@ pub struct Services {
     pub accounts: Arc<dyn Accounts>,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
+    /// Verified outcomes.
+    pub outcomes: Arc<dyn Outcomes>,
+    /// Proposals for improvement.
+    pub proposals: Arc<dyn Proposals>,
+    /// How failures are found and proposed.
+    pub improve: Arc<ImproveSettings>,
     /// Deliveries of forges, and the runs of issues.
     pub intake: Arc<dyn Intake>,
     /// Wakes the worker that applies deliveries.

@@ -2,12 +2,12 @@
 
 use crate::forges_contract::Subject;
 use crate::git_world::{BRANCH, T1, git};
-use crate::support::github::{Fault, GitHub, LOGIN, REPO, TOKEN};
+use crate::support::github::{Fault, GitHub, Issue, LOGIN, REPO, TOKEN};
 use skep::adapters::forge::github::{GitHubForge, test};
 use skep::adapters::forge::settings::{MergeMethod, RepoName};
 use skep::domain::{ChangeNumber, ChangeState, ForgeName, Principal, Sha, StatusState};
 use skep::ports::forge::{ChangeText, Landing};
-use skep::ports::{GitCredentials, PortError, PortResult, Workspaces};
+use skep::ports::{ForgeIssues, GitCredentials, PortError, PortResult, Workspaces};
 use std::time::Duration;
 
 /// A world with an open change.
@@ -374,4 +374,27 @@ async fn a_test_shows_each_permission_and_changes_nothing() {
     assert!(state.pulls.is_empty() && state.statuses.is_empty());
     drop(state);
     assert_eq!(git(&github.bare(), &["branch", "--list"]), "* main");
+}
+
+#[tokio::test]
+async fn an_own_issue_is_written_once_and_updated() {
+    let s = Subject::github().await;
+    let issues: &dyn ForgeIssues = &s.github.as_ref().unwrap().1;
+    let put = async |title: &str, text: &str| issues.put_issue(&s.world.repo, "skep:proposal:1", title, text).await;
+    let first = put("One", "first").await.unwrap();
+    assert!(first.is_open && first.url.contains("/issues/"), "{first:?}");
+    assert_eq!(put("Two", "second").await.unwrap(), first);
+    // A person's issue with the same marker is not Skep's.
+    let foreign = Issue { by: "mallory".to_owned(), ..self::github(&s).state().issues[0].clone() };
+    let before = self::github(&s).state().issues[0].body.clone();
+    self::github(&s).state().issues.push(Issue { number: 99, ..foreign });
+    assert_eq!(put("Two", "second").await.unwrap(), first);
+    let other = issues.put_issue(&s.world.repo, "skep:proposal:2", "Other", "text").await.unwrap();
+    assert_ne!(other.url, first.url);
+    let written = self::github(&s).state().issues.clone();
+    assert_eq!(written.len(), 3);
+    assert!(written[0].title == "Two" && before.starts_with("second") && written[0].body == before);
+    self::github(&s).state().issues[0].open = false;
+    assert!(!put("Three", "third").await.unwrap().is_open, "a closed issue stays as it is");
+    assert_eq!(self::github(&s).state().issues[0].title, "Two");
 }

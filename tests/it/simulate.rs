@@ -16,7 +16,7 @@ fn seeds() -> u64 {
     std::env::var("SKEP_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000)
 }
 
-fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
+pub fn wild(seed: u64, checked: bool) -> Result<Ended, String> {
     let mut rng = Rng(seed);
     let mut opened = opened(any_policy(&mut rng));
     if rng.chance(60) {

@@ -4,6 +4,7 @@ use super::SeaStore;
 use super::error::{Operation, from_sqlx};
 use super::journal::{FIRST_LEASE_SECS, WriteOutcome};
 use super::ledger::LedgerRecord;
+use super::outcomes::OutcomeRecord;
 use super::row::Row;
 use crate::ports::PortResult;
 use sea_orm::sqlx::postgres::{PgArguments, PgConnection, PgRow};
@@ -19,7 +20,7 @@ const MAX_WAVE: usize = 512;
 /// trace while the others are written.
 ///
 /// The numbers of the values are in the order of `bound_commit`: $1 to $20 the transitions, $21 to $24 new effects, $25
-/// and $26 finished effects, $27 ledger rows, $28 and $29 the first lease and the home of new runs.
+/// and $26 finished effects, $27 ledger rows, $28 and $29 the first lease and the home of new runs, $30 outcomes.
 const COMMIT: &str = r#"
 WITH t AS (
     SELECT * FROM unnest(
@@ -73,6 +74,14 @@ WITH t AS (
     ON CONFLICT (run, attempt) DO UPDATE SET tokens = excluded.tokens, cost_micros = excluded.cost_micros,
         turns = excluded.turns, wall_ms = excluded.wall_ms, settled = excluded.settled, at = excluded.at,
         usage_by_model = excluded.usage_by_model, prompt_digest = excluded.prompt_digest
+), proven AS (
+    INSERT INTO outcome (run, attempt, word, project, step, engine, prompt_digest, round, tokens, cost_micros, turns,
+        wall_ms, evidence, at)
+    SELECT o.* FROM json_to_recordset($30::json) AS o (run text, attempt bigint, word text, project text, step text,
+        engine text, prompt_digest text, round bigint, tokens bigint, cost_micros bigint, turns bigint, wall_ms bigint,
+        evidence text, at bigint)
+    JOIN let_in ON let_in.id = o.run
+    ON CONFLICT (run, attempt, word) DO NOTHING
 )
 SELECT id FROM let_in
 "#;
@@ -174,7 +183,9 @@ fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Result<Query<'q, Postgre
     let finished: Vec<(&str, &str)> =
         rows.iter().flat_map(|r| r.finished.iter().map(|key| (r.run.as_str(), key.as_str()))).collect();
     let ledger: Vec<&LedgerRecord> = rows.iter().flat_map(|r| &r.ledger).collect();
-    let ledger = serde_json::to_string(&ledger).map_err(|error| Error::Encode(error.into()))?;
+    let outcomes: Vec<&OutcomeRecord> = rows.iter().flat_map(|r| &r.outcomes).collect();
+    let json = |rows: serde_json::Result<String>| rows.map_err(|error| Error::Encode(error.into()));
+    let (ledger, outcomes) = (json(serde_json::to_string(&ledger))?, json(serde_json::to_string(&outcomes))?);
     let statement = query(COMMIT)
         // Transitions.
         .bind(column(rows, |r| r.run.as_str()))
@@ -209,6 +220,8 @@ fn bound_commit<'q>(rows: &[&'q Row], home: &'q str) -> Result<Query<'q, Postgre
         .bind(ledger)
         // First lease and home of new runs.
         .bind(FIRST_LEASE_SECS * 1000)
-        .bind(home);
+        .bind(home)
+        // Outcomes.
+        .bind(outcomes);
     Ok(statement)
 }

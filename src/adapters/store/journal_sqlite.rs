@@ -3,6 +3,7 @@
 use super::SeaStore;
 use super::journal::{FIRST_LEASE_SECS, WriteOutcome};
 use super::ledger::PUT_ROW;
+use super::outcomes::ADD_OUTCOME;
 use super::row::Row;
 use crate::ports::PortResult;
 use sea_orm::{
@@ -72,6 +73,9 @@ impl SeaStore {
         }
         for ledger_row in &row.ledger {
             self.run_statement(tx, PUT_ROW, ledger_row.values()).await?;
+        }
+        for outcome in &row.outcomes {
+            self.run_statement(tx, ADD_OUTCOME, outcome.values()).await?;
         }
         Ok(WriteOutcome::Written)
     }

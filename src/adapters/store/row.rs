@@ -2,6 +2,7 @@
 
 use super::codec;
 use super::ledger::LedgerRecord;
+use super::outcomes::OutcomeRecord;
 use crate::domain::{Event, status};
 use crate::ports::journal::Transition;
 use crate::ports::{PortError, PortResult};
@@ -40,6 +41,7 @@ pub(super) struct Row {
     pub wake_at: Option<i64>,
     pub wait_reason: Option<String>,
     pub ledger: Vec<LedgerRecord>,
+    pub outcomes: Vec<OutcomeRecord>,
 }
 
 impl Row {
@@ -119,6 +121,7 @@ impl Row {
             wake_at: run.wake_at().filter(|_| !run.ended()).map(|at| at.0),
             wait_reason: run.wait.as_ref().map(|w| w.reason.to_string()),
             ledger,
+            outcomes: t.outcomes.iter().map(OutcomeRecord::of).collect(),
         })
     }
 }

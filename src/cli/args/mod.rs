@@ -1,9 +1,11 @@
 //! Commands and options, with their help texts.
 
+mod improve;
 mod maintenance;
 mod resources;
 mod spec;
 
+pub use improve::{ImproveArgs, ImproveCommand, OutcomesCommand, Publish};
 pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
     BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
@@ -241,6 +243,11 @@ pub enum Command {
     /// Show spending, and raise budgets
     #[command(subcommand)]
     Budget(BudgetCommand),
+    /// List what the journals of ended runs prove about their attempts
+    #[command(subcommand)]
+    Outcomes(OutcomesCommand),
+    /// Find failures that recur, and propose what to change
+    Improve(ImproveArgs),
     /// Manage projects: repositories with their policy, checks and engines
     #[command(subcommand)]
     Project(ProjectCommand),

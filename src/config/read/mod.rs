@@ -2,6 +2,7 @@
 
 mod engines;
 mod forges;
+mod improve;
 mod projects;
 mod runners;
 mod sandbox;
@@ -41,6 +42,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     sandbox::read(r, c);
     runners::read(r, c);
     forges::read(r, c);
+    improve::read(r, c);
     projects::read(r, c);
     projects::check(r, c);
     schedules::read(r, c);

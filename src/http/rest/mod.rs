@@ -13,7 +13,9 @@ mod ci;
 mod etag;
 mod forges;
 mod health;
+mod improve;
 mod openapi;
+mod outcomes;
 pub mod problem;
 mod projects;
 mod results;
@@ -44,6 +46,8 @@ pub(super) fn routes() -> (Router<State>, openapi::Document) {
         .merge(artifacts::routes())
         .merge(actions::routes())
         .merge(budgets::routes())
+        .merge(outcomes::routes())
+        .merge(improve::routes())
         .merge(stream::routes())
         .merge(audit::routes())
         .merge(sessions::routes())

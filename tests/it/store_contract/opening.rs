@@ -47,6 +47,8 @@ async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
         "run",
         "event",
         "outbox",
+        "outcome",
+        "proposal",
         "seaql_migrations",
     ] {
         b.damage(&format!("DROP TABLE {table}")).await;

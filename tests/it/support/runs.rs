@@ -112,6 +112,7 @@ pub fn opening(run: &Run, lease: Lease) -> Transition {
         effects: vec![],
         finished: vec![],
         ledger_rows: vec![],
+        outcomes: vec![],
     }
 }
 
@@ -138,6 +139,7 @@ pub fn moving(run: &mut Run, lease: &Lease, phase: Phase, new_effects: usize) ->
         effects,
         finished: vec![],
         ledger_rows: vec![],
+        outcomes: vec![],
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Story {
     pub checker: Checker,
     /// Milliseconds that passed without events.
     pub waited: i64,
+    /// Every event so far.
+    pub journal: Vec<(Event, Timestamp)>,
 }
 
 pub fn spec(name: &str, needs: &[&str]) -> TaskSpec {
@@ -133,10 +135,11 @@ impl Story {
     /// Opens a run with these settings.
     pub fn of(opened: Opened) -> Story {
         let decision = open(&opened, Timestamp(0)).expect("opened");
-        let mut story =
-            Story { run: decision.run.clone(), outbox: BTreeMap::new(), checker: Checker::default(), waited: 0 };
-        story.checker.check(None, &Event::Opened(Box::new(opened)), &decision, Timestamp(0)).expect("invariants");
-        story
+        let event = Event::Opened(Box::new(opened));
+        let mut checker = Checker::default();
+        checker.check(None, &event, &decision, Timestamp(0)).expect("invariants");
+        let journal = vec![(event, Timestamp(0))];
+        Story { run: decision.run, outbox: BTreeMap::new(), checker, waited: 0, journal }
     }
 
     /// Delivers an event; panics if the decision breaks an invariant.
@@ -147,6 +150,7 @@ impl Story {
         self.outbox.retain(|key, _| !decision.finished.contains(key));
         self.outbox.extend(decision.effects.iter().cloned());
         self.run = decision.run.clone();
+        self.journal.push((event.clone(), at));
         Ok(decision)
     }
 
@@ -179,6 +183,24 @@ impl Story {
                 .done("reserve", EffectOutcome::Reserved { caps: Usage { tokens: 500, ..caps }, levels: Vec::new() }),
             None => self,
         }
+    }
+
+    /// Finishes whatever is pending with success, until the run has ended.
+    pub fn finished(mut self) -> Story {
+        while !self.run.ended() {
+            let effect = self.run.pending.values().next().expect("a pending effect").name();
+            self = match effect {
+                "start" => self.report(Report::Stopped),
+                effect => self.well(effect),
+            };
+        }
+        self
+    }
+
+    /// Cancels the run, and lets it end.
+    pub fn cancelled(self) -> Story {
+        let by = super::fixtures::asker();
+        self.apply(Event::CancelRequested { by, why: "enough".to_owned() }).finished()
     }
 
     /// Lets time pass.

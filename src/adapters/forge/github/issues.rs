@@ -3,10 +3,10 @@
 use super::api::{Account, Api, PAGE, is_person, sha};
 use super::wire::{Pull, User};
 use crate::adapters::forge::client::read;
-use crate::adapters::forge::comment::is_marked;
+use crate::adapters::forge::comment::{hidden, is_marked, whole};
 use crate::adapters::forge::rest::RestApi;
 use crate::domain::{ChangeNumber, Principal, Timestamp};
-use crate::ports::forge_issues::{Actor, Issue, IssueAct, IssueComment, LabelledIssue};
+use crate::ports::forge_issues::{Actor, Issue, IssueAct, IssueComment, LabelledIssue, OwnIssue};
 use crate::ports::{PortError, PortResult};
 use chrono::{DateTime, SecondsFormat};
 use http::{Method, StatusCode};
@@ -42,6 +42,8 @@ struct IssueAnswer {
     #[serde(default)]
     pull_request: Option<serde::de::IgnoredAny>,
     updated_at: String,
+    #[serde(default)]
+    user: Option<User>,
 }
 
 #[derive(Deserialize)]
@@ -246,6 +248,40 @@ impl Api<'_> {
             true => self.may_write(&user).await,
             false => Ok(false),
         }
+    }
+
+    /// Opens the issue with this marker, or brings the open one up to date.
+    pub(super) async fn put_issue(&self, marker: &str, title: &str, text: &str) -> PortResult<OwnIssue> {
+        let account = self.account().await?;
+        let hidden = hidden(marker);
+        let key = format!("{} {hidden}", self.repo);
+        let creator = super::api::escaped(&account.login);
+        let path = format!("/issues?state=all&sort=created&direction=desc&creator={creator}");
+        let is_own = |issue: &IssueAnswer| {
+            account.is(issue.user.as_ref())
+                && issue.pull_request.is_none()
+                && issue.body.as_deref().unwrap_or_default().trim_end().ends_with(&hidden)
+        };
+        let listed: Vec<IssueAnswer> = self.pages(&path, MAX_ISSUE_PAGES, "list Skep's own issues").await?;
+        let body = whole(text, &hidden);
+        let new = json!({ "title": title, "body": body });
+        let Some(own) = listed.into_iter().find(is_own) else {
+            let doing = "open an issue";
+            let answer = self.post_once(key, "/issues", &new, doing).await?;
+            if answer.status != StatusCode::CREATED {
+                return Err(self.refusal(&answer, doing, false));
+            }
+            let opened: IssueAnswer = read(&answer, doing)?;
+            return Ok(OwnIssue { url: opened.html_url, is_open: true });
+        };
+        self.forget_unsure(&key);
+        let is_open = own.state == "open";
+        let is_same = own.title == title && own.body.as_deref().unwrap_or_default().replace("\r\n", "\n") == body;
+        if is_open && !is_same {
+            let (path, doing) = (format!("/issues/{}", own.number), format!("update issue {}", own.number));
+            self.write(Method::PATCH, &path, &new, StatusCode::OK, &doing).await?;
+        }
+        Ok(OwnIssue { url: own.html_url, is_open })
     }
 
     pub(super) async fn close_issue(&self, number: u64) -> PortResult<()> {

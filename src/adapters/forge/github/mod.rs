@@ -31,7 +31,8 @@ use crate::domain::{
 use crate::platform::git::{check_branch, check_sha};
 use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::forge_issues::{
-    Actor, ForgeIssues, IntakeRules, Issue, IssueAct, IssueComment, LabelledIssue, WebhookEvent, WebhookRefusal,
+    Actor, ForgeIssues, IntakeRules, Issue, IssueAct, IssueComment, LabelledIssue, OwnIssue, WebhookEvent,
+    WebhookRefusal,
 };
 use crate::ports::{Forge, GitCredential, GitCredentials, PortError, PortResult, Repo, Vault};
 use api::{Account, Api};
@@ -231,6 +232,10 @@ impl ForgeIssues for GitHubForge {
 
     async fn put_comment(&self, repo: &Repo, number: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
         self.api(repo)?.put_comment(number, marker, text).await
+    }
+
+    async fn put_issue(&self, repo: &Repo, marker: &str, title: &str, text: &str) -> PortResult<OwnIssue> {
+        self.api(repo)?.put_issue(marker, title, text).await
     }
 
     async fn close_issue(&self, repo: &Repo, number: u64) -> PortResult<()> {

@@ -252,6 +252,7 @@ fn changed_columns(row: &QueryResult, run: &Run, event: &Event, at: i64) -> Resu
         effects: Vec::new(),
         finished: Vec::new(),
         ledger_rows: Vec::new(),
+        outcomes: Vec::new(),
     };
     let expected = Row::of(&transition).map_err(|e| e.to_string())?;
     let text = |column: &str| row.try_get::<Option<String>>("", column).ok().flatten();

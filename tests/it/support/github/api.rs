@@ -313,6 +313,19 @@ fn repository(
             let review = |r: &Review| json!({ "id": r.id, "user": user(&r.by), "state": r.state, "commit_id": r.head, "body": r.body });
             (200, page(of_pull.map(review).collect(), query))
         }
+        ("GET", ["issues"]) if query_value(query, "creator").is_some() => {
+            let (creator, all) = (query_value(query, "creator"), query_value(query, "state"));
+            assert_eq!(all.as_deref(), Some("all"));
+            let own = state.issues.iter().rev().filter(|i| Some(&i.by) == creator.as_ref());
+            (200, page(own.map(|i| issue_json(url, state, i)).collect(), query))
+        }
+        ("POST", ["issues"]) => {
+            let number = state.id();
+            let (title, body, by) = (text("title"), text("body"), login.to_owned());
+            state.issues.push(Issue { number, title, body, by, open: true, edited: None, updated_at: super::now() });
+            let opened = state.issues.last().map(|issue| issue_json(url, state, issue));
+            (201, opened.unwrap())
+        }
         ("GET", ["issues"]) => {
             let label = query_value(query, "labels").unwrap();
             let has = |number: u64| state.labels.contains(&(number, label.clone()));
@@ -342,11 +355,17 @@ fn repository(
             (200, page(of_issue.map(event_json).collect(), query))
         }
         ("PATCH", ["issues", n]) => {
-            let closed = body["state"] == "closed";
             let Some(issue) = state.issues.iter_mut().find(|i| i.number == number(n)) else {
                 return error(404, "Not Found");
             };
-            issue.open = !closed;
+            if let Some(word) = body["state"].as_str() {
+                issue.open = word != "closed";
+            }
+            for (name, slot) in [("title", &mut issue.title), ("body", &mut issue.body)] {
+                if let Some(text) = body[name].as_str() {
+                    *slot = text.to_owned();
+                }
+            }
             (200, json!({}))
         }
         ("GET", ["issues", n]) => {

@@ -4,7 +4,7 @@
 mod api;
 mod ci;
 
-pub use super::forge_server::{Fault, LOGIN, REPO, TOKEN, now};
+pub use super::forge_server::{Fault, Issue, LOGIN, REPO, State, TOKEN, now};
 
 use super::forge_server::{ForgeServer, Served, reply};
 use axum::body::{Body, Bytes};
