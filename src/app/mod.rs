@@ -15,6 +15,7 @@ use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{Accounts, AuditLog, IdempotencyKeys, Intake, PortError, PortResult, Sessions, Vault};
+use crate::service::metrics::Monitor;
 use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::{ConfiguredForges, ForgeRegistry};
 use reloadable::{Reloadable, Surroundings};
@@ -29,6 +30,7 @@ mod gc;
 mod host;
 mod key_reload;
 mod listing;
+mod metrics;
 mod notifying_vault;
 mod owner;
 mod probe;
@@ -214,6 +216,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         checks_from: Arc::new(checks_from),
         parts: ports.deps.parts.clone(),
         sandbox: ports.deps.isolation.clone(),
+        monitor: Arc::new(Monitor::new(ports.deps.tuning.max_live_runs, ports.deps.tuning.max_reserved_slots)),
         started_at: std::time::Instant::now(),
     }
 }
@@ -223,11 +226,16 @@ fn operator() -> Caller {
     Caller::with_all_rights(owner::person(), Via::Rest)
 }
 
-/// The routes over the use cases. The token's caller is the person who owns this process, with every right.
+/// The routes over the use cases.
 pub fn routes(services: Services, config: &Config, token: &str) -> axum::Router {
+    http::router(http_state(services, config, token))
+}
+
+/// The state of the routes. The token's caller is the person who owns this process, with every right.
+fn http_state(services: Services, config: &Config, token: &str) -> http::State {
     let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
     let caller = operator();
-    http::router(http::State {
+    http::State {
         services,
         callers: Callers::new([(token.to_owned(), caller)]),
         agent_rights: Arc::new(
@@ -238,5 +246,5 @@ pub fn routes(services: Services, config: &Config, token: &str) -> axum::Router 
         ),
         hosts: hosts.collect(),
         streams: Arc::new(tokio::sync::Semaphore::new(config.server.max_streams as usize)),
-    })
+    }
 }

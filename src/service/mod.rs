@@ -19,6 +19,7 @@ pub mod idempotency;
 pub mod inbox;
 pub mod input;
 pub mod intake;
+pub mod metrics;
 pub mod people;
 pub mod projects;
 pub mod results;
@@ -82,6 +83,8 @@ pub struct Services {
     pub parts: Arc<dyn PartsSource>,
     /// Sandbox of commands.
     pub sandbox: Arc<dyn Isolation>,
+    /// What was last read from the store for metrics.
+    pub monitor: Arc<metrics::Monitor>,
     /// Start of the service.
     pub started_at: Instant,
 }

@@ -19,7 +19,8 @@
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
 //! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
 //! | `config`, `configured`, `reload` | the reference configuration is correct and complete, and takes effect |
-//! | `telemetry`, `trace_restart`, `otel` | traces join across processes; dashboards query only what exists |
+//! | `telemetry`, `trace_restart` | logs are clean, and traces join across processes |
+//! | `metrics`, `otel` | metrics equal the ledger and stay few; alerts and dashboards query only what exists |
 //! | `architecture` | layers, file forms, vocabulary, documentation |
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test reports a failure by panicking
@@ -71,6 +72,7 @@ mod llm_wire;
 mod matrix;
 mod mcp;
 mod meter;
+mod metrics;
 mod otel;
 mod pages;
 mod pieces;

@@ -398,6 +398,15 @@ fn telemetry(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String
             }
         }
     }
+    r.checked("telemetry.metrics_listen", &mut t.metrics_listen, |text| match text.parse::<SocketAddr>() {
+        _ if text.is_empty() => Ok(None),
+        Err(_) => wrong("this is not an address with a port", "write one such as \"127.0.0.1:9464\""),
+        Ok(address) if !address.ip().is_loopback() => wrong(
+            "other machines can reach this address, and metrics are served there without a token",
+            "listen on 127.0.0.1, or read /metrics of server.listen with a token that has the right `metrics`",
+        ),
+        Ok(address) => Ok(Some(address)),
+    });
     r.duration("telemetry.flush_timeout", &mut t.flush_timeout, "0s", "1m");
     r.checked("telemetry.log_format", &mut t.log_format, |f| match f {
         "auto" => Ok(LogFormat::Auto),

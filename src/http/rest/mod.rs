@@ -13,6 +13,7 @@ mod ci;
 mod etag;
 mod forges;
 mod health;
+pub(super) mod metrics;
 mod openapi;
 pub mod problem;
 mod projects;
@@ -31,6 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub(super) fn routes() -> (Router<State>, openapi::Document) {
     let (routes, mut document) = OpenApiRouter::with_openapi(openapi::document())
         .merge(health::routes())
+        .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(projects::routes())
         .merge(checks::routes())

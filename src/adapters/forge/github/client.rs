@@ -4,6 +4,7 @@ use super::error::{self, Answer};
 use super::rate::RateGate;
 use crate::ports::{PortError, PortResult};
 use crate::secrets::Secret;
+use crate::telemetry::metrics;
 use http::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_NONE_MATCH, USER_AGENT};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -130,6 +131,13 @@ impl Client {
             PortError::permanent(format!("cannot {doing}: {}", error::chain(&e)), "report this as a bug")
         })?;
         let sent = self.crab.execute(request).await;
+        let result = match &sent {
+            Err(_) => "no_response",
+            Ok(response) if response.status().is_client_error() => "client_error",
+            Ok(response) if response.status().is_server_error() => "server_error",
+            Ok(_) => "ok",
+        };
+        metrics().forge_requests.add(1, &[("forge", "github"), ("result", result)]);
         let response = sent.map_err(|e| error::transport(&e, is_read, url, doing))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|e| {
