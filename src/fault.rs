@@ -62,6 +62,10 @@ pub const POINTS: &[&str] = &[
 pub const INTAKE_POINTS: &[&str] =
     &["before-delivery", "after-delivery", "after-issue-claim", "after-command", "before-settle", "before-issue-close"];
 
+/// The names of the fault points of messages to people, which only a service passes.
+pub const MESSAGE_POINTS: &[&str] =
+    &["before-message-stored", "after-message-stored", "before-message", "after-message"];
+
 /// Marks a fault point.
 #[macro_export]
 macro_rules! fault {
@@ -79,7 +83,8 @@ pub fn pass(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static REQUESTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    debug_assert!(POINTS.contains(&name) || INTAKE_POINTS.contains(&name), "fault point {name} is not listed");
+    let is_listed = [POINTS, INTAKE_POINTS, MESSAGE_POINTS].iter().any(|points| points.contains(&name));
+    debug_assert!(is_listed, "fault point {name} is not listed");
     if let Some(path) = std::env::var_os("SKEP_TEST_FAULTS") {
         let file = std::fs::File::options().create(true).append(true).open(path);
         // A single write, because many threads pass fault points.

@@ -17,6 +17,7 @@ mod m20261129_000040_sessions;
 mod m20261129_000050_intake;
 mod m20261130_000010_accounts;
 mod m20261130_000020_audit_chain;
+mod m20261130_000040_messages;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000050_intake::Migration),
             Box::new(m20261130_000010_accounts::Migration),
             Box::new(m20261130_000020_audit_chain::Migration),
+            Box::new(m20261130_000040_messages::Migration),
         ]
     }
 }

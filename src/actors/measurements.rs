@@ -75,7 +75,7 @@ fn attempt_ended(run: &Run, attempt: &Attempt, ended: &Ended) {
     let (role, step) = (attempt.step.role().name(), attempt.step.name());
     let project = ("project", run.project.as_str());
     metrics().attempts.add(1, &[project, ("role", role), ("engine", &engine), ("outcome", outcome)]);
-    metrics().attempt.record(seconds(attempt.started_at, ended.at), &[("step", step), ("outcome", outcome)]);
+    metrics().attempt.record(seconds(attempt.started_at, ended.at), &[("step", step)]);
 }
 
 /// Records what an attempt was charged, as its ledger row says it.
@@ -108,9 +108,10 @@ fn settled(run: &Run, attempt: &Attempt, at: Timestamp) {
 
 fn question_ended(block: &Block, event: &Event, at: Timestamp) {
     let ended_by = match event {
-        Event::Answered { .. } | Event::Raised { .. } | Event::SettingsChanged { .. } | Event::CancelRequested { .. } => {
-            "person"
-        }
+        Event::Answered { .. }
+        | Event::Raised { .. }
+        | Event::SettingsChanged { .. }
+        | Event::CancelRequested { .. } => "person",
         _ if block.until.is_some_and(|until| until <= at) => "time",
         _ => "event",
     };

@@ -14,7 +14,9 @@ use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
-use crate::ports::{Accounts, AuditLog, IdempotencyKeys, Intake, PortError, PortResult, Sessions, Vault};
+use crate::ports::{
+    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, PortError, PortResult, Sessions, Vault,
+};
 use crate::service::metrics::Monitor;
 use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::{ConfiguredForges, ForgeRegistry};
@@ -31,6 +33,7 @@ mod host;
 mod key_reload;
 mod listing;
 mod metrics;
+mod notify;
 mod notifying_vault;
 mod owner;
 mod probe;
@@ -70,6 +73,10 @@ pub struct Ports {
     pub accounts: Arc<dyn Accounts>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
+    /// Outbox of messages to people.
+    pub messages: Arc<dyn Messages>,
+    /// Channels that deliver messages to people.
+    pub channels: Arc<[Arc<dyn Channel>]>,
     /// The parts that follow the configuration.
     reloadable: Arc<Reloadable>,
 }
@@ -114,6 +121,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         // In the background, because a runner may be unreachable.
         tokio::spawn(async move { reloadable.sweep_runners().await });
     }
+    let channels = notify::channels(config).map_err(unusable)?;
     let store = Arc::new(store);
     let deps = Deps {
         store: store.clone(),
@@ -143,7 +151,9 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         idempotency: store.clone(),
         intake: store.clone(),
         accounts: store.clone(),
-        sessions: store,
+        sessions: store.clone(),
+        messages: store,
+        channels,
         reloadable,
     })
 }
@@ -211,6 +221,8 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         intake_wake: Arc::default(),
         accounts: ports.accounts.clone(),
         sessions: ports.sessions.clone(),
+        messages: ports.messages.clone(),
+        channels: ports.channels.clone(),
         in_progress: Default::default(),
         notifications: ports.deps.notifications.clone(),
         checks_from: Arc::new(checks_from),

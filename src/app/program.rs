@@ -51,6 +51,8 @@ struct Started {
     _sandbox_watch: Option<BackgroundTask>,
     /// Applies what forges report.
     _intake: Option<BackgroundTask>,
+    /// Sends messages to people.
+    _messages: Option<BackgroundTask>,
 }
 
 /// Ends a task together with the service.
@@ -144,6 +146,8 @@ impl Program {
         let services = services(&ports, runtime.clone());
         let intake = (scope == Scope::All)
             .then(|| BackgroundTask(tokio::spawn(crate::service::intake::run(services.clone())).abort_handle()));
+        let messages = (scope == Scope::All)
+            .then(|| BackgroundTask(tokio::spawn(crate::service::messages::run(services.clone())).abort_handle()));
         let router = routes(services.clone(), &config, &token);
         let reloadable = ports.reloadable;
         let started = Started {
@@ -157,6 +161,7 @@ impl Program {
             level,
             _sandbox_watch: watch,
             _intake: intake,
+            _messages: messages,
         };
         Ok((started, loaded))
     }

@@ -14,6 +14,7 @@ const AT_START: &[&str] = &[
     "git.author_email",
     "git.author_name",
     "mcp.",
+    "notify.",
     "runs.",
     "sandbox.",
     "secrets.",

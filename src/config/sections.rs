@@ -3,6 +3,7 @@
 use super::models::{Keyed, SandboxSettings};
 use crate::adapters::engine::settings::{Agent, PARTIAL_EXIT_CODES};
 use crate::adapters::forge::settings::ForgeSettings;
+use crate::adapters::notify::settings::WebhookSettings;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::{EngineSpec, Policy, Role};
 use crate::platform::access::settings::ProjectGrants;
@@ -44,6 +45,8 @@ pub struct Config {
     pub runners: BTreeMap<String, Runner>,
     /// Forges other than the local one, by name: `[forges.*]`.
     pub forges: BTreeMap<String, ForgeSettings>,
+    /// Channels for messages, by name: `[notify.*]`.
+    pub notify: BTreeMap<String, WebhookSettings>,
     /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and
     /// `[engines]`, and `[project.*]`.
     pub granted: ProjectGrants,
@@ -62,6 +65,8 @@ pub struct Config {
 pub struct Server {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// Address of the pages for people, without a trailing slash; `None` = the listen address, if it is loopback.
+    pub public_url: Option<String>,
     /// Additional host names accepted in requests.
     pub allowed_hosts: Vec<String>,
     /// Address of the TLS-terminating reverse proxy.
@@ -76,6 +81,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7377)),
+            public_url: None,
             allowed_hosts: Vec::new(),
             trusted_proxy: None,
             token_file: None,

@@ -26,6 +26,7 @@
 //! | `actors/root.rs` | reasons of quarantines |
 //! | `http/rest/artifacts.rs` | patches, and artifacts once more |
 //! | `service/audit.rs` | details of audit records |
+//! | `adapters/notify/form.rs` | messages to people |
 //! | `service/intake` | comments on issues, and replies to commands |
 //! | `http/pages/changes.rs` | diffs on pages |
 //! | `http/mcp/results.rs` | results and notifications for agents |

@@ -62,7 +62,10 @@ pub async fn scrape(s: &Services, caller: &Caller) -> ServiceResult<String> {
 pub async fn text(s: &Services) -> ServiceResult<String> {
     refresh(s).await;
     metrics().text().map_err(|error| {
-        ServiceError::unavailable(format!("cannot write the metrics: {error}"), "Report this as a bug with this message")
+        ServiceError::unavailable(
+            format!("cannot write the metrics: {error}"),
+            "Report this as a bug with this message",
+        )
     })
 }
 
@@ -109,7 +112,7 @@ async fn observe(s: &Services, read: &mut Read) -> PortResult<()> {
     let slots =
         Slots { max: s.monitor.slots.0, max_reserved: s.monitor.slots.1, live: counts.live, waiting: counts.waiting };
     let busy = slots.taken().min(slots.max);
-    let state = |state| [("cicd.worker.state", state)];
+    let state = |state| [("state", state)];
     metrics().slots.replace([(state("busy"), f64::from(busy)), (state("available"), f64::from(slots.max - busy))]);
     metrics().quarantined.set(totals.quarantined as f64);
     metrics().oldest_effect.set(totals.oldest_effect.map_or(0.0, age));

@@ -19,6 +19,7 @@ pub mod idempotency;
 pub mod inbox;
 pub mod input;
 pub mod intake;
+pub mod messages;
 pub mod metrics;
 pub mod people;
 pub mod projects;
@@ -37,7 +38,8 @@ pub use error::{ErrorKind, ServiceError, ServiceResult};
 use crate::actors::{Notifications, PartsSource, RuntimeHandle};
 use crate::domain::CheckSpec;
 use crate::ports::{
-    Accounts, AuditLog, Clock, Forges, IdempotencyKeys, Intake, Isolation, Sessions, Store, Vault, Workspaces,
+    Accounts, AuditLog, Channel, Clock, Forges, IdempotencyKeys, Intake, Isolation, Messages, Sessions, Store, Vault,
+    Workspaces,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -73,6 +75,10 @@ pub struct Services {
     pub intake_wake: Arc<Notify>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
+    /// Outbox of messages to people.
+    pub messages: Arc<dyn Messages>,
+    /// Channels that deliver messages to people.
+    pub channels: Arc<[Arc<dyn Channel>]>,
     /// Requests with an idempotency key that are in progress in this process.
     pub in_progress: idempotency::InProgress,
     /// Notifications about runs, for watchers.

@@ -21,6 +21,7 @@ mod journal_postgres;
 mod journal_sqlite;
 mod leases;
 mod ledger;
+mod messages;
 mod projects;
 mod row;
 mod run_index;

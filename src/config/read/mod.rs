@@ -2,6 +2,7 @@
 
 mod engines;
 mod forges;
+mod notify;
 mod projects;
 mod runners;
 mod sandbox;
@@ -40,6 +41,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     sandbox::read(r, c);
     runners::read(r, c);
     forges::read(r, c);
+    notify::read(r, c, env);
     projects::read(r, c);
     projects::check(r, c);
     secrets(r, c, env);
@@ -90,6 +92,11 @@ fn server(r: &mut Reader, c: &mut Config) {
         _ => wrong("one entry is not a right that agents can be given", "write \"approve\", \"budget\" or both"),
     });
     r.number("server.max_streams", &mut s.max_streams, 1..=10_000);
+    r.checked("server.public_url", &mut s.public_url, |text| match text.trim_end_matches('/') {
+        "" => Ok(None),
+        url if is_page_address(url) => Ok(Some(url.to_owned())),
+        _ => wrong("this is not the address of pages", "write one such as \"https://skep.example.org\""),
+    });
     if !s.listen.ip().is_loopback() && s.trusted_proxy.is_none() {
         r.refuse(
             "server.listen",
@@ -97,6 +104,13 @@ fn server(r: &mut Reader, c: &mut Config) {
             "listen on 127.0.0.1, or name the TLS-terminating proxy in server.trusted_proxy",
         );
     }
+}
+
+fn is_page_address(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b))
+    })
 }
 
 fn path(text: &str) -> Parsed<Option<PathBuf>> {

@@ -9,8 +9,7 @@ const SHORT: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 /// Seconds of attempts and checks.
 const WORK: &[f64] = &[1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0];
 /// Seconds of runs, and of waiting for people.
-const LONG: &[f64] =
-    &[1.0, 10.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 86_400.0, 259_200.0, 604_800.0];
+const LONG: &[f64] = &[10.0, 60.0, 300.0, 1_800.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 604_800.0];
 /// Small numbers.
 const FEW: &[f64] = &[0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 89.0, 144.0, 256.0];
 
@@ -73,6 +72,8 @@ pub struct Instruments {
     pub forge_quota: Gauge,
     /// Requests that a forge allows in its window.
     pub forge_quota_limit: Gauge,
+    /// Messages to people.
+    pub messages: Counter,
     /// Time of a commit to the store.
     pub commit: Histogram,
     /// Transitions in one commit.
@@ -91,9 +92,14 @@ impl Instruments {
                 "Open runs of this service. State pending: waits for a slot; executing: in progress, or waiting for a \
                  person; finalizing: landed or given up, reporting its result",
             ),
-            slots: Table::new(m, "cicd.worker.count", "{worker}", "Slots for runs: busy or available"),
+            slots: Table::new(m, "skep.slots", "{slot}", "Slots for runs: busy or available"),
             questions: Table::new(m, "skep.questions", "{question}", "Open questions to people, by their code"),
-            oldest_question: Table::new(m, "skep.question.oldest_age", "s", "Age of the oldest open question; 0 if none"),
+            oldest_question: Table::new(
+                m,
+                "skep.question.oldest_age",
+                "s",
+                "Age of the oldest open question; 0 if none",
+            ),
             quarantined: Table::new(m, "skep.runs.quarantined", "{run}", "Runs whose data cannot be used"),
             oldest_effect: Table::new(
                 m,
@@ -115,10 +121,22 @@ impl Instruments {
                 LONG,
                 "Time a run spent in a state. Recorded for pending: from its opening until it got a slot",
             ),
-            run: Histogram::new(m, "skep.run.duration", "s", LONG, "Time from the opening of a run to its end, by outcome"),
+            run: Histogram::new(
+                m,
+                "skep.run.duration",
+                "s",
+                LONG,
+                "Time from the opening of a run to its end, by outcome",
+            ),
             rounds: Histogram::new(m, "skep.run.rounds", "{round}", &FEW[..7], "Rounds of rework of a run that ended"),
             attempts: Counter::new(m, "skep.attempts", "{attempt}", "Attempts that ended, by outcome"),
-            attempt: Histogram::new(m, "skep.attempt.duration", "s", WORK, "Time from the order of an attempt to its end"),
+            attempt: Histogram::new(
+                m,
+                "skep.attempt.duration",
+                "s",
+                WORK,
+                "Time from the order of an attempt to its end",
+            ),
             checks: Counter::new(m, "skep.checks", "{check}", "Checks that ran, by result"),
             check: Histogram::new(m, "skep.check.duration", "s", WORK, "Time a check ran"),
             question_wait: Histogram::new(
@@ -129,10 +147,19 @@ impl Instruments {
                 "Time from a question to its end, by what ended it: a person, the time, or an event",
             ),
             landings: Counter::new(m, "skep.landings", "{landing}", "Landings, by result"),
-            effect_failures: Counter::new(m, "skep.effect.failures", "{effect}", "Effects that failed after all retries"),
+            effect_failures: Counter::new(
+                m,
+                "skep.effect.failures",
+                "{effect}",
+                "Effects that failed after all retries",
+            ),
             tokens: Counter::new(m, "skep.tokens", "{token}", "Tokens of settled attempts; adds up to the ledger"),
             model_calls: Counter::new(m, "skep.model_calls", "{call}", "Model calls of settled attempts"),
-            cost: FloatCounter::new(m, "skep.cost_usd", "Cost of settled attempts in US dollars; adds up to the ledger"),
+            cost: FloatCounter::new(
+                m,
+                "skep.cost_usd",
+                "Cost of settled attempts in US dollars; adds up to the ledger",
+            ),
             budget_limit: Gauge::new(
                 m,
                 "skep.budget.limit",
@@ -164,7 +191,18 @@ impl Instruments {
                 "{request}",
                 "Requests the forge still allows, as of its last response",
             ),
-            forge_quota_limit: Gauge::new(m, "skep.forge.quota.limit", "{request}", "Requests the forge allows per window"),
+            forge_quota_limit: Gauge::new(
+                m,
+                "skep.forge.quota.limit",
+                "{request}",
+                "Requests the forge allows per window",
+            ),
+            messages: Counter::new(
+                m,
+                "skep.notify.deliveries",
+                "{message}",
+                "Messages to people, by channel and result",
+            ),
             commit: Histogram::new(
                 m,
                 "skep.store.commit.duration",

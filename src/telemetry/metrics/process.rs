@@ -42,7 +42,7 @@ pub(super) fn observe(meter: &Meter) {
         })
         .build();
     let _files = meter
-        .u64_observable_gauge("process.open_file_descriptor.count")
+        .u64_observable_gauge("process.open_file_descriptors")
         .with_description("Open file descriptors of the process")
         .with_callback(|o| {
             if let Ok(files) = std::fs::read_dir("/proc/self/fd") {

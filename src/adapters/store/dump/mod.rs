@@ -40,6 +40,8 @@ pub const TABLES: &[(&str, &str)] = &[
     ("delivery", "seq"),
     ("issue_run", "forge, repository, number"),
     ("intake_cursor", "home, forge, repository"),
+    ("message_channel", "home, name"),
+    ("message", "home, channel, key"),
 ];
 /// Tables that are not copied: logins end with the service that issued them, and the rest describes this database only.
 pub const LEFT_OUT: &[&str] = &["session", "login_link", "write_probe", "seaql_migrations", "sqlite_sequence"];
