@@ -3,8 +3,8 @@
 
 use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::{
-    Block, BudgetScope, BudgetUnit, Cooldown, EffectOutcome, EffectRef, EngineSpec, Event, Failure, LedgerRow, Level,
-    Outcome, Phase, Run, Scope, Timestamp,
+    Block, BudgetScope, BudgetUnit, Cooldown, EffectOutcome, EffectRef, EngineSpec, Event, LedgerRow, Level, Outcome,
+    Phase, Run, Scope, Timestamp,
 };
 use crate::telemetry::{OTHER, metrics};
 
@@ -150,7 +150,7 @@ fn effect_ended(run: &Run, effect: Option<&EffectRef>, outcome: &EffectOutcome) 
         }
         EffectOutcome::Landed { .. } => metrics().landings.add(1, &[project, ("result", "landed")]),
         EffectOutcome::Stale { .. } => metrics().landings.add(1, &[project, ("result", "stale")]),
-        EffectOutcome::Failed { failure: Failure { .. } } => {
+        EffectOutcome::Failed { .. } => {
             let Some(effect) = effect else { return };
             if matches!(effect, EffectRef::Land(_)) {
                 metrics().landings.add(1, &[project, ("result", "failed")]);

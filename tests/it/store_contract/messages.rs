@@ -28,7 +28,8 @@ async fn a_message_is_stored_once_and_settled_once(b: TestStore) {
     let at = Timestamp;
     assert_eq!(sea.known_since("team", at(5)).await.unwrap(), at(5));
     assert_eq!(sea.known_since("team", at(9)).await.unwrap(), at(5));
-    let stored = futures::future::join_all((0..8).map(|_| async { sea.put("team", &message("a"), at(10)).await })).await;
+    let stored =
+        futures::future::join_all((0..8).map(|_| async { sea.put("team", &message("a"), at(10)).await })).await;
     assert_eq!(stored.into_iter().filter(|new| *new.as_ref().unwrap()).count(), 1);
     assert!(sea.put("other", &message("a"), at(10)).await.unwrap(), "another channel has its own");
     assert!(sea.put("team", &message("b"), at(11)).await.unwrap());
