@@ -121,7 +121,7 @@ mod tests {
             remind_secs: vec![60, 14_400, 86_400],
         };
         let at = |secs: u64| Timestamp(0).plus_secs(secs);
-        let due = |secs| rules.question_due(at(1_000), at(1_000 + secs));
+        let due = |secs: u64| rules.question_due(at(1_000), at(1_000 + secs));
         assert_eq!(due(119), (None, Some(at(1_120))));
         assert_eq!(due(120), (Some(1), Some(at(15_400))), "a reminder before the first message is none");
         assert_eq!(due(14_400), (Some(2), Some(at(87_400))));
