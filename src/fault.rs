@@ -65,6 +65,10 @@ pub const INTAKE_POINTS: &[&str] =
 /// Fault points of schedules.
 pub const SCHEDULE_POINTS: &[&str] = &["after-schedule-claim", "before-schedule-settle"];
 
+/// The names of the fault points of messages to people, which only a service passes.
+pub const MESSAGE_POINTS: &[&str] =
+    &["before-message-stored", "after-message-stored", "before-message", "after-message"];
+
 /// Marks a fault point.
 #[macro_export]
 macro_rules! fault {
@@ -82,10 +86,9 @@ pub fn pass(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static REQUESTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    debug_assert!(
-        [POINTS, INTAKE_POINTS, SCHEDULE_POINTS].iter().any(|points| points.contains(&name)),
-        "fault point {name} is not listed"
-    );
+    let is_listed =
+        [POINTS, INTAKE_POINTS, SCHEDULE_POINTS, MESSAGE_POINTS].iter().any(|points| points.contains(&name));
+    debug_assert!(is_listed, "fault point {name} is not listed");
     if let Some(path) = std::env::var_os("SKEP_TEST_FAULTS") {
         let file = std::fs::File::options().create(true).append(true).open(path);
         // A single write, because many threads pass fault points.

@@ -102,6 +102,10 @@ impl Workspaces for IdleWorld {
     async fn task_dir(&self, _: &Repo, _: RunId, _: TaskId, _: &Sha) -> PortResult<PathBuf> {
         Ok(std::env::temp_dir())
     }
+
+    async fn continue_work(&self, _: &Repo, _: RunId, _: TaskId, _: &Sha) -> PortResult<()> {
+        Ok(())
+    }
     async fn read_dir(&self, _: &Repo, _: RunId, _: &str, _: &Sha) -> PortResult<PathBuf> {
         Ok(std::env::temp_dir())
     }

@@ -19,6 +19,7 @@ mod m20261130_000010_accounts;
 mod m20261130_000020_audit_chain;
 mod m20261130_000030_outcomes;
 mod m20261130_000040_proposals;
+mod m20261130_000050_messages;
 mod m20261130_000060_schedules;
 
 /// All migrations, in order.
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000020_audit_chain::Migration),
             Box::new(m20261130_000030_outcomes::Migration),
             Box::new(m20261130_000040_proposals::Migration),
+            Box::new(m20261130_000050_messages::Migration),
             Box::new(m20261130_000060_schedules::Migration),
         ]
     }

@@ -3,9 +3,11 @@
 use super::deps::Deps;
 use super::message::CommitsMsg;
 use super::notifications::Notification;
-use crate::ports::PortResult;
 use crate::ports::journal::Transition;
+use crate::ports::{PortError, PortResult};
+use crate::telemetry::metrics;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use std::time::Instant;
 
 /// Upper bound on transitions in one transaction.
 const MAX_BATCH: usize = 256;
@@ -51,7 +53,9 @@ impl Actor for Commits {
             let (transitions, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             let positions: Vec<_> = transitions.iter().map(|t| (t.run.id, t.run.seq)).collect();
             crate::fault!("before-flush");
+            let began = Instant::now();
             let results = deps.store.commit(transitions).await;
+            measure(began, &results);
             crate::fault!("after-flush");
             for ((result, reply), (run, seq)) in results.into_iter().zip(replies).zip(positions) {
                 if result.is_ok() {
@@ -63,6 +67,14 @@ impl Actor for Commits {
         });
         Ok(())
     }
+}
+
+/// Measures a batch. A transition that was fenced belongs to another process, and is not a failure of the store.
+fn measure(began: Instant, results: &[PortResult<()>]) {
+    let failed = results.iter().any(|result| !matches!(result, Ok(()) | Err(PortError::Fenced { .. })));
+    let result = if failed { "failed" } else { "committed" };
+    metrics().commit.duration(began.elapsed(), &[("result", result)]);
+    metrics().commit_size.record(results.len() as f64, &[]);
 }
 
 /// Reports the end of a batch, however its task ended.

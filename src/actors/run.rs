@@ -4,6 +4,7 @@
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::heartbeat;
+use super::measurements;
 use super::message::{CommitsMsg, OpsMsg, Reply, RoleMsg, RootMsg, RunMsg};
 use super::ops::{self, Ops};
 use super::outcomes;
@@ -245,7 +246,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     let transition = Transition {
         lease: held.lease.clone(),
         at,
-        event,
+        event: event.clone(),
         run: Box::new(decision.run.clone()),
         effects: decision.effects.clone(),
         finished: decision.finished,
@@ -266,6 +267,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         }
         Err(error) => return Err(format!("cannot write a transition: {error}").into()),
     }
+    measurements::measure(&held.run, &decision.run, &event, at);
     if held.run.phase != decision.run.phase {
         tracing::info!(run = %held.run.id, from = held.run.phase.name(), to = decision.run.phase.name(), "phase");
     }

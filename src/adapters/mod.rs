@@ -6,6 +6,7 @@ pub mod checks;
 pub mod demo;
 pub mod engine;
 pub mod forge;
+pub mod notify;
 pub mod prompts;
 pub mod runner;
 pub mod store;

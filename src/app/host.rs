@@ -1,7 +1,9 @@
 //! The use cases of this installation, carried out with the concrete adapters.
 
 use super::program::{Program, prepare};
-use super::{backup, configure, doctor, forges, gc, probe, prompts, restore, runners, sandbox, vault_of, verify};
+use super::{
+    backup, configure, doctor, forges, gc, notify, probe, prompts, restore, runners, sandbox, vault_of, verify,
+};
 use crate::actors::Scope;
 use crate::adapters::checks::repo_file::NAME as RULES_FILE;
 use crate::adapters::{demo, store};
@@ -10,8 +12,8 @@ use crate::platform::git::{Git, Identity, uncommitted_files};
 use crate::platform::sandbox::Sandbox;
 use crate::service::host::{
     AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis, EngineOffer,
-    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow,
-    RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
+    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, NotifyTest,
+    RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
 };
 use crate::telemetry;
 use async_trait::async_trait;
@@ -144,6 +146,13 @@ impl Host for Program {
         self.init_logs(context, &config, false)?;
         let vault = vault_of(&config, &context.sources.data_dir).await?;
         forges::test(&config, vault, name, repo).await
+    }
+
+    async fn test_notify(&self, context: &HostContext, name: &str) -> HostResult<NotifyTest> {
+        let config = self.config(context)?;
+        prepare(&context.sources.data_dir, &config)?;
+        self.init_logs(context, &config, false)?;
+        notify::test(&config, name).await
     }
 
     async fn allow_hosts(&self, context: &HostContext, project: &str, hosts: &[String]) -> HostResult<AllowedHosts> {

@@ -16,8 +16,10 @@ use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{
-    Accounts, AuditLog, IdempotencyKeys, Intake, Outcomes, PortError, PortResult, Proposals, Schedules, Sessions, Vault,
+    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, Outcomes, PortError, PortResult, Proposals,
+    Schedules, Sessions, Vault,
 };
+use crate::service::metrics::Monitor;
 use crate::service::schedules::settings::Schedule;
 use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::{ConfiguredForges, ForgeRegistry};
@@ -33,6 +35,8 @@ mod gc;
 mod host;
 mod key_reload;
 mod listing;
+mod metrics;
+mod notify;
 mod notifying_vault;
 mod owner;
 mod probe;
@@ -82,6 +86,10 @@ pub struct Ports {
     pub accounts: Arc<dyn Accounts>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
+    /// Outbox of messages to people.
+    pub messages: Arc<dyn Messages>,
+    /// Channels that deliver messages to people.
+    pub channels: Arc<[Arc<dyn Channel>]>,
     /// The parts that follow the configuration.
     reloadable: Arc<Reloadable>,
 }
@@ -126,6 +134,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         // In the background, because a runner may be unreachable.
         tokio::spawn(async move { reloadable.sweep_runners().await });
     }
+    let channels = notify::channels(config).map_err(unusable)?;
     let store = Arc::new(store);
     let deps = Deps {
         store: store.clone(),
@@ -160,7 +169,9 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         schedules: config.schedules.clone().into(),
         schedule_states: store.clone(),
         accounts: store.clone(),
-        sessions: store,
+        sessions: store.clone(),
+        messages: store,
+        channels,
         reloadable,
     })
 }
@@ -233,11 +244,14 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         schedule_states: ports.schedule_states.clone(),
         accounts: ports.accounts.clone(),
         sessions: ports.sessions.clone(),
+        messages: ports.messages.clone(),
+        channels: ports.channels.clone(),
         in_progress: Default::default(),
         notifications: ports.deps.notifications.clone(),
         checks_from: Arc::new(checks_from),
         parts: ports.deps.parts.clone(),
         sandbox: ports.deps.isolation.clone(),
+        monitor: Arc::new(Monitor::new(ports.deps.tuning.max_live_runs, ports.deps.tuning.max_reserved_slots)),
         started_at: std::time::Instant::now(),
     }
 }
@@ -247,11 +261,16 @@ fn operator() -> Caller {
     Caller::with_all_rights(owner::person(), Via::Rest)
 }
 
-/// The routes over the use cases. The token's caller is the person who owns this process, with every right.
+/// The routes over the use cases.
 pub fn routes(services: Services, config: &Config, token: &str) -> axum::Router {
+    http::router(http_state(services, config, token))
+}
+
+/// The state of the routes. The token's caller is the person who owns this process, with every right.
+fn http_state(services: Services, config: &Config, token: &str) -> http::State {
     let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
     let caller = operator();
-    http::router(http::State {
+    http::State {
         services,
         callers: Callers::new([(token.to_owned(), caller)]),
         agent_rights: Arc::new(
@@ -262,5 +281,5 @@ pub fn routes(services: Services, config: &Config, token: &str) -> axum::Router 
         ),
         hosts: hosts.collect(),
         streams: Arc::new(tokio::sync::Semaphore::new(config.server.max_streams as usize)),
-    })
+    }
 }

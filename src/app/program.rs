@@ -1,7 +1,7 @@
 //! The process behind the command line: locks the data directory, drives runs, serves REST.
 
 use super::reloadable::Reloadable;
-use super::{Ports, connect, doctor, owner, reload, restore, routes, sandbox, services, settings, start};
+use super::{Ports, connect, doctor, metrics, owner, reload, restore, routes, sandbox, services, settings, start};
 use crate::actors::{RuntimeHandle, Scope};
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
 use crate::http;
@@ -49,7 +49,7 @@ struct Started {
     /// The level of isolation reached.
     level: &'static str,
     _sandbox_watch: Option<BackgroundTask>,
-    /// Applies what forges report, and starts what is scheduled.
+    /// Applies what forges report, starts what is scheduled, and sends messages to people.
     _background: Vec<BackgroundTask>,
 }
 
@@ -117,6 +117,7 @@ impl Program {
                 "try again: the command will then talk to that process",
             ));
         };
+        telemetry::metrics().observe_disk(data_dir);
         let left = platform::sandbox::sweep(GIT_GRACE).await;
         if left > 0 {
             tracing::warn!(left, "ended commands that an earlier process had left running");
@@ -145,6 +146,7 @@ impl Program {
             Scope::All => vec![
                 BackgroundTask(tokio::spawn(crate::service::intake::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(crate::service::schedules::run(services.clone())).abort_handle()),
+                BackgroundTask(tokio::spawn(crate::service::messages::run(services.clone())).abort_handle()),
             ],
             _ => Vec::new(),
         };
@@ -328,6 +330,7 @@ impl Backend for Program {
             HostError::config(format!("cannot listen on {requested}: {e}"), "choose another address with --listen")
         })?;
         let address = listener.local_addr().map_err(anyhow::Error::from)?;
+        let _metrics = metrics::start(&started.services, &config).await?;
         if let Some(owned) = &started.owned {
             owned.publish_address(address, true)?;
         }

@@ -15,6 +15,7 @@ const AT_START: &[&str] = &[
     "git.author_name",
     "improve.",
     "mcp.",
+    "notify.",
     "runs.",
     "sandbox.",
     "schedules.",

@@ -28,6 +28,12 @@ pub(super) fn register_all(config: &Config) {
             register_forever(&format!("key of {provider}"), key.expose());
         }
     }
+    for (name, channel) in &config.notify {
+        register_forever(&format!("address of {name}"), channel.url.expose());
+        for secret in channel.signing_secret.iter().chain(&channel.token) {
+            register_forever(&format!("secret of {name}"), secret.expose());
+        }
+    }
     for name in config.agents.values().flat_map(|a| &a.pass_env).chain(&config.engines.pass_env) {
         let Some(value) = std::env::var_os(name).and_then(|v| v.into_string().ok()) else { continue };
         let is_harmless = value.starts_with('/') || value.chars().all(|c| c.is_ascii_digit() || c == '.');

@@ -27,6 +27,7 @@ mod live;
 pub mod maintenance;
 pub mod mcp;
 pub mod network;
+pub mod notify;
 pub mod outcome;
 pub mod outcomes;
 mod pager;
@@ -58,8 +59,8 @@ use crate::secrets::redact_all;
 use crate::service::host::HostContext;
 use actions::Action;
 use args::{
-    BudgetCommand, Command, ConfigCommand, EngineCommand, ForgeCommand, ProjectCommand, RunnerCommand, SandboxCommand,
-    ScheduleCommand, Skep,
+    BudgetCommand, Command, ConfigCommand, EngineCommand, ForgeCommand, NotifyCommand, ProjectCommand, RunnerCommand,
+    SandboxCommand, ScheduleCommand, Skep,
 };
 use clap::Parser;
 use client::Client;
@@ -218,6 +219,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Doctor { propose } => admin::doctor(cli, propose).await,
         Command::Runner(RunnerCommand::List) => runner::list(cli).await,
         Command::Runner(RunnerCommand::Test { name }) => runner::test(cli, &name).await,
+        Command::Notify(NotifyCommand::Test { name }) => notify::test(cli, &name).await,
         Command::Forge(ForgeCommand::List) => forge::list(cli).await,
         Command::Forge(ForgeCommand::Test { name, repo }) => forge::test(cli, &name, repo.as_deref()).await,
         Command::Place { .. } => Err(CliError::usage(

@@ -82,6 +82,7 @@ pub fn check_command(command: &Command) -> Result<(), CliError> {
         Command::Doctor { .. } => "doctor",
         Command::Runner(_) => "runner",
         Command::Forge(ForgeCommand::List | ForgeCommand::Test { .. }) => "forge",
+        Command::Notify(_) => "notify",
         Command::Sandbox(_) => "sandbox",
         Command::Project(ProjectCommand::Allow { .. }) => "project allow",
         _ => return Ok(()),

@@ -4,6 +4,7 @@ use super::heuristics;
 use super::models::{Keyed, SandboxSettings};
 use crate::adapters::engine::settings::{Agent, PARTIAL_EXIT_CODES};
 use crate::adapters::forge::settings::ForgeSettings;
+use crate::adapters::notify::settings::WebhookSettings;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::improve::{ImproveSettings, Rule, Threshold};
 use crate::domain::{EngineSpec, Policy, Role};
@@ -49,6 +50,8 @@ pub struct Config {
     pub forges: BTreeMap<String, ForgeSettings>,
     /// Goals that become runs at certain times, by name: `[schedules.*]`.
     pub schedules: Vec<Schedule>,
+    /// Channels for messages, by name: `[notify.*]`.
+    pub notify: BTreeMap<String, WebhookSettings>,
     /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and
     /// `[engines]`, and `[project.*]`.
     pub granted: ProjectGrants,
@@ -69,6 +72,8 @@ pub struct Config {
 pub struct Server {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// Address of the pages for people, without a trailing slash; `None` = the listen address, if it is loopback.
+    pub public_url: Option<String>,
     /// Additional host names accepted in requests.
     pub allowed_hosts: Vec<String>,
     /// Address of the TLS-terminating reverse proxy.
@@ -83,6 +88,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7377)),
+            public_url: None,
             allowed_hosts: Vec::new(),
             trusted_proxy: None,
             token_file: None,

@@ -1,6 +1,6 @@
 //! Limits of requests, headers of every response, and the span of each request.
 
-use crate::telemetry::TraceContext;
+use crate::telemetry::{TraceContext, metrics};
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request};
 use axum::http::header::{
@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response as HttpRes
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::any::Any;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::Instrument;
 
@@ -37,19 +37,30 @@ const NO_PAGE: [(HeaderName, HeaderValue); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-/// Opens a span for every request, below the caller's trace if it names one.
+/// Measures every request, and opens a span for it, below the caller's trace if it names one.
 pub async fn observed(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let began = Instant::now();
+    let method = method_name(request.method()).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("", MatchedPath::as_str);
     // The span names the route, not the address, because an address may contain anything.
     let span = tracing::info_span!(
         "http",
-        http.request.method = method_name(request.method()),
+        http.request.method = method,
         http.route = route,
         http.response.status_code = tracing::field::Empty
     );
     let span = TraceContext::under(traceparent(request.headers()), span);
     let response = next.run(request).instrument(span.clone()).await;
     span.record("http.response.status_code", response.status().as_u16());
+    let status = response.status();
+    let labels = [
+        ("http.request.method", method.as_str()),
+        ("http.route", route),
+        ("http.response.status_code", status.as_str()),
+        ("url.scheme", "http"),
+    ];
+    metrics().http.duration(began.elapsed(), &labels);
     response
 }
 

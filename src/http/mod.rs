@@ -48,6 +48,19 @@ pub struct State {
     pub streams: Arc<Semaphore>,
 }
 
+/// Builds the router of `telemetry.metrics_listen`: the metrics alone, without a token.
+pub fn metrics_router(state: State) -> Router {
+    rest::metrics::open_routes()
+        .fallback(limits::not_found)
+        .layer(from_fn(limits::bounded))
+        .layer(from_fn_with_state(state.clone(), auth::guard_host))
+        .layer(from_fn(limits::small_head))
+        .layer(CatchPanicLayer::custom(limits::panicked))
+        .layer(from_fn(rest::problem::everywhere))
+        .layer(from_fn(limits::closed))
+        .with_state(state)
+}
+
 /// Builds the router of all surfaces. Each surface has its own guards and headers: a token never opens a page, and a
 /// session never opens the REST interface.
 pub fn router(state: State) -> Router {

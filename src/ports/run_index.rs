@@ -64,6 +64,17 @@ pub struct Counts {
     pub waiting: u32,
 }
 
+/// Totals over the runs of a data directory, for monitoring.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Open runs by project and phase, without quarantined ones.
+    pub open: Vec<(String, String, u64)>,
+    /// Quarantined runs.
+    pub quarantined: u64,
+    /// When the oldest effect that has not ended was decided, without attempts and checks, which take long.
+    pub oldest_effect: Option<Timestamp>,
+}
+
 /// Result of looking up a run by an abbreviated or full id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunMatch {
@@ -85,6 +96,11 @@ pub trait RunIndex: Send + Sync {
     async fn find(&self, text: &str) -> PortResult<RunMatch>;
     /// Counts the runs that hold slots.
     async fn counts(&self) -> PortResult<Counts>;
+    /// Sums up the runs of this data directory.
+    async fn totals(&self) -> PortResult<Totals>;
+    /// Returns the runs of this data directory with open questions, and how many events each has; least recently
+    /// written first, at most `limit`.
+    async fn asking(&self, limit: u64) -> PortResult<Vec<(RunId, u64)>>;
     /// Returns the queued runs of this data directory, oldest first, at most `limit`.
     async fn queued(&self, limit: u64) -> PortResult<Vec<RunId>>;
     /// Returns the admitted runs of this data directory that wait with an open change, for the sweep to observe; at

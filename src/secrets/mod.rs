@@ -27,6 +27,7 @@
 //! | `http/rest/artifacts.rs` | patches, and artifacts once more |
 //! | `service/audit.rs` | details of audit records |
 //! | `service/improve` | proposals, and the issues that they are written to |
+//! | `adapters/notify/form.rs` | messages to people |
 //! | `service/intake` | comments on issues, and replies to commands |
 //! | `http/pages/changes.rs` | diffs on pages |
 //! | `http/mcp/results.rs` | results and notifications for agents |

@@ -26,13 +26,15 @@ pub enum Right {
     Projects,
     /// Administer the service: read the audit log, rekey the vault, lift a quarantine.
     Admin,
+    /// Read the metrics, which cover all projects and the process.
+    Metrics,
     /// Manage people and access tokens. No access token has it: a stolen one cannot create others.
     People,
 }
 
 impl Right {
     /// All rights.
-    pub const ALL: [Right; 9] = [
+    pub const ALL: [Right; 10] = [
         Right::Read,
         Right::Run,
         Right::Approve,
@@ -41,6 +43,7 @@ impl Right {
         Right::Secrets,
         Right::Projects,
         Right::Admin,
+        Right::Metrics,
         Right::People,
     ];
 
@@ -50,7 +53,7 @@ impl Right {
             Right::Read => AccessRole::Viewer,
             Right::Run => AccessRole::Member,
             Right::Approve | Right::Review | Right::Budget => AccessRole::Approver,
-            Right::Secrets | Right::Projects | Right::Admin | Right::People => AccessRole::Admin,
+            Right::Secrets | Right::Projects | Right::Admin | Right::Metrics | Right::People => AccessRole::Admin,
         };
         Right::ALL.into_iter().filter(|right| least(right) <= role).collect()
     }
@@ -71,6 +74,7 @@ impl Right {
             Right::Secrets => "secrets",
             Right::Projects => "projects",
             Right::Admin => "admin",
+            Right::Metrics => "metrics",
             Right::People => "people",
         }
     }

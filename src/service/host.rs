@@ -368,6 +368,17 @@ pub struct ForgeTest {
     pub permissions: Vec<ForgePermission>,
 }
 
+/// Result of a test message.
+#[derive(Clone, Debug, Serialize)]
+pub struct NotifyTest {
+    /// The channel's name.
+    pub name: String,
+    /// Whether the receiver accepted it.
+    pub delivered: bool,
+    /// Why not.
+    pub error: Option<String>,
+}
+
 /// One permission that Skep uses on a forge.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForgePermission {
@@ -471,6 +482,8 @@ pub trait Host: Send + Sync {
     async fn test_runner(&self, context: &HostContext, name: &str) -> HostResult<RunnerTest>;
     /// Lists every configured forge.
     async fn list_forges(&self, context: &HostContext) -> HostResult<Vec<ForgeRow>>;
+    /// Sends a test message on a channel.
+    async fn test_notify(&self, context: &HostContext, name: &str) -> HostResult<NotifyTest>;
     /// Tests the account of a forge, and its permissions in a repository if one is given.
     async fn test_forge(&self, context: &HostContext, name: &str, repo: Option<&str>) -> HostResult<ForgeTest>;
     /// Allows hosts for a project's commands, in the configuration file.

@@ -20,6 +20,8 @@ pub mod improve;
 pub mod inbox;
 pub mod input;
 pub mod intake;
+pub mod messages;
+pub mod metrics;
 pub mod outcomes;
 pub mod people;
 pub mod projects;
@@ -40,9 +42,8 @@ use crate::actors::{Notifications, PartsSource, RuntimeHandle};
 use crate::domain::CheckSpec;
 use crate::domain::improve::ImproveSettings;
 use crate::ports::{
-    Accounts, AuditLog, Clock, Forges, IdempotencyKeys, Intake, Isolation, Outcomes, Proposals, Schedules, Sessions,
-    Store, Vault,
-    Workspaces,
+    Accounts, AuditLog, Channel, Clock, Forges, IdempotencyKeys, Intake, Isolation, Messages, Outcomes, Proposals,
+    Schedules, Sessions, Store, Vault, Workspaces,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -88,6 +89,10 @@ pub struct Services {
     pub schedule_states: Arc<dyn Schedules>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
+    /// Outbox of messages to people.
+    pub messages: Arc<dyn Messages>,
+    /// Channels that deliver messages to people.
+    pub channels: Arc<[Arc<dyn Channel>]>,
     /// Requests with an idempotency key that are in progress in this process.
     pub in_progress: idempotency::InProgress,
     /// Notifications about runs, for watchers.
@@ -98,6 +103,8 @@ pub struct Services {
     pub parts: Arc<dyn PartsSource>,
     /// Sandbox of commands.
     pub sandbox: Arc<dyn Isolation>,
+    /// What was last read from the store for metrics.
+    pub monitor: Arc<metrics::Monitor>,
     /// Start of the service.
     pub started_at: Instant,
 }

@@ -1,15 +1,17 @@
-//! Logs and traces: sets them up, redacts them, and flushes traces at shutdown.
+//! Logs, traces and metrics: sets them up, redacts them, and exports what is left at shutdown.
 //!
 //! Invariant: nothing is sent anywhere unless `telemetry.otlp_endpoint` is set.
 
 mod clean;
 mod lines;
+mod metrics;
 pub mod settings;
 mod spans;
 mod trace_context;
 
 pub use crate::secrets::redact_all as redact;
 pub use clean::{escape, is_unsafe_to_print};
+pub use metrics::{Gauge, Label, MAX_MODELS, MAX_PROJECTS, Metrics, OTHER, TEXT_FORMAT, metrics};
 pub use trace_context::{NotATraceparent, TraceContext};
 
 use opentelemetry::KeyValue;
@@ -18,6 +20,7 @@ use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter};
 use settings::{LogFormat, Telemetry};
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 use tracing::Subscriber;
@@ -35,12 +38,12 @@ pub enum TelemetryError {
     #[error("logging is already set up in this process")]
     Twice,
     /// The exporter cannot be created.
-    #[error("cannot export traces to telemetry.otlp_endpoint: {0}")]
+    #[error("cannot export to telemetry.otlp_endpoint: {0}")]
     Exporter(String),
 }
 
-/// Guard of the exporter. Dropping it exports the remaining traces, for at most `telemetry.flush_timeout`.
-#[must_use = "dropping the guard ends the export of traces"]
+/// Guard of the exporters. Dropping it exports what remains, for at most `telemetry.flush_timeout`.
+#[must_use = "dropping the guard ends the export"]
 #[derive(Debug)]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
@@ -50,8 +53,12 @@ pub struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(provider) = self.provider.take() {
-            // A failure only loses traces, and it is too late to log it.
-            let _ = provider.shutdown_with_timeout(self.limit);
+            // Both at once, so that together they take no longer than the limit.
+            std::thread::scope(|scope| {
+                scope.spawn(|| metrics::flush(self.limit));
+                // A failure only loses traces, and it is too late to log it.
+                let _ = provider.shutdown_with_timeout(self.limit);
+            });
         }
     }
 }
@@ -71,7 +78,10 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     std::panic::set_hook(Box::new(|panic| eprintln!("{}", redact(&panic.to_string()))));
     let provider = match &settings.otlp_endpoint {
         None => None,
-        Some(endpoint) => Some(provider(otlp(endpoint, settings)?)),
+        Some(endpoint) => {
+            metrics::export_to(otlp_metrics(endpoint, settings)?);
+            Some(provider(otlp(endpoint, settings)?))
+        }
     };
     let terminal = std::io::stderr().is_terminal();
     let json = match settings.log_format {
@@ -141,23 +151,57 @@ where
         .with_filter(filter)
 }
 
-/// Creates a tracer provider that passes spans to `exporter` in batches. Public for tests.
-pub fn provider<E: SpanExporter + 'static>(exporter: E) -> SdkTracerProvider {
-    let resource = Resource::builder_empty()
+/// Describes this process.
+fn resource() -> Resource {
+    Resource::builder_empty()
         .with_service_name("skep")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .build();
-    SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans::Redacting(exporter)).build()
+        .build()
 }
 
-/// Creates the OTLP exporter over HTTP. It follows no redirects, because headers may hold a token, and uses no proxy,
-/// because a collector is close by.
+/// Creates a tracer provider that passes spans to `exporter` in batches. Public for tests.
+pub fn provider<E: SpanExporter + 'static>(exporter: E) -> SdkTracerProvider {
+    SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(spans::Redacting(exporter)).build()
+}
+
+/// Creates the OTLP exporter of traces.
 ///
 /// # Errors
 /// If the HTTP client or the exporter cannot be created.
 pub fn otlp(endpoint: &str, settings: &Telemetry) -> Result<opentelemetry_otlp::SpanExporter, TelemetryError> {
+    let (client, headers) = client(settings)?;
+    opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .with_timeout(export_timeout(settings))
+        .with_headers(headers)
+        .build()
+        .map_err(|e| TelemetryError::Exporter(redact(&e.to_string()).into_owned()))
+}
+
+/// Creates the OTLP exporter of metrics.
+fn otlp_metrics(endpoint: &str, settings: &Telemetry) -> Result<opentelemetry_otlp::MetricExporter, TelemetryError> {
+    let (client, headers) = client(settings)?;
+    opentelemetry_otlp::MetricExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_endpoint(format!("{}/v1/metrics", endpoint.trim_end_matches('/')))
+        .with_timeout(export_timeout(settings))
+        .with_headers(headers)
+        .build()
+        .map_err(|e| TelemetryError::Exporter(redact(&e.to_string()).into_owned()))
+}
+
+fn export_timeout(settings: &Telemetry) -> Duration {
+    settings.flush_timeout.max(Duration::from_secs(1))
+}
+
+/// Creates the HTTP client of an exporter, with its headers. It follows no redirects, because headers may hold a token,
+/// and uses no proxy, because a collector is close by.
+fn client(settings: &Telemetry) -> Result<(reqwest::blocking::Client, HashMap<String, String>), TelemetryError> {
     install_crypto();
-    let limit = settings.flush_timeout.max(Duration::from_secs(1));
+    let limit = export_timeout(settings);
     let build = move || {
         reqwest::blocking::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -172,12 +216,5 @@ pub fn otlp(endpoint: &str, settings: &Telemetry) -> Result<opentelemetry_otlp::
         .map_err(|_| TelemetryError::Exporter("cannot create the HTTP client".into()))?
         .map_err(|e| TelemetryError::Exporter(e.to_string()))?;
     let headers = settings.otlp_headers.iter().map(|(k, v)| (k.clone(), v.expose().to_owned())).collect();
-    opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .with_http_client(client)
-        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
-        .with_timeout(limit)
-        .with_headers(headers)
-        .build()
-        .map_err(|e| TelemetryError::Exporter(redact(&e.to_string()).into_owned()))
+    Ok((client, headers))
 }

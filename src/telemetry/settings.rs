@@ -1,6 +1,7 @@
-//! Settings of logs and traces, as the configuration fills them in.
+//! Settings of logs, traces and metrics, as the configuration fills them in.
 
 use crate::secrets::Secret;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Format of log lines.
@@ -18,11 +19,13 @@ pub enum LogFormat {
 /// `[telemetry]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Telemetry {
-    /// OTLP endpoint without `/v1/traces`; `None` = traces are not exported.
+    /// OTLP endpoint without `/v1/traces`; `None` = nothing is exported.
     pub otlp_endpoint: Option<String>,
     /// Headers of export requests.
     pub otlp_headers: Vec<(String, Secret)>,
-    /// Time that a clean shutdown waits for the last traces.
+    /// Loopback address that serves the metrics without a token; `None` = none.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Time that a clean shutdown waits for the last traces and metrics.
     pub flush_timeout: Duration,
     /// Format of log lines.
     pub log_format: LogFormat,
@@ -35,6 +38,7 @@ impl Default for Telemetry {
         Self {
             otlp_endpoint: None,
             otlp_headers: Vec::new(),
+            metrics_listen: None,
             flush_timeout: Duration::from_secs(3),
             log_format: LogFormat::Auto,
             log_level: "info".into(),

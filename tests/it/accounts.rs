@@ -51,6 +51,7 @@ const ROUTES: &[(&str, &str, Right)] = &[
     ("POST", "/api/v1/secrets", Right::Secrets),
     ("POST", "/api/v1/secrets/rekey", Right::Admin),
     ("GET", "/api/v1/audit", Right::Admin),
+    ("GET", "/metrics", Right::Metrics),
     ("GET", "/api/v1/people", Right::People),
     ("POST", "/api/v1/people", Right::People),
     ("GET", "/api/v1/tokens", Right::People),

@@ -18,8 +18,10 @@
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
 //! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
+//! | `messages` | messages to people: once, only when needed, and never waited for |
 //! | `config`, `configured`, `reload` | the reference configuration is correct and complete, and takes effect |
-//! | `telemetry`, `trace_restart`, `otel` | traces join across processes; dashboards query only what exists |
+//! | `telemetry`, `trace_restart` | logs are clean, and traces join across processes |
+//! | `metrics`, `otel` | metrics equal the ledger and stay few; alerts and dashboards query only what exists |
 //! | `architecture` | layers, file forms, vocabulary, documentation |
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a test reports a failure by panicking
@@ -72,7 +74,9 @@ mod llm_window;
 mod llm_wire;
 mod matrix;
 mod mcp;
+mod messages;
 mod meter;
+mod metrics;
 mod otel;
 mod outcomes;
 mod pages;

@@ -23,6 +23,7 @@ mod intake;
 mod journal;
 mod lease;
 mod ledger;
+mod messages;
 mod opening;
 mod run_index;
 mod schedules;

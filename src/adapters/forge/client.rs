@@ -4,6 +4,7 @@ use super::answer::{self, Answer};
 use super::rate::RateGate;
 use crate::ports::{PortError, PortResult};
 use crate::secrets::Secret;
+use crate::telemetry::metrics;
 use async_trait::async_trait;
 use http::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, IF_NONE_MATCH, USER_AGENT};
 use http::{Method, StatusCode};
@@ -63,6 +64,8 @@ pub(super) fn unusable(error: &dyn std::fmt::Display) -> PortError {
 
 /// How a forge is spoken to.
 pub(super) struct Dialect {
+    /// The kind of forge, for metrics.
+    pub kind: &'static str,
     /// The media type of its answers.
     pub accept: &'static str,
     /// The word before the token.
@@ -147,6 +150,13 @@ impl Client {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let sent = self.transport.send(request, body).await;
+        let result = match &sent {
+            Err(_) => "no_response",
+            Ok(response) if response.status().is_client_error() => "client_error",
+            Ok(response) if response.status().is_server_error() => "server_error",
+            Ok(_) => "ok",
+        };
+        metrics().forge_requests.add(1, &[("forge", self.dialect.kind), ("result", result)]);
         let response = sent.map_err(|e| answer::transport(&*e, is_read, url, doing))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|e| {
@@ -154,7 +164,7 @@ impl Client {
             if is_read { PortError::transient(what) } else { PortError::Unknown { what } }
         })?;
         let answer = Answer { status: parts.status, headers: parts.headers, body: body.to_bytes().to_vec() };
-        self.rate.observe(&answer);
+        self.rate.observe(&answer, self.dialect.kind);
         if answer.status == StatusCode::NOT_MODIFIED
             && let Some((_, before)) = remembered
         {

@@ -1,6 +1,7 @@
 //! Obeys a forge's rate limits: after an answer that says so, no request is sent until the limit is reset.
 
 use super::answer::Answer;
+use crate::telemetry::{Gauge, metrics};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -22,7 +23,16 @@ impl RateGate {
     }
 
     /// Notes what an answer says about the limits.
-    pub fn observe(&self, answer: &Answer) {
+    pub fn observe(&self, answer: &Answer, kind: &'static str) {
+        if is_core(answer) {
+            let set = |gauge: &Gauge, name: &str| {
+                if let Some(requests) = number(answer, name) {
+                    gauge.set(requests as f64, &[("forge", kind)]);
+                }
+            };
+            set(&metrics().forge_quota, "x-ratelimit-remaining");
+            set(&metrics().forge_quota_limit, "x-ratelimit-limit");
+        }
         let Some(pause) = pause(answer, SystemTime::now()) else { return };
         let until = Instant::now() + pause;
         let mut blocked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,12 +44,17 @@ fn number(answer: &Answer, name: &str) -> Option<u64> {
     answer.headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
+/// Returns whether the answer's numbers are those of the REST limit.
+fn is_core(answer: &Answer) -> bool {
+    answer.headers.get("x-ratelimit-resource").is_none_or(|resource| resource == "core")
+}
+
 /// Returns the pause that an answer demands. GitHub's GraphQL has a limit of its own, which Skep does not come near.
 pub(super) fn pause(answer: &Answer, now: SystemTime) -> Option<Duration> {
     let is_refused = matches!(answer.status.as_u16(), 403 | 429);
     let after = number(answer, "retry-after").map(Duration::from_secs);
     let is_used_up = number(answer, "x-ratelimit-remaining") == Some(0);
-    let is_core = answer.headers.get("x-ratelimit-resource").is_none_or(|resource| resource == "core");
+    let is_core = is_core(answer);
     let until_reset = || {
         let reset = UNIX_EPOCH + Duration::from_secs(number(answer, "x-ratelimit-reset")?);
         // The clocks may differ by a second.

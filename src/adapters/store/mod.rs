@@ -21,6 +21,7 @@ mod journal_postgres;
 mod journal_sqlite;
 mod leases;
 mod ledger;
+mod messages;
 mod outcomes;
 mod projects;
 mod proposals;

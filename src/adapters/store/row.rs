@@ -13,7 +13,7 @@ const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 const MAX_EFFECTS: usize = 10_000;
 /// `ord` is the number of the deciding event times this, plus the index in its decision: the order of decision over the
 /// run's life.
-const ORD_STEP: i64 = 65_536;
+pub(super) const ORD_STEP: i64 = 65_536;
 
 /// A transition as it is written.
 pub(super) struct Row {

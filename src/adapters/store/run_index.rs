@@ -4,10 +4,11 @@
 use super::SeaStore;
 use super::codec;
 use super::entity::run::{Column, Entity};
+use super::row::ORD_STEP;
 use crate::domain::{RunId, Timestamp};
 use crate::ports::PortResult;
 use crate::ports::leases::Owner;
-use crate::ports::run_index::{Counts, RunFilter, RunIndex, RunMatch, RunRow};
+use crate::ports::run_index::{Counts, RunFilter, RunIndex, RunMatch, RunRow, Totals};
 use async_trait::async_trait;
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
@@ -38,6 +39,16 @@ const DUE: &str = "SELECT id, wake_at FROM run WHERE wake_at <= $1 AND NOT ended
 const COUNTS: &str = "SELECT count(*) AS admitted, \
     coalesce(sum(CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE outbox.run = run.id) THEN 1 ELSE 0 END), 0) AS live \
     FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' AND home = $1";
+const OPEN: &str = "SELECT project, phase, count(*) AS runs FROM run \
+    WHERE NOT ended AND quarantined IS NULL AND home = $1 GROUP BY project, phase ORDER BY project, phase LIMIT 10000";
+const QUARANTINED_RUNS: &str = "SELECT count(*) AS runs FROM run WHERE quarantined IS NOT NULL AND home = $1";
+/// An effect was decided with the event whose number its order is built from ([`super::row::ORD_STEP`]).
+const OLDEST_EFFECT: &str = "SELECT min(event.at) AS at FROM outbox \
+    JOIN run ON run.id = outbox.run JOIN event ON event.run = outbox.run AND event.seq = outbox.ord / $2 \
+    WHERE run.home = $1 AND run.quarantined IS NULL \
+    AND outbox.body NOT LIKE '{\"effect\":\"start\"%' AND outbox.body NOT LIKE '{\"effect\":\"check\"%'";
+const ASKING: &str = "SELECT id, seq FROM run WHERE NOT ended AND quarantined IS NULL AND blocks <> '[]' AND home = $2 \
+    ORDER BY updated_at, id LIMIT $1";
 /// 'g' follows the last hex digit: a prefix is a range of an index, on the id or on the reversed id.
 const FIND: &str = "SELECT id FROM run WHERE id >= $1 AND id < $2 \
     UNION SELECT id FROM run WHERE reversed_id >= $3 AND reversed_id < $4 ORDER BY id DESC LIMIT $5";
@@ -124,6 +135,36 @@ impl RunIndex for SeaStore {
         };
         let (admitted, live) = (number("admitted")?, number("live")?);
         Ok(Counts { live, waiting: admitted.saturating_sub(live) })
+    }
+
+    async fn totals(&self) -> PortResult<Totals> {
+        let mut totals = Totals::default();
+        for row in self.read(OPEN, [self.home()]).await? {
+            let runs: i64 = row.try_get("", "runs").map_err(|e| self.reading(&e))?;
+            let (project, phase) = (text_of(&row, "project"), text_of(&row, "phase"));
+            // A damaged row is listed as such elsewhere.
+            let (Ok(project), Ok(phase)) = (project, phase) else { continue };
+            totals.open.push((project, phase, u64::try_from(runs).unwrap_or(0)));
+        }
+        if let Some(row) = self.read(QUARANTINED_RUNS, [self.home()]).await?.first() {
+            let runs: i64 = row.try_get("", "runs").map_err(|e| self.reading(&e))?;
+            totals.quarantined = u64::try_from(runs).unwrap_or(0);
+        }
+        if let Some(row) = self.read(OLDEST_EFFECT, [self.home(), ORD_STEP.into()]).await?.first() {
+            let at: Option<i64> = row.try_get("", "at").map_err(|e| self.reading(&e))?;
+            totals.oldest_effect = at.map(Timestamp);
+        }
+        Ok(totals)
+    }
+
+    async fn asking(&self, limit: u64) -> PortResult<Vec<(RunId, u64)>> {
+        let rows = self.read(ASKING, [bounded(limit, MAX_IDS).into(), self.home()]).await?;
+        let readable = |row: &QueryResult| {
+            let id = id_of(row).inspect_err(|why| tracing::warn!("{}: cannot read a run id: {why}", self.location));
+            let seq: i64 = row.try_get("", "seq").unwrap_or(0);
+            Some((id.ok()?, u64::try_from(seq).unwrap_or(0)))
+        };
+        Ok(rows.iter().filter_map(readable).collect())
     }
 
     async fn queued(&self, limit: u64) -> PortResult<Vec<RunId>> {

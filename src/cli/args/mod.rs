@@ -8,9 +8,9 @@ mod spec;
 pub use improve::{ImproveArgs, ImproveCommand, OutcomesCommand, Publish};
 pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
-    BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, ProjectCommand,
-    PromptsCommand, RaiseArgs, RunnerCommand, RunsArgs, SandboxCommand, ScheduleCommand, SecretCommand, State,
-    TokenCommand, UserCommand,
+    BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, NotifyCommand,
+    ProjectCommand, PromptsCommand, RaiseArgs, RunnerCommand, RunsArgs, SandboxCommand, ScheduleCommand, SecretCommand,
+    State, TokenCommand, UserCommand,
 };
 pub use spec::{ImportArgs, SpecCommand, VerifyArgs};
 
@@ -305,6 +305,9 @@ pub enum Command {
     /// List and test forges: where runs open and merge their pull requests
     #[command(subcommand)]
     Forge(ForgeCommand),
+    /// Test the channels for messages to people
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Report the result of a CI
     #[command(subcommand)]
     Ci(CiCommand),

@@ -139,7 +139,7 @@ pub enum TokenCommand {
     /// Create an access token for the REST API, MCP and `skep --server`; it is printed once
     #[command(
         after_help = "Examples:\n  skep token new laptop --person ann --rights read,run,approve\n  skep token new ci --rights read,run --days 30\n\n\
-            Rights: read, run, approve, review, budget, secrets, projects, admin. A person's token never has more than the person's role allows."
+            Rights: read, run, approve, review, budget, secrets, projects, admin, metrics. A person's token never has more than the person's role allows."
     )]
     New {
         /// What it is for, such as laptop
@@ -394,6 +394,18 @@ pub enum ForgeCommand {
         /// Maximum number of rows, 1 to 500
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=500))]
         limit: Option<u64>,
+    },
+}
+
+/// `skep notify …`.
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Send a test message on a channel
+    #[command(after_help = "Example:\n  skep notify test team")]
+    Test {
+        /// Name of the channel: NAME of its table [notify.NAME] in the configuration
+        #[arg(value_name = "NAME", value_parser = parse::not_empty)]
+        name: String,
     },
 }
 

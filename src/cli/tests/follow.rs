@@ -11,8 +11,8 @@ use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceRead
 use crate::http::rest::wire::{self, NewRun};
 use crate::service::host::{
     AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis, EngineOffer,
-    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, RunnerRow,
-    RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
+    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, NotifyTest,
+    RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
 };
 use async_trait::async_trait;
 use axum::extract::{Path, State};
@@ -222,6 +222,9 @@ impl Host for FakeBackend {
         unreachable!()
     }
     async fn test_forge(&self, _: &HostContext, _: &str, _: Option<&str>) -> HostResult<ForgeTest> {
+        unreachable!()
+    }
+    async fn test_notify(&self, _: &HostContext, _: &str) -> HostResult<NotifyTest> {
         unreachable!()
     }
     async fn allow_hosts(&self, _: &HostContext, _: &str, _: &[String]) -> HostResult<AllowedHosts> {

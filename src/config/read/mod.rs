@@ -3,6 +3,7 @@
 mod engines;
 mod forges;
 mod improve;
+mod notify;
 mod projects;
 mod runners;
 mod sandbox;
@@ -43,6 +44,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     runners::read(r, c);
     forges::read(r, c);
     improve::read(r, c);
+    notify::read(r, c, env);
     projects::read(r, c);
     projects::check(r, c);
     schedules::read(r, c);
@@ -94,6 +96,11 @@ fn server(r: &mut Reader, c: &mut Config) {
         _ => wrong("one entry is not a right that agents can be given", "write \"approve\", \"budget\" or both"),
     });
     r.number("server.max_streams", &mut s.max_streams, 1..=10_000);
+    r.checked("server.public_url", &mut s.public_url, |text| match text.trim_end_matches('/') {
+        "" => Ok(None),
+        url if is_page_address(url) => Ok(Some(url.to_owned())),
+        _ => wrong("this is not the address of pages", "write one such as \"https://skep.example.org\""),
+    });
     if !s.listen.ip().is_loopback() && s.trusted_proxy.is_none() {
         r.refuse(
             "server.listen",
@@ -101,6 +108,13 @@ fn server(r: &mut Reader, c: &mut Config) {
             "listen on 127.0.0.1, or name the TLS-terminating proxy in server.trusted_proxy",
         );
     }
+}
+
+fn is_page_address(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b))
+    })
 }
 
 fn path(text: &str) -> Parsed<Option<PathBuf>> {
@@ -402,6 +416,15 @@ fn telemetry(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String
             }
         }
     }
+    r.checked("telemetry.metrics_listen", &mut t.metrics_listen, |text| match text.parse::<SocketAddr>() {
+        _ if text.is_empty() => Ok(None),
+        Err(_) => wrong("this is not an address with a port", "write one such as \"127.0.0.1:9464\""),
+        Ok(address) if !address.ip().is_loopback() => wrong(
+            "other machines can reach this address, and metrics are served there without a token",
+            "listen on 127.0.0.1, or read /metrics of server.listen with a token that has the right `metrics`",
+        ),
+        Ok(address) => Ok(Some(address)),
+    });
     r.duration("telemetry.flush_timeout", &mut t.flush_timeout, "0s", "1m");
     r.checked("telemetry.log_format", &mut t.log_format, |f| match f {
         "auto" => Ok(LogFormat::Auto),

@@ -14,6 +14,7 @@ mod etag;
 mod forges;
 mod health;
 mod improve;
+pub(super) mod metrics;
 mod openapi;
 mod outcomes;
 pub mod problem;
@@ -34,6 +35,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub(super) fn routes() -> (Router<State>, openapi::Document) {
     let (routes, mut document) = OpenApiRouter::with_openapi(openapi::document())
         .merge(health::routes())
+        .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(projects::routes())
         .merge(checks::routes())

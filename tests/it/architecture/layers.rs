@@ -19,6 +19,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("platform", &["domain", "ports", "secrets", "telemetry", "providers"]),
     ("providers", &["domain", "ports", "secrets", "telemetry"]),
     ("adapters", &["domain", "ports", "secrets", "telemetry", "platform", "providers"]),
+    // Channels write messages for people.
+    ("adapters::notify", &["domain", "ports", "render", "secrets", "telemetry"]),
     // Exception: checks run on runners, which have no port.
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
     ("actors", &["domain", "ports", "render", "secrets", "telemetry"]),
@@ -78,7 +80,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     // The demo uses `gix` only to check that its sample is unchanged, which needs neither a mirror nor a sealed
     // repository.
     ("gix", &["platform::git", "adapters::demo"]),
-    ("minijinja", &["adapters::prompts"]),
+    ("minijinja", &["adapters::prompts", "adapters::notify"]),
     ("serde_json_path", &["adapters::engine"]),
     ("quick_xml", &["adapters::checks"]),
     ("tar", &["adapters::runner", "adapters::backup"]),
@@ -103,12 +105,26 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("figment", &["config"]),
     ("agent_client_protocol", &["adapters::engine::acp"]),
-    ("reqwest", &["cli", "app", "telemetry", "platform::egress", "adapters::engine", "adapters::forge", "providers"]),
+    (
+        "reqwest",
+        &[
+            "cli",
+            "app",
+            "telemetry",
+            "platform::egress",
+            "adapters::engine",
+            "adapters::forge",
+            "adapters::notify",
+            "providers",
+        ],
+    ),
     ("octocrab", &["adapters::forge::github"]),
-    ("ring", &["adapters::forge::github"]),
+    ("ring", &["adapters::forge::github", "adapters::notify"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_prometheus", &["telemetry"]),
+    ("prometheus", &["telemetry"]),
 ];
 
 /// The only crates the domain may name.

@@ -11,7 +11,7 @@ use skep::ports::idempotency::{Claimed, IdempotencyKeys, NewClaim};
 use skep::ports::journal::{JournalRow, Transition};
 use skep::ports::leases::{Lease, LeasedRun, Owner};
 use skep::ports::ledger::{BudgetRaise, Reservation, ReserveOutcome, Spending, SpendingFilter};
-use skep::ports::run_index::{Counts, RunFilter, RunMatch, RunRow};
+use skep::ports::run_index::{Counts, RunFilter, RunMatch, RunRow, Totals};
 use skep::ports::vault::Rekeyed;
 use skep::ports::{
     Blobs, Journal, Leases, Ledger, PortError, PortResult, Projects, RunIndex, SecretName, SecretRow, Store, Vault,
@@ -109,6 +109,12 @@ impl RunIndex for Away {
         away()
     }
     async fn counts(&self) -> PortResult<Counts> {
+        away()
+    }
+    async fn totals(&self) -> PortResult<Totals> {
+        away()
+    }
+    async fn asking(&self, _: u64) -> PortResult<Vec<(RunId, u64)>> {
         away()
     }
     async fn queued(&self, _: u64) -> PortResult<Vec<RunId>> {

@@ -62,7 +62,10 @@ impl ForgejoForge {
     pub fn new(name: ForgeName, settings: Forgejo, vault: Option<Arc<dyn Vault>>) -> PortResult<ForgejoForge> {
         // Only a forge on this machine has a plain URL; no proxy can reach it.
         let http = http_client(settings.url.starts_with("http:"))?;
-        let client = Client::new(Box::new(Plain(http)), Dialect { accept: "application/json", scheme: "token" });
+        let client = Client::new(
+            Box::new(Plain(http)),
+            Dialect { kind: "forgejo", accept: "application/json", scheme: "token" },
+        );
         let credentials = Credentials::new(name.clone(), &settings, vault);
         let (account, unsure_comments) = (OnceCell::new(), UnsureWrites::default());
         Ok(ForgejoForge { name, settings, client, credentials, account, unsure_comments })

@@ -274,7 +274,7 @@ impl Api<'_> {
             let opened: IssueAnswer = read(&answer, doing)?;
             return Ok(OwnIssue { url: opened.html_url, is_open: true });
         };
-        self.forget_unsure(&key);
+        self.forge.unsure_comments.forget(&key);
         let is_open = own.state == "open";
         let is_same = own.title == title && own.body.as_deref().unwrap_or_default().replace("\r\n", "\n") == body;
         if is_open && !is_same {

@@ -75,7 +75,7 @@ impl GitHubForge {
         // Only a forge on this machine has a plain URL; no proxy can reach it.
         let http = http_client(settings.api_url.starts_with("http:"))?;
         let crab = octocrab::Octocrab::builder().build_with_reqwest(http).map_err(|e| unusable(&e))?;
-        let dialect = Dialect { accept: "application/vnd.github+json", scheme: "Bearer" };
+        let dialect = Dialect { kind: "github", accept: "application/vnd.github+json", scheme: "Bearer" };
         let client = Client::new(Box::new(Crab(crab)), dialect);
         let credentials = Credentials::new(name.clone(), settings.clone(), vault);
         Ok(GitHubForge {

@@ -43,6 +43,8 @@ pub const TABLES: &[(&str, &str)] = &[
     ("schedule", "home, name"),
     ("outcome", "run, attempt, word"),
     ("proposal", "id"),
+    ("message_channel", "home, name"),
+    ("message", "home, channel, key"),
 ];
 /// Tables that are not copied: logins end with the service that issued them, and the rest describes this database only.
 pub const LEFT_OUT: &[&str] = &["session", "login_link", "write_probe", "seaql_migrations", "sqlite_sequence"];

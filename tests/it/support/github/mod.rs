@@ -4,7 +4,7 @@
 mod api;
 mod ci;
 
-pub use super::forge_server::{Fault, Issue, LOGIN, REPO, State, TOKEN, now};
+pub use super::forge_server::{Fault, Issue, LOGIN, REPO, TOKEN, now};
 
 use super::forge_server::{ForgeServer, Served, reply};
 use axum::body::{Body, Bytes};
