@@ -117,8 +117,16 @@ impl Channel for Webhook {
             request = request.bearer_auth(token.expose());
         }
         let response = request.body(body).send().await.map_err(|error| {
-            let why = if error.is_timeout() { "no response within ten seconds" } else { "cannot connect" };
-            failed(format!("{why}: {}", error.without_url()))
+            if error.is_timeout() {
+                return failed("no response within ten seconds".to_owned());
+            }
+            // The outer texts only say that a request failed, and the URL may be a secret.
+            let error = error.without_url();
+            let mut cause: &dyn std::error::Error = &error;
+            while let Some(inner) = cause.source() {
+                cause = inner;
+            }
+            failed(format!("cannot connect: {cause}"))
         })?;
         match response.status() {
             status if status.is_success() => Ok(()),
