@@ -152,8 +152,17 @@ mod tests {
 
     #[test]
     fn all_keys_that_are_read_at_the_start_exist() {
-        let empty = tempfile::tempdir().unwrap();
-        let loaded = config::load(&Sources { data_dir: empty.path().into(), ..Sources::default() }).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let url = dir.path().join("url");
+        std::fs::write(&url, "https://chat.example.org/hook\n").unwrap();
+        std::fs::set_permissions(&url, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        // Tables that have no defaults.
+        let named = format!(
+            "[notify.team]\nkind = \"webhook\"\ntemplate = \"slack\"\nurl_file = {url:?}\n\
+             [schedules.weekly]\ncron = \"@weekly\"\nproject = \"tool\"\ngoal = \"Look around\"\n"
+        );
+        std::fs::write(dir.path().join("skep.toml"), named).unwrap();
+        let loaded = config::load(&Sources { data_dir: dir.path().into(), ..Sources::default() }).unwrap();
         for start in AT_START {
             assert!(loaded.explain().iter().any(|e| e.key.starts_with(start)), "{start}");
         }

@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(find("a\n  b\n", "a\n    b", "x"), None, "the indentation differs within the text");
         assert_eq!(find("a  b\n", "a b", "x"), None, "blanks inside a line matter");
         assert_eq!(find("a\n\n\nb\n", "\n\n", "x"), None, "only blank lines");
-        assert_eq!(find("  a\n", "    a", "  b"), None, "the new text cannot be moved");
+        assert_eq!(find("  a\n", "    a", "b"), None, "the new text cannot be moved");
         assert_eq!(find("", "a", "b"), None);
     }
 
