@@ -52,6 +52,8 @@ async fn fill(b: &TestStore) {
         format!("INSERT INTO person VALUES ('h', 'ann', 'admin', 1, {null})"),
         format!("INSERT INTO access_token VALUES ('t', 'h', 'd', 'ann', 'ci', 'read', 'ann', 1, 2, {null}, {null})"),
         "INSERT INTO intake_cursor VALUES ('h', 'github', 'o/r', 1)".to_owned(),
+        "INSERT INTO message_channel VALUES ('h', 'team', 1)".to_owned(),
+        format!("INSERT INTO message VALUES ('h', 'team', 'k', '{{}}', 'pending', '', 0, 1, 2, {null})"),
         format!("INSERT INTO schedule VALUES ('h', 'weekly', '0 5 * * 1 UTC', 1, {null}, 2, '{id}', {null})"),
         format!("INSERT INTO outcome VALUES ('{id}', 0, 'void', 'demo', '', '', {null}, 0, 1, 2, 3, 4, 'seq:9', 5)"),
         "INSERT INTO proposal VALUES ('p', 'demo', 'open', 1, 2, '{}')".to_owned(),

@@ -27,6 +27,8 @@ async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
     assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
     for table in [
         "schedule",
+        "message",
+        "message_channel",
         "person",
         "access_token",
         "delivery",
