@@ -136,7 +136,7 @@ fn print_verdict(terminal: &Terminal, proposal: &Proposal) -> Result<(), Stop> {
     let (style, verdict) = match proposal.state.as_str() {
         "kept" => (Style::Green, "helped"),
         "worse" => (Style::Red, "made it worse: undo the change"),
-        _ => (Style::Plain, "had no effect that can be told from chance"),
+        _ => (Style::Plain, "had no effect distinguishable from chance"),
     };
     let numbers =
         format!("{} before, {} after, p = {:.3}", rate(measured.before), rate(measured.after), measured.p_value);

@@ -1,4 +1,4 @@
-//! Heuristics files of `skep improve`: the built-in one, and the user's own, which is laid over it.
+//! Heuristics files of `skep improve`: the built-in one, and the user's own, which overrides it.
 
 use super::suggest::nearest;
 use crate::domain::improve::record::{ENDINGS, STEPS};

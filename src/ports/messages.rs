@@ -22,7 +22,7 @@ pub enum MessageState {
     Sent,
     /// It was not needed any more: the question was answered before.
     Obsolete,
-    /// Another message stands for it.
+    /// Another message replaced it.
     Folded,
     /// It was given up.
     Failed,
@@ -64,7 +64,7 @@ pub trait Messages: Send + Sync {
     ) -> PortResult<()>;
     /// Counts a failed try, and postpones the next one.
     async fn postpone(&self, channel: &str, key: &str, reason: &str, until: Timestamp) -> PortResult<()>;
-    /// Stores a message that stands for others, and ends those, in one transaction.
+    /// Stores a message that replaces others, and ends those, in one transaction.
     async fn fold(&self, channel: &str, keys: &[String], into: &Message, now: Timestamp) -> PortResult<()>;
     /// Returns the runs of this data directory that ended at `since` or later, in that order, at most `limit`.
     async fn ended_since(&self, since: Timestamp, limit: u64) -> PortResult<Vec<(RunId, Timestamp)>>;

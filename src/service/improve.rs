@@ -13,6 +13,7 @@ use crate::domain::improve::{
 };
 use crate::domain::{Event, Principal, ProjectName, Run, RunId, Timestamp};
 use crate::ports::PortError;
+use crate::ports::journal::JournalRow;
 use crate::ports::proposals::StoredProposal;
 use crate::ports::run_index::RunFilter;
 use crate::secrets::redact_all;
@@ -363,7 +364,7 @@ async fn read_runs(s: &Services, project: Option<&ProjectName>, since: Timestamp
     }
 }
 
-/// Reads a run; `None` if there is none. Events that cannot be read are left out: they prove nothing.
+/// Reads a run; `None` if there is none, or if an event that counts cannot be read: the rest could prove too much.
 async fn read_run(s: &Services, id: RunId) -> Result<Option<RunRecord>, PortError> {
     let Some(run): Option<Run> = s.store.load(id).await? else { return Ok(None) };
     let mut events: Vec<(Event, Timestamp)> = Vec::new();
@@ -372,7 +373,8 @@ async fn read_run(s: &Services, id: RunId) -> Result<Option<RunRecord>, PortErro
         let rows = s.store.events(id, after, PAGE).await?;
         let (last, is_last) = (rows.last().map(|row| row.seq), (rows.len() as u64) < PAGE);
         let known = rows.into_iter().filter(|row| EVENTS.contains(&row.name.as_str()));
-        let decoded = known.filter_map(|row| Some((serde_json::from_value(row.event?).ok()?, row.at)));
+        let decode = |row: JournalRow| Some((serde_json::from_value(row.event?).ok()?, row.at));
+        let Some(decoded) = known.map(decode).collect::<Option<Vec<_>>>() else { return Ok(None) };
         events.extend(decoded);
         match last {
             Some(last) if !is_last => after = last,

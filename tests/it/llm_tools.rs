@@ -197,3 +197,39 @@ async fn a_flood_of_calls_in_one_answer_is_bounded() {
     assert!(matches!(run_result.result, StepOutcome::Edited { .. }));
     assert_eq!(results(&models.seen()[1].body).len(), 64);
 }
+
+#[tokio::test]
+async fn a_long_output_is_shown_from_its_end_and_kept_in_a_file() {
+    let dirs = AttemptDirs::new();
+    let run = |command: &str| ("run", json!({ "command": command }));
+    let long = "seq 1 40000; echo 'the verdict'; exit 1";
+    let got = tool_results(&dirs, &[run(long), run("sed -n 20000p \"$TMPDIR/skep-output.txt\"")]).await;
+    assert!(got[0].contains("\n1\n2\n") && got[0].contains("the verdict") && got[0].len() < 17 * 1024, "{}", got[0]);
+    let (head, tail) = got[0].split_once("bytes omitted").unwrap();
+    assert!(tail.len() > 2 * head.len(), "{} and {} bytes", head.len(), tail.len());
+    assert!(got[0].contains("$TMPDIR/skep-output.txt") && got[1].contains("\n20000"), "{}", got[1]);
+}
+
+#[tokio::test]
+async fn a_kept_output_is_not_written_through_a_link() {
+    let (dirs, outside) = trapped();
+    let secret = outside.path().join("secret");
+    let plant = format!("ln -s {} \"$TMPDIR/skep-output.txt\"", secret.display());
+    let asked = [("run", json!({ "command": plant })), ("run", json!({"command": "seq 1 40000"}))];
+    let got = tool_results(&dirs, &asked).await;
+    assert!(got[1].contains("bytes omitted") && !got[1].contains("skep-output.txt"), "{}", got[1]);
+    assert_eq!(std::fs::read_to_string(secret).unwrap(), "canary-8812\n");
+}
+
+#[tokio::test]
+async fn a_model_is_reminded_twice_of_what_is_left() {
+    let list = |n: usize| call("list", json!({"path": ".", "depth": n + 1}));
+    let models = Models::play((0..9).map(list).chain([call("done", json!({"summary": "x"}))])).await;
+    let mut order = develop();
+    order.caps.turns = 10;
+    work(models.provider(Api::Anthropic), &order, &AttemptDirs::new()).await;
+    let last = models.seen().last().unwrap().body.to_string();
+    assert_eq!(last.matches("Skep: 5 turns and").count(), 1, "{last}");
+    assert_eq!(last.matches("Skep: 2 turns and").count(), 1, "{last}");
+    assert_eq!(last.matches("are left.").count(), 2, "{last}");
+}

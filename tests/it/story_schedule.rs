@@ -84,6 +84,23 @@ async fn a_missed_time_is_made_up_for_once_also_after_kills() {
         .one_error("there is no schedule \"daily\"", "skep schedule list");
 }
 
+/// An open run of the same goal would be found again in any case; one that has ended only by its stored id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ended_while_nothing_was_settled_is_not_repeated() {
+    let cli = machine();
+    {
+        let _service = cli.serve();
+        cli.until("the schedule was seen", || listed(&cli)["next_at"].is_i64());
+    }
+    pass_a_time(&cli).await;
+    let mut killed = serve_with_fault(&cli, "before-schedule-settle");
+    assert!(!killed.0.wait().unwrap().success());
+    cli.run(&["cancel", &cli.newest()]).exits_with(0);
+    let _service = cli.serve_again();
+    cli.until("it was settled", || listed(&cli)["last_run"].is_string());
+    assert_eq!(runs(&cli).len(), 1, "{:?}", runs(&cli));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_cannot_be_started_is_told_and_not_repeated() {
     let cli = machine();

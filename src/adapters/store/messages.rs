@@ -1,7 +1,7 @@
 //! The outbox of messages to people, in the tables `message` and `message_channel`.
 
 use super::SeaStore;
-use super::run_index::{bounded, text_of};
+use super::run_index::{bounded, id_of};
 use crate::domain::{Message, RunId, Timestamp};
 use crate::ports::messages::{MessageState, Messages, PendingMessage};
 use crate::ports::{PortError, PortResult};
@@ -100,8 +100,9 @@ impl Messages for SeaStore {
     async fn ended_since(&self, since: Timestamp, limit: u64) -> PortResult<Vec<(RunId, Timestamp)>> {
         let rows = self.read(ENDED, [self.home(), since.0.into(), bounded(limit, MAX_ROWS).into()]).await?;
         let readable = |row: &QueryResult| {
-            let id = RunId::try_from(text_of(row, "id").ok()?).ok()?;
-            Some((id, Timestamp(row.try_get("", "updated_at").ok()?)))
+            let at = || row.try_get("", "updated_at").map(Timestamp).map_err(|e| e.to_string());
+            let ended = id_of(row).and_then(|id| Ok((id, at()?)));
+            ended.inspect_err(|why| tracing::warn!("{}: cannot read an ended run: {why}", self.location)).ok()
         };
         Ok(rows.iter().filter_map(readable).collect())
     }

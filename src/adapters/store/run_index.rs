@@ -64,7 +64,7 @@ pub(super) fn text_of(row: &QueryResult, column: &str) -> Result<String, String>
     row.try_get("", column).map_err(|e| format!("column {column}: {e}"))
 }
 
-fn id_of(row: &QueryResult) -> Result<RunId, String> {
+pub(super) fn id_of(row: &QueryResult) -> Result<RunId, String> {
     RunId::try_from(text_of(row, "id")?).map_err(|e| e.to_string())
 }
 

@@ -67,7 +67,7 @@ pub enum ProposalState {
     Testing,
     /// The failure has become rarer.
     Kept,
-    /// No effect can be told from chance.
+    /// The effect is not distinguishable from chance.
     Unclear,
     /// The failure has become more frequent.
     Worse,

@@ -28,8 +28,8 @@ mod ask;
 const MAX_TURNS: u64 = 200;
 /// Refused results after which the session fails.
 const MAX_REFUSALS: u32 = 3;
-/// Shares of its turns or its time after which the model is told what is left.
-const TOLD_AT: [f64; 2] = [0.5, 0.8];
+/// Used shares of turns or time at which the model is reminded of what is left.
+const REMIND_AT: [f64; 2] = [0.5, 0.8];
 /// Part of the attempt's time reserved for storing and reporting its end.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -51,8 +51,8 @@ pub struct Session<'a> {
     started: Instant,
     deadline: Instant,
     turn: u64,
-    /// Shares of the limits after which the model was told what is left.
-    told: usize,
+    /// Reminders of the remaining budget so far.
+    reminders: usize,
     refused: u32,
     /// Why the last result was refused.
     refusal: Option<String>,
@@ -104,7 +104,7 @@ impl<'a> Session<'a> {
             history: History::new(prompt.user.clone()),
             guard: Guard::default(),
             turn: 0,
-            told: 0,
+            reminders: 0,
             refused: 0,
             refusal: None,
             cut_answers: 0,
@@ -191,7 +191,7 @@ impl<'a> Session<'a> {
             Verdict::Nudge(words) => Some(words.to_owned()),
             _ => None,
         };
-        for words in nudge.into_iter().chain(self.whats_left()) {
+        for words in nudge.into_iter().chain(self.reminder()) {
             self.transcript.note(self.turn, "nudge", &words);
             match (turn.results.last_mut(), &mut turn.nudge) {
                 (Some(last), _) => last.text = format!("{}\n\n{words}", last.text),
@@ -203,22 +203,22 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Tells the model what is left of its turns and its time, once half of them and once most of them are used.
-    fn whats_left(&mut self) -> Option<String> {
+    /// Returns the reminder of what is left of the turns and the time that is due now, if any.
+    fn reminder(&mut self) -> Option<String> {
         let turns = match self.order.caps.turns {
             0 => MAX_TURNS,
             turns => turns,
         };
         let (used, whole) = (self.started.elapsed(), self.deadline.saturating_duration_since(self.started));
         let share = (self.turn as f64 / turns as f64).max(used.as_secs_f64() / whole.as_secs_f64().max(0.001));
-        let reached = TOLD_AT.iter().filter(|at| share >= **at).count();
-        if reached <= self.told {
+        let reached = REMIND_AT.iter().filter(|at| share >= **at).count();
+        if reached <= self.reminders {
             return None;
         }
-        self.told = reached;
+        self.reminders = reached;
         let (turns, left) = (turns.saturating_sub(self.turn), whole.saturating_sub(used).as_secs());
         let time = if left < 120 { format!("{left} seconds") } else { format!("{} minutes", left / 60) };
-        let advice = if reached == TOLD_AT.len() {
+        let advice = if reached == REMIND_AT.len() {
             "Finish what you have begun, verify it, and call done."
         } else {
             "Plan the rest of your work accordingly."

@@ -1,4 +1,4 @@
-//! What the double of a forge knows, and how it is told to fail.
+//! State of a test forge, and the faults it is asked to produce.
 
 use std::collections::{BTreeMap, BTreeSet};
 
