@@ -11,6 +11,7 @@ mod read;
 mod reader;
 mod renamed;
 mod sections;
+mod selectors;
 mod suggest;
 pub mod units;
 

@@ -1,6 +1,8 @@
-//! Keys of earlier versions and the keys that replaced them. An old key still works, and is reported with its new name.
+//! Keys of earlier versions and the keys that replaced them, and values in a syntax of earlier versions. What is old still
+//! works, and is reported with what replaced it.
 
 use super::layers::{Layer, find, joined, split_first};
+use super::selectors;
 use figment::value::{Dict, Tag, Value};
 
 /// Old and new key; `*` stands for the name of one table and is carried over.
@@ -49,12 +51,45 @@ pub(super) fn carry_over(layer: &mut Layer) -> Vec<String> {
         }
         let source = layer.source_of(&old);
         let Some(value) = take(&mut layer.values, &old) else { continue };
-        put(&mut layer.values, &new, value);
+        put(&mut layer.values, &new, if is_patterns(&old) { patterns(value) } else { value });
         let lines = std::mem::take(&mut layer.lines);
         layer.lines = lines.into_iter().map(|(key, line)| (moved(key, &old, &new), line)).collect();
         reports.push(format!("{old} ({source}) is an old name of `{new}`"));
     }
+    carry_selectors_over(layer, &mut reports);
     reports
+}
+
+/// Replaces the selectors in `[agents.NAME.output]` by expressions, and reports each.
+fn carry_selectors_over(layer: &mut Layer, reports: &mut Vec<String>) {
+    let mut paths = Vec::new();
+    collect(&layer.values, "", &mut paths);
+    for path in paths
+        .into_iter()
+        .filter(|path| matched("agents.*.output", path.rsplit_once('.').map_or("", |(t, _)| t)).is_some())
+    {
+        let Some(Value::String(_, text)) = find(&layer.values, &path) else { continue };
+        let Some(expressions) = selectors::expressions(text) else { continue };
+        let list = expressions.iter().map(|e| format!("{e:?}")).collect::<Vec<_>>().join(", ");
+        reports
+            .push(format!("{path} ({}) is in the syntax of earlier versions; write [{list}]", layer.source_of(&path)));
+        put(&mut layer.values, &path, expressions.into());
+    }
+}
+
+/// Whether an old key holds patterns in one text, separated by `|`.
+fn is_patterns(old: &str) -> bool {
+    matched("agents.*.output.wait", old).or_else(|| matched("agents.*.output.fix", old)).is_some()
+}
+
+/// Returns the patterns in one text as a list.
+fn patterns(value: Value) -> Value {
+    match value {
+        Value::String(_, text) => {
+            text.split('|').map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect::<Vec<_>>().into()
+        }
+        other => other,
+    }
 }
 
 /// Appends the dotted key of each table and value, tables before what they contain.

@@ -488,6 +488,29 @@ fn a_key_of_an_earlier_version_works_and_is_reported_with_its_new_name() {
 }
 
 #[test]
+fn selectors_and_patterns_of_an_earlier_version_work_and_are_reported_with_what_replaced_them() {
+    let file = "[agents.mine]\nprotocol = \"cli\"\ncommand = [\"mine\"]\nprovider = \"\"\n[agents.mine.output]\n\
+                answer = \"type=result,is_error=false /result\"\nsaid = \"type=note /text | /part/*/text\"\n\
+                wait = \"busy | try later\"\nerror = \"$[0].error\"\n";
+    let loaded = load(file, &[]).unwrap();
+    for (key, value) in [
+        ("answer", "$[?@['type']=='result' && (@['is_error']==false || @['is_error']=='false')]['result']"),
+        ("text", "$[0]['part'][*]['text']"),
+        ("retryable_errors", "try later"),
+        ("error", "$[0].error"),
+    ] {
+        let key = format!("agents.mine.output.{key}");
+        let entry = loaded.explain().iter().find(|e| e.key == key).cloned().unwrap_or_else(|| panic!("{key}"));
+        assert!(entry.value.contains(value), "{key}: {entry:?}");
+    }
+    let reported = loaded.old_keys();
+    assert!(reported.iter().any(|line| line.contains("output.answer") && line.contains("write [")), "{reported:?}");
+    assert_eq!(reported.len(), 4, "said and wait by name, answer and text by syntax: {reported:?}");
+    let error = load(&file.replace("/part/*/text", "part"), &[]).unwrap_err().to_string();
+    assert!(error.contains("not valid JSONPath"), "{error}");
+}
+
+#[test]
 fn named_tables_are_layered_like_all_others() {
     let file = "[role.dev]\nengine = \"llm:here\"\nmodel = \"qwen/qwen3:8b\"\neffort = \"high\"\nfallback = [\"llm:anthropic/x\", \"acp:claude\"]\n\
                 [providers.here]\nbase_url = \"http://127.0.0.1:8080/v1\"\ncontext_window = 64000\n\

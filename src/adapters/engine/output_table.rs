@@ -96,11 +96,6 @@ impl Expression {
     /// The cause, with its position in the text, and the fix.
     pub fn parse(text: &str) -> Result<Expression, (String, String)> {
         let example = "write JSONPath, such as \"$[0].result\" or \"$[?@.type=='result'].result\"";
-        if !text.trim_start().starts_with('$') && text.contains('/') {
-            let why = format!("{text:?} is the selector syntax of earlier releases");
-            let fix = format!("{example}; \"type=result /result\" is now \"$[?@.type=='result'].result\"");
-            return Err((why, fix));
-        }
         let path = JsonPath::parse(text).map_err(|e| {
             (format!("{text:?} is not valid JSONPath at position {}", e.position()), example.to_owned())
         })?;
@@ -205,8 +200,7 @@ mod tests {
         for (text, why, fix) in [
             ("$[?@.type=]", "position", "$[0].result"),
             ("result", "position", "$[0].result"),
-            ("type=result /result", "earlier releases", "$[?@.type=='result'].result"),
-            ("/session_id", "earlier releases", "$[0].result"),
+            ("/session_id", "position", "$[0].result"),
             ("$.session_id", "array that holds one event", "$[0].session_id"),
             ("$['session_id']", "array that holds one event", "$[0]['session_id']"),
         ] {

@@ -81,7 +81,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     // repository.
     ("gix", &["platform::git", "adapters::demo"]),
     ("minijinja", &["adapters::prompts", "adapters::notify"]),
-    ("serde_json_path", &["adapters::engine"]),
+    ("serde_json_path", &["adapters::engine", "config::selectors"]),
     ("quick_xml", &["adapters::checks"]),
     ("tar", &["adapters::runner", "adapters::backup"]),
     ("croner", &["service::schedules"]),
