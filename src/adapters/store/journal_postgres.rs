@@ -45,7 +45,7 @@ WITH t AS (
 ), moved AS (
     UPDATE run SET seq = t.seq, phase = t.phase, status = t.status, ended = t.ended, change_number = t.change_number,
         title = t.title, blocks = t.blocks, updated_at = t.at, version = t.version, snapshot = t.snapshot,
-        wake_at = t.wake_at, wait_reason = t.wait_reason
+        wake_at = t.wake_at, wait_reason = t.wait_reason, ended_at = CASE WHEN t.ended THEN coalesce(run.ended_at, t.at) END
     FROM t
     WHERE run.id = t.run AND t.seq > 1 AND run.owner = t.owner AND run.epoch = t.epoch AND run.seq = t.seq - 1
     RETURNING run.id

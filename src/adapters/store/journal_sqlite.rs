@@ -12,7 +12,8 @@ use sea_orm::{
 };
 
 const UPDATE: &str = "UPDATE run SET seq = $5, phase = $6, status = $7, ended = $8, change_number = $9, title = $10, \
-    blocks = $11, updated_at = $12, version = $13, snapshot = $14, wake_at = $15, wait_reason = $16 \
+    blocks = $11, updated_at = $12, version = $13, snapshot = $14, wake_at = $15, wait_reason = $16, \
+    ended_at = CASE WHEN $8 THEN coalesce(ended_at, $12) END \
     WHERE id = $1 AND owner = $2 AND epoch = $3 AND seq = $4";
 const OPEN: &str = "INSERT INTO run (id, reversed_id, project, seq, phase, status, ended, change_number, title, blocks, opened_at, \
     updated_at, owner, epoch, lease_until, version, snapshot, home) \

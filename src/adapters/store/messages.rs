@@ -28,8 +28,8 @@ const SETTLE: &str = "UPDATE message SET state = $4, reason = $5, settled_at = $
     WHERE home = $1 AND channel = $2 AND key = $3 AND settled_at IS NULL";
 const POSTPONE: &str = "UPDATE message SET tries = tries + 1, reason = $4, due_at = $5 \
     WHERE home = $1 AND channel = $2 AND key = $3 AND settled_at IS NULL";
-const ENDED: &str = "SELECT id, updated_at FROM run \
-    WHERE home = $1 AND ended AND quarantined IS NULL AND updated_at >= $2 ORDER BY updated_at, id LIMIT $3";
+const ENDED: &str = "SELECT id, ended_at FROM run \
+    WHERE home = $1 AND ended_at >= $2 AND quarantined IS NULL ORDER BY ended_at, id LIMIT $3";
 const FORGET: &str = "DELETE FROM message WHERE home = $1 AND settled_at < $2";
 
 #[async_trait]
@@ -100,7 +100,7 @@ impl Messages for SeaStore {
     async fn ended_since(&self, since: Timestamp, limit: u64) -> PortResult<Vec<(RunId, Timestamp)>> {
         let rows = self.read(ENDED, [self.home(), since.0.into(), bounded(limit, MAX_ROWS).into()]).await?;
         let readable = |row: &QueryResult| {
-            let at = || row.try_get("", "updated_at").map(Timestamp).map_err(|e| e.to_string());
+            let at = || row.try_get("", "ended_at").map(Timestamp).map_err(|e| e.to_string());
             let ended = id_of(row).and_then(|id| Ok((id, at()?)));
             ended.inspect_err(|why| tracing::warn!("{}: cannot read an ended run: {why}", self.location)).ok()
         };

@@ -12,9 +12,10 @@ use crate::ports::leases::{Lease, Owner};
 use futures::TryStreamExt;
 use sea_orm::{DatabaseTransaction, DbErr, QueryResult, StreamTrait};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const RUN: &str = "SELECT seq, project, phase, status, ended, change_number, title, blocks, opened_at, updated_at, \
-    quarantined, epoch, version, reversed_id, wake_at, wait_reason, snapshot FROM run WHERE id = $1";
+    quarantined, epoch, version, reversed_id, wake_at, wait_reason, ended_at, snapshot FROM run WHERE id = $1";
 const EVENTS: &str = "SELECT seq, epoch, at, name, version, body FROM event WHERE run = $1 ORDER BY seq";
 const OUTBOX: &str = "SELECT key, version, body FROM outbox WHERE run = $1 ORDER BY ord LIMIT 20000";
 const LEDGER: &str = "SELECT attempt, project, role, engine, tokens, cost_micros, turns, wall_ms, settled, day \
@@ -248,7 +249,7 @@ fn changed_columns(row: &QueryResult, run: &Run, event: &Event, at: i64) -> Resu
         lease: Lease { run: run.id, owner: Owner(String::new()), epoch: 0 },
         at: Timestamp(at),
         event: event.clone(),
-        run: Box::new(run.clone()),
+        run: Arc::new(run.clone()),
         effects: Vec::new(),
         finished: Vec::new(),
         ledger_rows: Vec::new(),
@@ -263,6 +264,7 @@ fn changed_columns(row: &QueryResult, run: &Run, event: &Event, at: i64) -> Resu
         ("phase", text("phase").as_deref() == Some(expected.phase)),
         ("status", text("status").as_deref() == Some(expected.status)),
         ("ended", row.try_get::<bool>("", "ended").ok() == Some(expected.ended)),
+        ("ended_at", number("ended_at").is_some() == expected.ended),
         ("change_number", number("change_number") == expected.change_number),
         ("title", text("title").as_ref() == Some(&expected.title)),
         ("blocks", text("blocks").as_ref() == Some(&expected.blocks)),
