@@ -22,6 +22,7 @@ use skep::domain::{Phase, Run};
 use skep::ports::journal::Transition;
 use skep::ports::leases::Lease;
 use skep::ports::{Journal, Leases};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -98,14 +99,14 @@ impl Carried {
         let mut all = Vec::with_capacity(count);
         for _ in 0..count {
             let run = runs::run();
-            store.commit(vec![opening(&run, no_lease(run.id))]).await.remove(0).expect("opening");
+            store.commit(vec![opening(&run, no_lease(run.id)).into()]).await.remove(0).expect("opening");
             let lease = store.acquire(run.id, &owner("bench"), 3600).await.expect("an answer").expect("a run").lease;
             all.push((run, lease));
         }
         Carried(all)
     }
 
-    fn next(&mut self, batch: usize) -> Vec<Transition> {
+    fn next(&mut self, batch: usize) -> Vec<Arc<Transition>> {
         let next = |(run, lease): &mut (Run, Lease)| {
             let finished = finishing(run, lease, Phase::Working).finished;
             run.seq -= 1;
@@ -114,7 +115,7 @@ impl Carried {
             if let skep::domain::Event::Paused { by } = &mut transition.event {
                 by.0 = "x".repeat(1000);
             }
-            transition
+            Arc::new(transition)
         };
         self.0.iter_mut().take(batch).map(next).collect()
     }

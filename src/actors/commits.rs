@@ -7,6 +7,7 @@ use crate::ports::journal::Transition;
 use crate::ports::{PortError, PortResult};
 use crate::telemetry::metrics;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Upper bound on transitions in one transaction.
@@ -18,7 +19,7 @@ pub struct Commits;
 /// Its state.
 pub struct State {
     deps: Deps,
-    queue: Vec<(Transition, RpcReplyPort<PortResult<()>>)>,
+    queue: Vec<(Arc<Transition>, RpcReplyPort<PortResult<()>>)>,
     busy: bool,
 }
 
@@ -38,7 +39,7 @@ impl Actor for Commits {
         s: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            CommitsMsg::Commit { transition, reply } => s.queue.push((*transition, reply)),
+            CommitsMsg::Commit { transition, reply } => s.queue.push((transition, reply)),
             CommitsMsg::Flushed => s.busy = false,
         }
         if s.busy || s.queue.is_empty() {

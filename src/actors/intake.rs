@@ -18,6 +18,7 @@ use crate::render;
 use crate::secrets::redact;
 use crate::telemetry::TraceContext;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a request leads to.
 pub(super) enum Intake {
@@ -278,7 +279,7 @@ pub(super) fn opening(deps: &Deps, opened: Opened) -> Result<Transition, Runtime
         lease,
         at,
         event: Event::Opened(Box::new(opened)),
-        run: Box::new(run),
+        run: Arc::new(run),
         effects,
         finished,
         ledger_rows,

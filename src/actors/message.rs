@@ -10,6 +10,7 @@ use crate::ports::journal::Transition;
 use crate::ports::leases::Lease;
 use crate::render::EffectText;
 use ractor::RpcReplyPort;
+use std::sync::Arc;
 
 /// The answer to a caller outside the runtime: the run after the event, or the error.
 pub type Reply = RpcReplyPort<Result<Run, RuntimeError>>;
@@ -81,7 +82,7 @@ pub enum RunMsg {
 /// Messages to the commits actor.
 pub enum CommitsMsg {
     /// Make a transition durable.
-    Commit { transition: Box<Transition>, reply: RpcReplyPort<PortResult<()>> },
+    Commit { transition: Arc<Transition>, reply: RpcReplyPort<PortResult<()>> },
     /// A batch was written.
     Flushed,
 }

@@ -265,14 +265,18 @@ async fn open(
     intakes: &Semaphore,
     request: RunRequest,
 ) -> Result<Run, RuntimeError> {
-    let _permit = intakes.acquire().await.map_err(|_| stopping())?;
     // The caller of an earlier request with this id may be gone while its run was opened.
     if let Some(id) = request.id
         && let Some(run) = deps.store.load(id).await?
     {
         return Ok(run);
     }
-    let opened = match intake::prepare(deps, request).await? {
+    let prepared = {
+        // Held only for the work on the repository: during the commit it would keep other requests out of the batch.
+        let _permit = intakes.acquire().await.map_err(|_| stopping())?;
+        intake::prepare(deps, request).await?
+    };
+    let opened = match prepared {
         Intake::New(opened) => *opened,
         Intake::Existing(run) => {
             resume(me, run.id, REFRESH_PATIENCE).await;
@@ -280,16 +284,14 @@ async fn open(
             return Ok(now.unwrap_or(*run));
         }
     };
-    let queued = deps.store.queued(u64::from(deps.tuning.max_open_runs) + 1).await?;
-    if queued.len() > deps.tuning.max_open_runs as usize {
+    let queued = deps.store.queue_length().await?;
+    if queued > u64::from(deps.tuning.max_open_runs) {
         return Err(RuntimeError::Unavailable(format!(
-            "{} runs are queued, which is the maximum; try again when some have ended",
-            queued.len()
+            "{queued} runs are queued, which is the maximum; try again when some have ended"
         )));
     }
-    let transition = intake::opening(deps, opened)?;
-    let run = transition.run.clone();
-    let write = |reply| CommitsMsg::Commit { transition: Box::new(transition.clone()), reply };
+    let transition = Arc::new(intake::opening(deps, opened)?);
+    let write = |reply| CommitsMsg::Commit { transition: transition.clone(), reply };
     crate::fault!("before-open");
     match commits.call(write, None).await {
         Ok(ractor::rpc::CallResult::Success(Ok(()))) => {}
@@ -298,8 +300,8 @@ async fn open(
     }
     crate::fault!("after-open");
     // Any process may start a stored run; this one should do so at once.
-    let _stopping = me.cast(RootMsg::Requested { run: run.id });
-    Ok(*run)
+    let _stopping = me.cast(RootMsg::Requested { run: transition.run.id });
+    Ok(Run::clone(&transition.run))
 }
 
 /// Sends a message to a run, waking it first if it is parked.

@@ -25,6 +25,7 @@ use ractor::rpc::CallResult;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
 
@@ -69,7 +70,8 @@ struct Worker {
 /// What the supervisor holds once it has the lease.
 struct Held {
     lease: Lease,
-    run: Run,
+    /// Shared with the transition that is being written.
+    run: Arc<Run>,
     /// Effects decided but not yet started: key, effect, and whether it may have been started before.
     waiting: Vec<(EffectKey, Effect, bool)>,
     /// Effects handed to the operations actor.
@@ -209,7 +211,8 @@ async fn deliver(
         Some(expected) if expected != seq => Err(RuntimeError::Moved { seq }),
         _ => apply(me, s, event).await?.map_err(RuntimeError::from),
     };
-    let answer = answer.and_then(|()| s.held.as_ref().map(|h| h.run.clone()).ok_or(RuntimeError::NoRun(s.args.run)));
+    let answer =
+        answer.and_then(|()| s.held.as_ref().map(|h| Run::clone(&h.run)).ok_or(RuntimeError::NoRun(s.args.run)));
     if let Some(reply) = reply {
         // A caller that gave up finds the event in the journal.
         let _gave_up = reply.send(answer);
@@ -243,18 +246,19 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         true => outcomes::of_ending(&s.args.deps, s.args.run, (&event, at), STORE_PATIENCE).await?,
         false => Vec::new(),
     };
-    let transition = Transition {
+    let run = Arc::new(decision.run);
+    let transition = Arc::new(Transition {
         lease: held.lease.clone(),
         at,
-        event: event.clone(),
-        run: Box::new(decision.run.clone()),
+        event,
+        run: run.clone(),
         effects: decision.effects.clone(),
         finished: decision.finished,
         ledger_rows: decision.ledger_rows,
         outcomes,
-    };
+    });
     crate::fault!("before-commit");
-    let written = write(&s.args.commits, transition).instrument(span.clone()).await;
+    let written = write(&s.args.commits, &transition).instrument(span.clone()).await;
     crate::fault!("after-commit");
     if written.is_err() {
         span.record("otel.status_code", "ERROR");
@@ -267,26 +271,26 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         }
         Err(error) => return Err(format!("cannot write a transition: {error}").into()),
     }
-    measurements::measure(&held.run, &decision.run, &event, at);
-    if held.run.phase != decision.run.phase {
-        tracing::info!(run = %held.run.id, from = held.run.phase.name(), to = decision.run.phase.name(), "phase");
+    measurements::measure(&held.run, &run, &transition.event, at);
+    if held.run.phase != run.phase {
+        tracing::info!(run = %held.run.id, from = held.run.phase.name(), to = run.phase.name(), "phase");
     }
-    for alert in decision.run.alerts.iter().filter(|a| !held.run.alerts.contains(a)) {
+    for alert in run.alerts.iter().filter(|a| !held.run.alerts.contains(a)) {
         let scope = alert.scope.map_or("run", BudgetScope::name);
         let (budget, percent) = (alert.budget.name(), alert.percent);
         tracing::warn!(run = %held.run.id, scope, budget, percent, "budget threshold reached");
     }
-    match decision.run.wake_at() {
+    match run.wake_at() {
         Some(at) if held.run.wake_at() != Some(at) => {
-            if let Some(wait) = &decision.run.wait {
+            if let Some(wait) = &run.wait {
                 tracing::info!(run = %held.run.id, until = wait.until.0, why = %wait.reason, "waiting for a time");
             }
             s.args.root.cast(RootMsg::Alarm { at })?;
         }
         _ => {}
     }
-    s.args.deps.landing_queue.update(&decision.run);
-    held.run = decision.run;
+    s.args.deps.landing_queue.update(&run);
+    held.run = run;
     held.waiting.extend(decision.effects.into_iter().map(|(key, effect)| (key, effect, false)));
     Ok(Ok(()))
 }
@@ -303,9 +307,9 @@ fn redacted(mut event: Event) -> Event {
 }
 
 /// Writes a transition, waiting for an unavailable store: until it is written nothing else may happen to this run.
-async fn write(commits: &ActorRef<CommitsMsg>, transition: Transition) -> PortResult<()> {
+async fn write(commits: &ActorRef<CommitsMsg>, transition: &Arc<Transition>) -> PortResult<()> {
     patiently(STORE_PATIENCE, || {
-        let transition = Box::new(transition.clone());
+        let transition = transition.clone();
         async {
             match commits.call(|reply| CommitsMsg::Commit { transition, reply }, None).await {
                 Ok(CallResult::Success(outcome)) => outcome,

@@ -5,6 +5,7 @@ use super::leases::Lease;
 use crate::domain::{Effect, EffectKey, Event, LedgerRow, OutcomeRow, Run, RunId, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One transition to be made durable: event number `run.seq` led to the snapshot `run`.
 #[derive(Clone, Debug)]
@@ -16,7 +17,7 @@ pub struct Transition {
     /// The event.
     pub event: Event,
     /// The state after it; `run.seq` is the event's sequence number.
-    pub run: Box<Run>,
+    pub run: Arc<Run>,
     /// New outbox rows.
     pub effects: Vec<(EffectKey, Effect)>,
     /// Outbox rows to remove: their effects have ended.
@@ -61,7 +62,7 @@ pub trait Journal: Send + Sync {
     /// Writes a batch in one transaction and returns one result per transition: written, `Fenced`, or (for all of them)
     /// why the transaction did not commit. A run's first transition (`seq` 1) creates the run. Writing the same
     /// transition again succeeds and changes nothing.
-    async fn commit(&self, batch: Vec<Transition>) -> Vec<PortResult<()>>;
+    async fn commit(&self, batch: Vec<Arc<Transition>>) -> Vec<PortResult<()>>;
     /// Counts a start of an effect before it is carried out, and returns the number of its starts, including this one.
     /// Fenced.
     async fn begin_effect(&self, lease: &Lease, key: &EffectKey) -> PortResult<u32>;

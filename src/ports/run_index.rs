@@ -103,6 +103,8 @@ pub trait RunIndex: Send + Sync {
     async fn asking(&self, limit: u64) -> PortResult<Vec<(RunId, u64)>>;
     /// Returns the queued runs of this data directory, oldest first, at most `limit`.
     async fn queued(&self, limit: u64) -> PortResult<Vec<RunId>>;
+    /// Returns the number of queued runs of this data directory.
+    async fn queue_length(&self) -> PortResult<u64>;
     /// Returns the admitted runs of this data directory that wait with an open change, for the sweep to observe; at
     /// most `limit`.
     async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>>;

@@ -206,13 +206,13 @@ async fn plant(s: &Service, stories: &[Story]) {
                 lease: lease.clone(),
                 at: *at,
                 event: event.clone(),
-                run: Box::new(decision.run.clone()),
+                run: std::sync::Arc::new(decision.run.clone()),
                 effects: decision.effects,
                 finished: decision.finished,
                 ledger_rows: decision.ledger_rows,
                 outcomes: Vec::new(),
             };
-            store.commit(vec![transition]).await.remove(0).expect("a commit");
+            store.commit(vec![transition.into()]).await.remove(0).expect("a commit");
             run = Some(decision.run);
         }
     }

@@ -152,7 +152,7 @@ async fn store_journal(b: &TestStore, opened: &Opened, journal: &[(Event, Timest
             lease: lease.clone().unwrap_or_else(|| crate::support::runs::no_lease(id)),
             at: *at,
             event,
-            run: Box::new(decision.run.clone()),
+            run: std::sync::Arc::new(decision.run.clone()),
             effects: decision.effects,
             finished: decision.finished,
             ledger_rows: decision.ledger_rows,

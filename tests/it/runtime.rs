@@ -165,7 +165,7 @@ async fn runs_that_share_a_days_budget_ask_when_it_is_exhausted() {
     let other = crate::support::runs::run();
     let lease = crate::support::runs::no_lease(other.id);
     let opening = Transition { ledger_rows: vec![spent(1_000)], ..crate::support::runs::opening(&other, lease) };
-    w.ports.deps.store.commit(vec![opening]).await.remove(0).expect("written");
+    w.ports.deps.store.commit(vec![opening.into()]).await.remove(0).expect("written");
     let run = w.runtime.open(w.ask(report, "grep -q two a.txt")).await.expect("opened");
     let asked = w.settled(run.id).await;
     assert_eq!(

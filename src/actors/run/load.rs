@@ -41,8 +41,15 @@ pub(super) async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), Act
             effect => waiting.push((key, effect, true)),
         }
     }
-    s.held =
-        Some(Held { lease, run: *run, waiting, acting: HashMap::new(), ops, ops_deaths: 0, roles: HashMap::new() });
+    s.held = Some(Held {
+        lease,
+        run: (*run).into(),
+        waiting,
+        acting: HashMap::new(),
+        ops,
+        ops_deaths: 0,
+        roles: HashMap::new(),
+    });
     if !begun.is_empty() {
         orphaned(me, s, begun).await?;
         crate::fault!("after-orphan");

@@ -14,6 +14,7 @@ use crate::ports::leases::Lease;
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use sea_orm::{DbBackend, QueryResult};
+use std::sync::Arc;
 
 /// Duration of the first lease, in seconds. A process that opens a run under its own epoch must renew the lease within
 /// it.
@@ -45,7 +46,7 @@ pub(super) enum WriteOutcome {
 
 #[async_trait]
 impl Journal for SeaStore {
-    async fn commit(&self, batch: Vec<Transition>) -> Vec<PortResult<()>> {
+    async fn commit(&self, batch: Vec<Arc<Transition>>) -> Vec<PortResult<()>> {
         let mut answers: Vec<PortResult<()>> = Vec::with_capacity(batch.len());
         let mut rows = Vec::with_capacity(batch.len());
         let mut indexes = Vec::with_capacity(batch.len());

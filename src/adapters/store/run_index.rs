@@ -30,6 +30,8 @@ const UNFINISHED: &str = "SELECT id FROM run WHERE quarantined IS NULL AND home 
     AND id IN (SELECT run FROM outbox) ORDER BY id LIMIT $2";
 const QUEUED: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase = 'queued' AND home = $2 \
     ORDER BY id LIMIT $1";
+const QUEUE_LENGTH: &str =
+    "SELECT count(*) AS runs FROM run WHERE NOT ended AND quarantined IS NULL AND phase = 'queued' AND home = $1";
 /// Least recently written first, so that the limit starves no run that changes.
 const WAITING: &str = "SELECT id FROM run WHERE NOT ended AND quarantined IS NULL AND phase <> 'queued' AND home = $2 \
     AND change_number IS NOT NULL AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.run = run.id) \
@@ -146,10 +148,7 @@ impl RunIndex for SeaStore {
             let (Ok(project), Ok(phase)) = (project, phase) else { continue };
             totals.open.push((project, phase, u64::try_from(runs).unwrap_or(0)));
         }
-        if let Some(row) = self.read(QUARANTINED_RUNS, [self.home()]).await?.first() {
-            let runs: i64 = row.try_get("", "runs").map_err(|e| self.reading(&e))?;
-            totals.quarantined = u64::try_from(runs).unwrap_or(0);
-        }
+        totals.quarantined = self.number(QUARANTINED_RUNS).await?;
         if let Some(row) = self.read(OLDEST_EFFECT, [self.home(), ORD_STEP.into()]).await?.first() {
             let at: Option<i64> = row.try_get("", "at").map_err(|e| self.reading(&e))?;
             totals.oldest_effect = at.map(Timestamp);
@@ -169,6 +168,10 @@ impl RunIndex for SeaStore {
 
     async fn queued(&self, limit: u64) -> PortResult<Vec<RunId>> {
         self.ids(QUEUED, vec![bounded(limit, MAX_IDS).into(), self.home()]).await
+    }
+
+    async fn queue_length(&self) -> PortResult<u64> {
+        self.number(QUEUE_LENGTH).await
     }
 
     async fn waiting(&self, limit: u64) -> PortResult<Vec<RunId>> {
@@ -201,6 +204,14 @@ impl SeaStore {
             id_of(row).inspect_err(|why| tracing::warn!("{}: cannot read a run id: {why}", self.location)).ok()
         };
         Ok(rows.iter().filter_map(readable).collect())
+    }
+
+    /// Returns the number of runs of this data directory that a statement counts.
+    async fn number(&self, sql: &str) -> PortResult<u64> {
+        let rows = self.read(sql, [self.home()]).await?;
+        let Some(row) = rows.first() else { return Ok(0) };
+        let runs: i64 = row.try_get("", "runs").map_err(|e| self.reading(&e))?;
+        Ok(u64::try_from(runs).unwrap_or(0))
     }
 
     fn run_row(&self, row: &QueryResult) -> Option<RunRow> {

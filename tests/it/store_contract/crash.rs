@@ -23,12 +23,12 @@ async fn writer() {
     let mut runs = [run(), run(), run()];
     let mut leases = Vec::new();
     for r in &runs {
-        store.commit(vec![opening(r, no_lease(r.id))]).await.remove(0).expect("an opening");
+        store.commit(vec![opening(r, no_lease(r.id)).into()]).await.remove(0).expect("an opening");
         println!("ack {} 1", r.id);
         leases.push(store.acquire(r.id, &owner("one"), 60).await.expect("an answer").expect("a run").lease);
     }
     loop {
-        let batch = runs.iter_mut().zip(&leases).map(|(r, lease)| moving(r, lease, Phase::Working, 2)).collect();
+        let batch = runs.iter_mut().zip(&leases).map(|(r, lease)| moving(r, lease, Phase::Working, 2).into()).collect();
         for answer in store.commit(batch).await {
             answer.expect("a transition");
         }

@@ -24,7 +24,7 @@ fn limit_files(bytes: Option<u64>) {
 
 /// Writes a transition and prints the run and its sequence number once it is acknowledged. Returns whether it was.
 async fn write(store: &SeaStore, run: &Run, transition: skep::ports::journal::Transition) -> bool {
-    match store.commit(vec![transition]).await.remove(0) {
+    match store.commit(vec![transition.into()]).await.remove(0) {
         Ok(()) => {
             println!("ack {} {}", run.id, run.seq);
             true

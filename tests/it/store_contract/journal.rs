@@ -47,7 +47,7 @@ async fn acknowledged_transitions_survive_a_reopening(b: TestStore) {
 async fn a_batch_commits_as_one(b: TestStore) {
     let mut runs: Vec<Run> = (0..40).map(|_| run()).collect();
     let openings = runs.iter().map(|r| opening(r, no_lease(r.id))).collect();
-    assert!(b.store.commit(openings).await.iter().all(Result::is_ok));
+    assert!(b.commit_batch(openings).await.iter().all(Result::is_ok));
     let mut batch = Vec::new();
     for r in &mut runs {
         let lease = b.take(r.id, "one").await;
@@ -56,12 +56,12 @@ async fn a_batch_commits_as_one(b: TestStore) {
     // New runs and old ones in one batch.
     let fresh = run();
     batch.push(opening(&fresh, no_lease(fresh.id)));
-    assert!(b.store.commit(batch).await.iter().all(Result::is_ok));
+    assert!(b.commit_batch(batch).await.iter().all(Result::is_ok));
     for r in &runs {
         assert_eq!(b.store.load(r.id).await.expect("a run").as_ref(), Some(r));
     }
     assert_eq!(b.store.counts().await.expect("counts"), Counts { live: 40, waiting: 0 });
-    assert!(b.store.commit(Vec::new()).await.is_empty());
+    assert!(b.commit_batch(Vec::new()).await.is_empty());
 }
 
 async fn a_batch_may_contain_a_run_twice(b: TestStore) {
@@ -69,7 +69,7 @@ async fn a_batch_may_contain_a_run_twice(b: TestStore) {
     let first = opening(&r, Lease { epoch: 1, ..no_lease(r.id) });
     let lease = first.lease.clone();
     let batch = vec![first, moving(&mut r, &lease, Phase::Planning, 1), finishing(&mut r, &lease, Phase::Working)];
-    assert!(b.store.commit(batch).await.iter().all(Result::is_ok));
+    assert!(b.commit_batch(batch).await.iter().all(Result::is_ok));
     assert_eq!(b.store.load(r.id).await.expect("a run"), Some(r.clone()));
     assert_eq!(b.store.events(r.id, 0, 10).await.expect("a journal").len(), 3);
 }
@@ -97,7 +97,7 @@ async fn the_same_transition_again_succeeds(b: TestStore) {
     // A transition whose acknowledgement was lost, and the one after it, in one batch with another run.
     let other = run();
     let batch = vec![second.clone(), opening(&other, no_lease(other.id)), third.clone()];
-    assert!(b.store.commit(batch).await.iter().all(Result::is_ok));
+    assert!(b.commit_batch(batch).await.iter().all(Result::is_ok));
     b.commit(second).await.expect("a repeat that is no longer the last");
     // The same holds if the lease was lost in between, whoever owns the run now.
     b.take(r.id, "one").await;
@@ -126,7 +126,7 @@ async fn an_inconsistent_transition_is_refused_alone(b: TestStore) {
     let mut doubled = moving(&mut twice, &lease, Phase::Planning, 1);
     doubled.effects.push(doubled.effects[0].clone());
     let batch = vec![opening(&good, no_lease(good.id)), opening(&other, no_lease(run().id)), doubled];
-    let mut answers = b.store.commit(batch).await;
+    let mut answers = b.commit_batch(batch).await;
     permanent(answers.remove(2));
     assert!(permanent(answers.remove(1)).0.contains("lease"));
     answers.remove(0).expect("the good one");

@@ -39,7 +39,7 @@ async fn a_fenced_transition_does_not_touch_its_batch(b: TestStore) {
         batch.push(moving(r, &lease, Phase::Planning, 2));
     }
     b.take(runs[1].id, "one").await;
-    let answers = b.store.commit(batch).await;
+    let answers = b.commit_batch(batch).await;
     assert!(answers[0].is_ok() && fenced(&answers[1]) && answers[2].is_ok());
     let lengths = [2, 1, 2];
     for (r, length) in runs.iter().zip(lengths) {

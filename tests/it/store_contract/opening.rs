@@ -90,7 +90,7 @@ async fn a_read_only_store_is_waited_for(b: TestStore) {
     let store: &dyn skep::ports::Store = &read_only;
     assert_eq!(store.queued(10).await.expect("a list").len(), 1);
     let r = run();
-    let what = transient(store.commit(vec![opening(&r, no_lease(r.id))]).await.remove(0));
+    let what = transient(store.commit(vec![opening(&r, no_lease(r.id)).into()]).await.remove(0));
     assert!(what.contains("cannot be written"), "{what}");
     transient(store.acquire(r.id, &owner("one"), 60).await);
     assert!(transient(store.ping().await).contains("cannot be written"), "it is not ready");
@@ -120,7 +120,7 @@ async fn a_closed_database_is_waited_for() {
             admin(&end).await;
             for _ in 0..3 {
                 let r = run();
-                match b.store.commit(vec![opening(&r, no_lease(r.id))]).await.remove(0) {
+                match b.commit_batch(vec![opening(&r, no_lease(r.id))]).await.remove(0) {
                     Err(PortError::Transient { .. } | PortError::Unknown { .. }) => {}
                     other => panic!("{close}: {other:?}"),
                 }
@@ -145,7 +145,7 @@ async fn a_file_that_was_removed_or_replaced_acknowledges_nothing() {
                 std::fs::write(path, "").expect("another file");
             }
             let r = run();
-            let what = transient(b.store.commit(vec![opening(&r, no_lease(r.id))]).await.remove(0));
+            let what = transient(b.commit_batch(vec![opening(&r, no_lease(r.id))]).await.remove(0));
             assert!(what.contains("removed or replaced"), "{what}");
             tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
             assert!(transient(b.store.ping().await).contains("removed or replaced"));

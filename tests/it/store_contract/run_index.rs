@@ -116,6 +116,7 @@ async fn counts_distinguish_live_from_waiting(b: TestStore) {
         b.open(r).await;
     }
     assert_eq!(b.store.queued(2).await.expect("a list"), [runs[0].id, more[0].id]);
+    assert_eq!(b.store.queue_length().await.expect("a number"), 4);
     let lease = b.take(runs[1].id, "one").await;
     b.commit(finishing(&mut runs[1], &lease, Phase::Working)).await.expect("a transition");
     assert_eq!(b.store.counts().await.expect("counts"), Counts { live: 0, waiting: 3 });

@@ -18,6 +18,7 @@ use skep::ports::{
 };
 use skep::secrets::Secret;
 use std::path::Path;
+use std::sync::Arc;
 
 pub struct Away;
 
@@ -61,7 +62,7 @@ impl Accounts for Away {
 
 #[async_trait]
 impl Journal for Away {
-    async fn commit(&self, batch: Vec<Transition>) -> Vec<PortResult<()>> {
+    async fn commit(&self, batch: Vec<Arc<Transition>>) -> Vec<PortResult<()>> {
         batch.iter().map(|_| away()).collect()
     }
     async fn begin_effect(&self, _: &Lease, _: &EffectKey) -> PortResult<u32> {
@@ -118,6 +119,9 @@ impl RunIndex for Away {
         away()
     }
     async fn queued(&self, _: u64) -> PortResult<Vec<RunId>> {
+        away()
+    }
+    async fn queue_length(&self) -> PortResult<u64> {
         away()
     }
     async fn waiting(&self, _: u64) -> PortResult<Vec<RunId>> {

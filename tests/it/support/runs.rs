@@ -8,6 +8,7 @@ use skep::domain::{
 use skep::ports::journal::Transition;
 use skep::ports::leases::{Lease, Owner};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub fn project(name: &str) -> ProjectName {
     ProjectName::new(name).expect("a project's name")
@@ -108,7 +109,7 @@ pub fn opening(run: &Run, lease: Lease) -> Transition {
         lease,
         at: run.opened_at,
         event,
-        run: Box::new(run.clone()),
+        run: Arc::new(run.clone()),
         effects: vec![],
         finished: vec![],
         ledger_rows: vec![],
@@ -135,7 +136,7 @@ pub fn moving(run: &mut Run, lease: &Lease, phase: Phase, new_effects: usize) ->
         lease: lease.clone(),
         at,
         event,
-        run: Box::new(run.clone()),
+        run: Arc::new(run.clone()),
         effects,
         finished: vec![],
         ledger_rows: vec![],

@@ -59,9 +59,14 @@ impl TestStore {
         connection.close().await.expect("closing the connection");
     }
 
+    /// Commits a batch of transitions.
+    pub async fn commit_batch(&self, batch: Vec<Transition>) -> Vec<PortResult<()>> {
+        self.store.commit(batch.into_iter().map(Arc::new).collect()).await
+    }
+
     /// Commits one transition.
     pub async fn commit(&self, transition: Transition) -> PortResult<()> {
-        let mut answers = self.store.commit(vec![transition]).await;
+        let mut answers = self.store.commit(vec![transition.into()]).await;
         assert_eq!(answers.len(), 1);
         answers.remove(0)
     }
