@@ -1,4 +1,8 @@
-//! Group commit on SQLite: one immediate transaction, a handful of prepared statements per transition.
+//! Group commit on SQLite: one immediate transaction for the batch, and one prepared text for each transition.
+//!
+//! A statement that is sent alone costs two switches between threads, because SQLite works in a thread of its own. So
+//! the statements of a transition are sent as one text; each of them holds only while the run's row passes the fence,
+//! and the row itself is written last.
 
 use super::SeaStore;
 use super::journal::{FIRST_LEASE_SECS, WriteOutcome};
@@ -22,7 +26,9 @@ const OPEN: &str = "INSERT INTO run (id, reversed_id, project, seq, phase, statu
 const ADD_EVENT: &str =
     "INSERT INTO event (run, seq, epoch, at, name, version, body) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const ADD_EFFECT: &str = "INSERT INTO outbox (run, key, ord, version, body) VALUES ($1, $2, $3, $4, $5)";
-const REMOVE_EFFECT: &str = "DELETE FROM outbox WHERE run = $1 AND key = $2";
+/// Whether the run is still owned as the transition expects, and at the event that it follows; with the values of
+/// [`UPDATE`].
+const FENCE: &str = "EXISTS (SELECT 1 FROM run WHERE id = $1 AND owner = $2 AND epoch = $3 AND seq = $4)";
 const WRITTEN: &str = "SELECT 1 FROM event WHERE run = $1 AND seq = $2 AND epoch = $3 AND body = $4";
 
 impl SeaStore {
@@ -46,15 +52,34 @@ impl SeaStore {
     }
 
     async fn write_row(&self, tx: &DatabaseTransaction, row: &Row) -> Result<WriteOutcome, DbErr> {
-        let run = || Value::from(row.run.as_str());
-        let (sql, values) =
-            if row.opens() { (OPEN, [opening(row), vec![self.home()]].concat()) } else { (UPDATE, updating(row)) };
-        if self.run_statement(tx, sql, values).await? == 0 {
-            let identity = [run(), row.seq.into(), row.epoch.into(), row.event.as_str().into()];
+        let is_let_in = match row.opens() {
+            true => self.open_run(tx, row).await?,
+            false => {
+                let (sql, values) = moving(row);
+                self.run_statement(tx, &sql, values).await? > 0
+            }
+        };
+        if !is_let_in {
+            let identity = [row.run.as_str().into(), row.seq.into(), row.epoch.into(), row.event.as_str().into()];
             let statement = Statement::from_sql_and_values(self.backend(), WRITTEN, identity);
             let written = !tx.query_all_raw(statement).await?.is_empty();
             return Ok(if written { WriteOutcome::Written } else { WriteOutcome::Fenced });
         }
+        for ledger_row in &row.ledger {
+            self.run_statement(tx, PUT_ROW, ledger_row.values()).await?;
+        }
+        for outcome in &row.outcomes {
+            self.run_statement(tx, ADD_OUTCOME, outcome.values()).await?;
+        }
+        Ok(WriteOutcome::Written)
+    }
+
+    /// Writes the first transition of a run, unless the run exists.
+    async fn open_run(&self, tx: &DatabaseTransaction, row: &Row) -> Result<bool, DbErr> {
+        if self.run_statement(tx, OPEN, [opening(row), vec![self.home()]].concat()).await? == 0 {
+            return Ok(false);
+        }
+        let run = || Value::from(row.run.as_str());
         let event = vec![
             run(),
             row.seq.into(),
@@ -69,16 +94,7 @@ impl SeaStore {
             let effect = vec![run(), key.as_str().into(), (*ord).into(), row.version.into(), body.as_str().into()];
             self.run_statement(tx, ADD_EFFECT, effect).await?;
         }
-        for key in &row.finished {
-            self.run_statement(tx, REMOVE_EFFECT, vec![run(), key.as_str().into()]).await?;
-        }
-        for ledger_row in &row.ledger {
-            self.run_statement(tx, PUT_ROW, ledger_row.values()).await?;
-        }
-        for outcome in &row.outcomes {
-            self.run_statement(tx, ADD_OUTCOME, outcome.values()).await?;
-        }
-        Ok(WriteOutcome::Written)
+        Ok(true)
     }
 
     async fn run_statement(&self, tx: &DatabaseTransaction, sql: &str, values: Vec<Value>) -> Result<u64, DbErr> {
@@ -87,6 +103,32 @@ impl SeaStore {
     }
 }
 
+/// Returns the statements of a later transition as one text. No row is changed if the fence does not hold.
+fn moving(row: &Row) -> (String, Vec<Value>) {
+    let mut values = updating(row);
+    let mut place = |value: Value| {
+        values.push(value);
+        format!("${}", values.len())
+    };
+    let (name, body) = (place(row.name.into()), place(row.event.as_str().into()));
+    let mut sql = format!(
+        "INSERT INTO event (run, seq, epoch, at, name, version, body) \
+         SELECT $1, $5, $3, $12, {name}, $13, {body} WHERE {FENCE}; "
+    );
+    for (key, ord, body) in &row.effects {
+        let (key, ord, body) = (place(key.as_str().into()), place((*ord).into()), place(body.as_str().into()));
+        sql += &format!(
+            "INSERT INTO outbox (run, key, ord, version, body) SELECT $1, {key}, {ord}, $13, {body} WHERE {FENCE}; "
+        );
+    }
+    for key in &row.finished {
+        let key = place(key.as_str().into());
+        sql += &format!("DELETE FROM outbox WHERE run = $1 AND key = {key} AND {FENCE}; ");
+    }
+    (sql + UPDATE, values)
+}
+
+/// Returns the values of [`UPDATE`].
 fn updating(row: &Row) -> Vec<Value> {
     vec![
         row.run.as_str().into(),
