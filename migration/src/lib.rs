@@ -22,6 +22,7 @@ mod m20261130_000040_proposals;
 mod m20261130_000050_messages;
 mod m20261130_000060_schedules;
 mod m20261130_000090_ended_at;
+mod m20261130_000091_retention;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000050_messages::Migration),
             Box::new(m20261130_000060_schedules::Migration),
             Box::new(m20261130_000090_ended_at::Migration),
+            Box::new(m20261130_000091_retention::Migration),
         ]
     }
 }

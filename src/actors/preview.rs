@@ -10,6 +10,7 @@ use crate::domain::{
 };
 use crate::ports::checks::NetworkNeed;
 use crate::ports::{Prompt, Repo};
+use std::sync::Arc;
 
 /// What a run would start with.
 #[derive(Clone, Debug)]
@@ -82,7 +83,7 @@ pub(super) async fn preview(deps: &Deps, mut request: RunRequest) -> Result<Prev
 
 /// Returns an open run with the engines and checks that were asked for.
 fn as_asked(run: Run, request: RunRequest) -> Opened {
-    let mut settings = run.settings;
+    let mut settings = Arc::unwrap_or_clone(run.settings);
     settings.engines.extend(request.engines);
     if !request.checks.is_empty() {
         settings.checks.retain(|c| c.kind == CheckKind::Accept);

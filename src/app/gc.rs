@@ -7,12 +7,13 @@ use super::owner;
 use super::program::{Program, prepare};
 use crate::adapters::store::{self, SeaStore};
 use crate::adapters::workspace::GitWorkspaces;
-use crate::domain::{ProjectName, RunId};
+use crate::domain::{ProjectName, RunId, Timestamp};
+use crate::platform::clock::SystemClock;
 use crate::platform::git::durable_fs::{remove_path, run_blocking};
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox;
 use crate::ports::run_index::RunFilter;
-use crate::ports::{Journal, PortResult, Projects, Repo, RunIndex, Workspaces};
+use crate::ports::{Blobs, Clock, Journal, PortResult, Projects, Repo, RunIndex, Workspaces};
 use crate::service::host::{CleanupItem, CleanupReport, CleanupRequest, HostContext, HostResult};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -42,6 +43,9 @@ pub(super) async fn run(
     cleanup.workspaces(&mut report).await?;
     cleanup.unused_mirrors(&mut report).await?;
     cleanup.old_caches(request.caches_unused, &mut report).await?;
+    if let Some(age) = request.logs_older {
+        cleanup.old_logs(age, &mut report).await?;
+    }
     report.bytes = report.items.iter().filter(|item| item.kept.is_none()).map(|item| item.bytes).sum();
     Ok(report)
 }
@@ -138,6 +142,23 @@ impl Cleanup {
                 report.items.push(item);
             }
         }
+        Ok(())
+    }
+
+    /// Removes what people read while they look into a run, of runs that ended long ago.
+    async fn old_logs(&self, age: Duration, report: &mut CleanupReport) -> PortResult<()> {
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp(SystemClock.now().0.saturating_sub(age_ms));
+        let removable = self.store.removable_artifacts(before).await?;
+        if removable.count == 0 {
+            return Ok(());
+        }
+        if !self.dry_run {
+            self.store.remove_artifacts(before).await?;
+        }
+        let mut item = CleanupItem::new("logs", &removable.count.to_string(), removable.bytes);
+        item.why = format!("their runs ended more than {} ago", humantime::format_duration(age));
+        report.items.push(item);
         Ok(())
     }
 }

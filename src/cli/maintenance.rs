@@ -84,7 +84,8 @@ pub async fn verify(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
 
 /// `skep gc`.
 pub async fn gc(cli: &CliContext<'_>, args: GcArgs) -> Result<ExitStatus, Stop> {
-    let request = CleanupRequest { dry_run: args.dry_run, caches_unused: args.caches_unused };
+    let request =
+        CleanupRequest { dry_run: args.dry_run, caches_unused: args.caches_unused, logs_older: args.logs_older };
     let report = cli.backend.gc(cli.host, &request).await?;
     let terminal = cli.terminal;
     terminal.object(&report)?;

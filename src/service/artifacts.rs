@@ -4,6 +4,8 @@ use super::runs::{find_id, load};
 use super::{Caller, Right, ServiceError, ServiceResult, Services};
 use crate::domain::{ArtifactKind, ArtifactRef, AttemptId, Digest, Run, TaskId};
 use crate::ports::Repo;
+use crate::ports::blobs::ArtifactBytes;
+use crate::render::utc;
 use std::collections::BTreeMap;
 
 /// Bytes with a file name.
@@ -49,7 +51,12 @@ pub async fn bytes(s: &Services, caller: &Caller, run: &str, digest: &str) -> Se
         false => None,
     };
     match found {
-        Some((artifact, bytes)) => Ok(File { name: artifact.name, bytes }),
+        Some((artifact, ArtifactBytes::Stored(bytes))) => Ok(File { name: artifact.name, bytes }),
+        Some((artifact, ArtifactBytes::RemovedAt(at))) => Err(ServiceError::not_found(
+            "no_artifact",
+            format!("{} was removed at {}, long after the run had ended", artifact.name, utc(at)),
+            "The run's journal, patches and reviews are still there",
+        )),
         None => Err(ServiceError::not_found(
             "no_artifact",
             "the run has no artifact with this digest",
@@ -70,7 +77,7 @@ pub async fn patch(s: &Services, caller: &Caller, run: &str, task: Option<&str>)
     if let Some(task) = task {
         let found = latest_patch(&run, task).ok_or_else(|| none("this task has not left a patch"))?;
         let stored = s.store.artifact(run.id, &found.digest).await?;
-        let (_, bytes) = stored.ok_or_else(|| none("the patch is no longer stored"))?;
+        let Some((_, ArtifactBytes::Stored(bytes))) = stored else { return Err(none("the patch is no longer stored")) };
         return Ok(File { name: format!("{}-{task}.patch", run.id.abbrev()), bytes });
     }
     if run.head == run.base {

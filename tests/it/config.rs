@@ -330,7 +330,7 @@ const BAD: &[Bad] = &[
         "agents.claude.silence",
         "`agents.claude.idle_timeout`",
     ),
-    ("[agents.codex_cli.output]\nsaid = \"/x\"", &[], "agents.codex_cli.output.text", "JSONPath"),
+    ("[agents.codex_cli.output]\nsaid = \"x\"", &[], "agents.codex_cli.output.text", "JSONPath"),
     (
         "[agents.codex_cli.output]\ntext = \"type=x /y\"",
         &[],

@@ -6,6 +6,7 @@ use crate::support::fixtures::{asker, bare_policy, other};
 use crate::support::rng::sha;
 use crate::support::story::{Story, diff, quiet, request, results, spec};
 use skep::domain::*;
+use std::sync::Arc;
 
 /// A run just before landing, with every gate open.
 fn ready() -> Run {
@@ -55,7 +56,7 @@ fn each_gate_holds_by_itself() {
     assert_eq!(shut(|r| seen(r).statuses = [("ci".to_owned(), StatusState::Pending)].into()), ["statuses"]);
     assert_eq!(shut(|r| seen(r).required = ["lint".to_owned()].into()), ["statuses"]);
     assert_eq!(shut(|r| seen(r).statuses = [("ci".to_owned(), StatusState::Success), red("other")].into()), [""; 0]);
-    let free = |r: &mut Run| r.settings.policy.required_statuses.clear();
+    let free = |r: &mut Run| settings(r).policy.required_statuses.clear();
     let all = |r: &mut Run| {
         free(r);
         seen(r).statuses.extend([red("other")]);
@@ -69,7 +70,7 @@ fn each_gate_holds_by_itself() {
     assert_eq!(shut(accepted), [""; 0], "a person accepted it");
     let unapproved = |r: &mut Run| {
         accepted(r);
-        r.settings.policy.approve_merge = false;
+        settings(r).policy.approve_merge = false;
         seen(r).approved_by.clear();
     };
     assert_eq!(shut(unapproved), ["approval"], "red CI never lands without a person");
@@ -94,14 +95,14 @@ fn approval_needs_a_person_who_may_approve() {
     assert_eq!(shut(|r| seen(r).approved_by = vec![Principal::skep()]), ["approval"]);
     assert_eq!(shut(|r| seen(r).approved_by = vec![asker()]), Vec::<&str>::new());
     let strict = |r: &mut Run| {
-        r.settings.policy.self_approval = false;
+        settings(r).policy.self_approval = false;
         seen(r).approved_by = vec![asker()];
         r.facts.approved_by = Some(asker());
     };
     assert_eq!(shut(strict), ["approval"]);
     // A low-risk change needs no approval; a change to a protected path does, whatever the policy says about merges.
     let free = |r: &mut Run| {
-        r.settings.policy.approve_merge = false;
+        settings(r).policy.approve_merge = false;
         seen(r).approved_by.clear();
     };
     assert_eq!(shut(free), Vec::<&str>::new());
@@ -112,6 +113,11 @@ fn approval_needs_a_person_who_may_approve() {
     assert_eq!(shut(risky), ["approval"]);
 }
 
+/// The settings of a run, to change them.
+fn settings(run: &mut Run) -> &mut Settings {
+    Arc::make_mut(&mut run.settings)
+}
+
 /// Gives the run a spec with a tested and a judged criterion; the first has this result.
 fn accept(run: &mut Run, tested: Option<CheckResult>, judged: Option<bool>) {
     let test = CriterionTest { command: "true".to_owned(), timeout_secs: 1 };
@@ -120,7 +126,7 @@ fn accept(run: &mut Run, tested: Option<CheckResult>, judged: Option<bool>) {
         Criterion { id: "b".to_owned(), text: "B".to_owned(), test: None },
     ];
     let spec = Spec { id: "s".to_owned(), acceptance, forbidden_paths: Vec::new() };
-    run.settings.checks.extend(spec.checks());
+    settings(run).checks.extend(spec.checks());
     run.goal.spec = Some(Box::new(spec));
     run.facts.results.as_mut().unwrap().extend(tested);
     let verdict = judged.map(|met| CriterionVerdict { id: "b".to_owned(), met, why: "x".to_owned() });
@@ -141,7 +147,7 @@ fn criteria_that_are_not_met_shut_a_gate() {
     // That the base does not meet it either excuses nothing.
     let like_base = |r: &mut Run| {
         accept(r, Some(result(false)), Some(true));
-        r.settings.policy.base_checks = BaseChecks::NoNewFailures;
+        settings(r).policy.base_checks = BaseChecks::NoNewFailures;
         let (sha, results) = (r.base.clone(), vec![result(false)]);
         r.baseline = Some(Baseline { sha, results, environment: None, settled: true });
         assert!(!r.fails_like_base(r.facts.results.as_deref().unwrap()));
@@ -161,7 +167,7 @@ fn criteria_that_are_not_met_shut_a_gate() {
     // What the reviewer did not judge, the person who approves does.
     let unjudged = |r: &mut Run| {
         accept(r, Some(result(true)), None);
-        r.settings.policy.approve_merge = false;
+        settings(r).policy.approve_merge = false;
     };
     assert_eq!(shut(unjudged), Vec::<&str>::new(), "a person approved");
     assert_eq!(shut(|r| (unjudged(r), seen(r).approved_by.clear()).1), ["approval"]);

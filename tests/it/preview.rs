@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skep::domain::{ArtifactKind, AskedTo, EngineSpec, Order, Usage};
 use skep::ports::PortResult;
+use skep::ports::blobs::ArtifactBytes;
 use skep::ports::engine::{AttemptEnv, Engine, EngineResult, Engines, Sink, StepOutcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,6 +83,7 @@ async fn the_preview_shows_the_prompt_that_the_manager_gets() {
     let stored = s.ports.deps.store.artifacts(id).await.unwrap();
     let stored = stored.iter().find(|a| a.kind == ArtifactKind::Prompt).unwrap();
     let (_, bytes) = s.ports.deps.store.artifact(id, &stored.digest).await.unwrap().unwrap();
+    let ArtifactBytes::Stored(bytes) = bytes else { panic!("the prompt was removed") };
     let sent = String::from_utf8(bytes).unwrap();
     assert_eq!(unmarked(&sent), unmarked(&format!("{}\n\n{user}", prompt["system"].as_str().unwrap())));
 

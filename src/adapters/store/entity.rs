@@ -66,6 +66,7 @@ pub(super) mod artifact {
         pub digest: String,
         pub size: i64,
         pub bytes: Vec<u8>,
+        pub removed_at: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

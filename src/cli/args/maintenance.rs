@@ -50,4 +50,7 @@ pub struct GcArgs {
     /// Remove caches that no check has filled for this long
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
     pub caches_unused: std::time::Duration,
+    /// Remove logs, transcripts, prompts and test reports of runs that ended this long ago [default: none]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub logs_older: Option<std::time::Duration>,
 }

@@ -79,6 +79,7 @@ use super::policy;
 use super::refusal::Refusal;
 use super::run::{Phase, Run, SNAPSHOT_VERSION, Stopping};
 use builder::DecisionBuilder;
+use std::sync::Arc;
 
 /// Outcome of an event: the run after it, and the effects that follow.
 #[derive(Clone, Debug)]
@@ -129,7 +130,7 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         id: opened.id,
         project: opened.project.clone(),
         goal: opened.goal.clone(),
-        settings: settings.clone(),
+        settings: Arc::new(settings.clone()),
         opened_at: at,
         traceparent: opened.traceparent.clone(),
         seq: 1,

@@ -11,6 +11,7 @@ use crate::domain::id::{EffectKey, Principal};
 use crate::domain::overrides::Overrides;
 use crate::domain::refusal::Refusal;
 use crate::domain::run::Phase;
+use std::sync::Arc;
 
 /// Applies a change of the settings. Attempts in progress end with the engine they were started with.
 pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal) -> Result<(), Refusal> {
@@ -35,13 +36,14 @@ pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal
         });
     }
     for (role, engine) in &asked.engines {
-        d.run.settings.engines.insert(*role, engine.clone());
+        let settings = Arc::make_mut(&mut d.run.settings);
+        settings.engines.insert(*role, engine.clone());
         // Fallbacks belong to the engine they were configured for.
-        d.run.settings.fallbacks.remove(role);
+        settings.fallbacks.remove(role);
     }
     let checks = with_criteria(&asked.checks, &d.run.settings.checks);
     if !asked.checks.is_empty() && checks != d.run.settings.checks {
-        d.run.settings.checks = checks;
+        Arc::make_mut(&mut d.run.settings).checks = checks;
         d.run.checks_since = d.run.seq;
         d.run.facts.results = None;
         d.run.facts.environment = None;
@@ -59,7 +61,7 @@ pub(super) fn changed(d: &mut DecisionBuilder, asked: &Overrides, by: &Principal
 
 /// Replaces limits. A budget that is exhausted within them raises its block again.
 fn limit(d: &mut DecisionBuilder, asked: &RequestedLimits) {
-    let settings = &mut d.run.settings;
+    let settings = Arc::make_mut(&mut d.run.settings);
     settings.limits = asked.or(settings.limits);
     settings.policy.limits = asked.over(settings.policy.limits);
     d.run.limits = asked.over(d.run.limits);

@@ -35,6 +35,7 @@ use report::{CriterionVerdict, Finding, Verdict};
 use rework::OpenRequest;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use task::Task;
 
 /// Version of the snapshot format this program writes. A snapshot of a newer version is quarantined, not guessed at.
@@ -81,8 +82,8 @@ pub struct Run {
     pub project: ProjectName,
     /// Its goal.
     pub goal: Goal,
-    /// Its settings.
-    pub settings: Settings,
+    /// Its settings. They rarely change, so the states before and after an event share them.
+    pub settings: Arc<Settings>,
     /// When it was opened.
     pub opened_at: Timestamp,
     /// The trace it belongs to.
@@ -118,8 +119,7 @@ pub struct Run {
     /// Open questions to the scout.
     #[serde(default)]
     pub inquiries: Vec<Inquiry>,
-    /// Cooldowns by the text of the engine. An entry outlives its cooldown, to count repeats, until the engine works
-    /// again.
+    /// Cooldowns by the text of the engine. An entry remains until the engine works again, to count repeats.
     #[serde(default)]
     pub cooldowns: BTreeMap<String, Cooldown>,
     /// Attempts in a row, of any engine, that ended because the engine was unavailable.
@@ -487,7 +487,7 @@ impl Run {
     }
     /// Returns the concerns about the whole diff that a person should see before the merge.
     pub fn concerns(&self) -> Vec<Concern> {
-        let Settings { policy, checks, .. } = &self.settings;
+        let Settings { policy, checks, .. } = &*self.settings;
         let mut concerns = policy.concerns(&self.diff);
         concerns.extend(policy.weakened_proof(&self.diff, checks));
         concerns

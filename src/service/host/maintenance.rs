@@ -56,6 +56,8 @@ pub struct CleanupRequest {
     pub dry_run: bool,
     /// How long no check has filled a cache that is removed.
     pub caches_unused: Duration,
+    /// How long ago the runs ended whose logs, transcripts, prompts and test reports are removed; `None` = none are.
+    pub logs_older: Option<Duration>,
 }
 
 /// Result of a cleanup.
@@ -72,9 +74,9 @@ pub struct CleanupReport {
 /// Something that nothing needs.
 #[derive(Clone, Debug, Serialize)]
 pub struct CleanupItem {
-    /// `workspace`, `mirror` or `cache`.
+    /// `workspace`, `mirror`, `cache` or `logs`.
     pub kind: String,
-    /// The run, the project, or the folder of the cache.
+    /// The run, the project, the folder of the cache, or the number of artifacts.
     pub name: String,
     /// Bytes of disk that it takes.
     pub bytes: u64,

@@ -8,6 +8,7 @@ use skep::adapters::store::{connect, status};
 use skep::domain::{ArtifactKind, Digest, Phase, Principal, Timestamp};
 use skep::ports::PortResult;
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog};
+use skep::ports::blobs::ArtifactBytes;
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
@@ -153,7 +154,8 @@ async fn a_copy_is_loaded_into_both_databases(b: TestStore) {
         other.commit(moving(&mut state, &lease, Phase::Working, 0)).await.expect("the run continues");
         let [artifact] = other.store.artifacts(id).await.expect("a list").try_into().expect("one artifact");
         let digest: Digest = artifact.digest;
-        assert_eq!(other.store.artifact(id, &digest).await.expect("readable").expect("there").1, [0, 255, 10, 13]);
+        let (_, bytes) = other.store.artifact(id, &digest).await.expect("readable").expect("there");
+        assert_eq!(bytes, ArtifactBytes::Stored(vec![0, 255, 10, 13]));
         // Counters continue after the restored rows.
         other.sea.record(&entry("run.open", "run:9")).await.expect("an audit record");
         let newest = other.sea.list(&AuditFilter { before: None, limit: 2 }).await.expect("a list");

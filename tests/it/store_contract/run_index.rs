@@ -7,6 +7,7 @@ use skep::domain::{
     ArtifactKind, Block, BlockId, BlockKind, ChangeNumber, ChangeRef, Digest, ForgeName, Phase, Policy, Project, Run,
     RunId, Sha, Timestamp,
 };
+use skep::ports::blobs::{ArtifactBytes, RemovableArtifacts};
 use skep::ports::run_index::{Counts, RunFilter, RunMatch};
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ super::on_both!(
     runs_are_found_by_either_end_of_the_id,
     counts_distinguish_live_from_waiting,
     artifacts_are_stored_once,
+    old_logs_are_removed_and_may_be_stored_again,
     projects_are_written_and_replaced
 );
 
@@ -138,7 +140,7 @@ async fn artifacts_are_stored_once(b: TestStore) {
     assert_eq!(b.store.artifacts(one.id).await.expect("a list"), [log.clone(), patch]);
     assert_eq!(b.store.artifacts(two.id).await.expect("a list"), std::slice::from_ref(&log));
     let (found, bytes) = b.store.artifact(two.id, &log.digest).await.expect("an answer").expect("an artifact");
-    assert_eq!((found, bytes.as_slice()), (log.clone(), b"all\0 good".as_slice()));
+    assert_eq!((found, bytes), (log.clone(), ArtifactBytes::Stored(b"all\0 good".to_vec())));
     assert!(b.store.artifact(two.id, &Digest::from("00")).await.expect("an answer").is_none());
 
     // Another run's artifact is not this run's.
@@ -150,6 +152,44 @@ async fn artifacts_are_stored_once(b: TestStore) {
     let more = vec![7u8; MAX_ARTIFACT_BYTES + 1];
     assert!(permanent(b.store.put_artifact(one.id, ArtifactKind::Log, "more", &more).await).0.contains("16777217"));
     assert!(permanent(b.store.put_artifact(run().id, ArtifactKind::Log, "l", b"x").await).0.contains("does not exist"));
+}
+
+async fn old_logs_are_removed_and_may_be_stored_again(b: TestStore) {
+    let (mut ended, open) = (run(), run());
+    for r in [&ended, &open] {
+        b.open(r).await;
+    }
+    let put = |run: RunId, kind, name, bytes: &'static [u8]| {
+        let store = b.store.clone();
+        async move { store.put_artifact(run, kind, name, bytes).await.expect("an artifact") }
+    };
+    let log = put(ended.id, ArtifactKind::Log, "test.log", b"its own").await;
+    put(ended.id, ArtifactKind::Transcript, "a1.txt", b"of both").await;
+    let shared = put(open.id, ArtifactKind::Log, "test.log", b"of both").await;
+    let patch = put(ended.id, ArtifactKind::Patch, "t1.patch", b"a patch").await;
+    let lease = b.take(ended.id, "one").await;
+    b.commit(moving(&mut ended, &lease, Phase::Working, 0)).await.expect("a transition");
+    let far = Timestamp(i64::MAX);
+    assert_eq!(b.store.removable_artifacts(far).await.expect("a number").count, 0, "nothing of a run that works");
+    let end = moving(&mut ended, &lease, Phase::Ended, 0);
+    let at = end.at;
+    b.commit(end).await.expect("a transition");
+
+    assert_eq!(b.store.removable_artifacts(at).await.expect("a number").count, 0, "it ended at that time, not before");
+    let removable = RemovableArtifacts { count: 1, bytes: 7 };
+    assert_eq!(b.store.removable_artifacts(far).await.expect("a number"), removable);
+    b.store.remove_artifacts(far).await.expect("removing");
+    assert_eq!(b.store.removable_artifacts(far).await.expect("a number").count, 0);
+    let stored = async |run, digest: &Digest| b.store.artifact(run, digest).await.expect("an answer").expect("one").1;
+    assert!(matches!(stored(ended.id, &log.digest).await, ArtifactBytes::RemovedAt(at) if at > Timestamp(0)));
+    assert_eq!(stored(ended.id, &shared.digest).await, ArtifactBytes::Stored(b"of both".to_vec()));
+    assert_eq!(stored(ended.id, &patch.digest).await, ArtifactBytes::Stored(b"a patch".to_vec()));
+    assert_eq!(b.store.artifacts(ended.id).await.expect("a list").len(), 3, "what there was is still listed");
+    let verified = b.sea.verify().await.expect("a verification");
+    assert!(verified.damages.iter().all(|damage| !damage.subject.contains("artifact")), "{verified:?}");
+
+    put(open.id, ArtifactKind::Log, "again.log", b"its own").await;
+    assert_eq!(stored(open.id, &log.digest).await, ArtifactBytes::Stored(b"its own".to_vec()));
 }
 
 async fn projects_are_written_and_replaced(b: TestStore) {

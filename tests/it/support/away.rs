@@ -7,6 +7,7 @@ use skep::domain::{
 };
 use skep::ports::accounts::{AccessToken, Accounts, Person};
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog, AuditRow};
+use skep::ports::blobs::{ArtifactBytes, RemovableArtifacts};
 use skep::ports::idempotency::{Claimed, IdempotencyKeys, NewClaim};
 use skep::ports::journal::{JournalRow, Transition};
 use skep::ports::leases::{Lease, LeasedRun, Owner};
@@ -169,10 +170,16 @@ impl Blobs for Away {
     async fn put_artifact(&self, _: RunId, _: ArtifactKind, _: &str, _: &[u8]) -> PortResult<ArtifactRef> {
         away()
     }
-    async fn artifact(&self, _: RunId, _: &Digest) -> PortResult<Option<(ArtifactRef, Vec<u8>)>> {
+    async fn artifact(&self, _: RunId, _: &Digest) -> PortResult<Option<(ArtifactRef, ArtifactBytes)>> {
         away()
     }
     async fn artifacts(&self, _: RunId) -> PortResult<Vec<ArtifactRef>> {
+        away()
+    }
+    async fn removable_artifacts(&self, _: Timestamp) -> PortResult<RemovableArtifacts> {
+        away()
+    }
+    async fn remove_artifacts(&self, _: Timestamp) -> PortResult<()> {
         away()
     }
 }

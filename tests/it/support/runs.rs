@@ -35,7 +35,7 @@ pub fn run() -> Run {
             asked_by: Principal::from("local:ann"),
             spec: None,
         },
-        settings: Settings {
+        settings: Arc::new(Settings {
             limits: Default::default(),
             notices: Vec::new(),
             fallbacks: BTreeMap::new(),
@@ -46,7 +46,7 @@ pub fn run() -> Run {
             forge: Default::default(),
             base_branch: "main".to_owned(),
             branch: "skep/greeting".to_owned(),
-        },
+        }),
         opened_at: Timestamp(1_000),
         traceparent: None,
         seq: 1,
@@ -100,7 +100,7 @@ pub fn opening(run: &Run, lease: Lease) -> Transition {
         id: run.id,
         project: run.project.clone(),
         goal: run.goal.clone(),
-        settings: run.settings.clone(),
+        settings: Settings::clone(&run.settings),
         base: run.base.clone(),
         traceparent: None,
     };

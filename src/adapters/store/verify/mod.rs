@@ -20,7 +20,7 @@ const MAX_LEASE_MS: i64 = 25 * 3_600_000;
 
 const RUNS: &str = "SELECT id FROM run WHERE id > $1 ORDER BY id LIMIT $2";
 const AUDIT: &str = "SELECT id, at, principal, via, action, subject, detail, hash FROM audit ORDER BY id";
-const ARTIFACTS: &str = "SELECT digest, size, bytes FROM artifact ORDER BY digest";
+const ARTIFACTS: &str = "SELECT digest, size, bytes FROM artifact WHERE removed_at IS NULL ORDER BY digest";
 /// An owner without an end, an end without an owner, an epoch that no owner can have.
 const LEASES: &str = "SELECT id FROM run WHERE (owner IS NULL AND lease_until <> 0) OR (owner IS NOT NULL AND epoch < 1) \
     OR lease_until > {now} + $1 ORDER BY id LIMIT 100";
