@@ -5,6 +5,7 @@ pub mod backup;
 pub mod checks;
 pub mod demo;
 pub mod engine;
+pub mod eval;
 pub mod forge;
 pub mod notify;
 pub mod prompts;

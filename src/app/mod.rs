@@ -30,6 +30,7 @@ use std::sync::Arc;
 mod backup;
 mod configure;
 mod doctor;
+mod eval;
 mod forges;
 mod gc;
 mod host;

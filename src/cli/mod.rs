@@ -17,6 +17,7 @@ pub mod dry_run;
 pub mod engine;
 mod engines;
 pub mod escalation;
+pub mod eval;
 pub mod exit;
 pub mod follow;
 pub mod forge;
@@ -227,6 +228,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
             "`skep runner list` lists the runners, `skep runner test NAME` tests one",
         )
         .into()),
+        Command::Eval(command) => eval::eval(cli, command).await,
         Command::Sandbox(SandboxCommand::Test { level }) => admin::sandbox_test(cli, level).await,
         other => {
             let access = match &other {

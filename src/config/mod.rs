@@ -13,6 +13,7 @@ mod renamed;
 mod sections;
 mod selectors;
 mod suggest;
+pub mod trial;
 pub mod units;
 
 pub use crate::secrets::Secret;

@@ -10,6 +10,7 @@
 //! | `goal`, `spec` | what was asked, and the criteria that decide whether it was delivered |
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
 //! | `outcome` | what a journal proves about the attempts of its run |
+//! | `eval` | what trials of a variant showed, and whether it replaces another |
 //! | `command`, `delivery` | commands in comments, and what forges report |
 //!
 //! Invariant: no clock, no randomness, no I/O, no async. Time comes in as [`Timestamp`]; ids are counted, never drawn.
@@ -24,6 +25,7 @@ pub mod command;
 pub mod decide;
 pub mod delivery;
 pub mod effect;
+pub mod eval;
 pub mod event;
 pub mod goal;
 pub mod id;

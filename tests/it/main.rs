@@ -19,6 +19,7 @@
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
 //! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
 //! | `messages` | messages to people: once, only when needed, and never waited for |
+//! | `eval` | evaluations: proofs, the four corners, interruptions, leaks, verdicts |
 //! | `config`, `configured`, `reload` | the reference configuration is correct and complete, and takes effect |
 //! | `telemetry`, `trace_restart` | logs are clean, and traces join across processes |
 //! | `metrics`, `otel` | metrics equal the ledger and stay few; alerts and dashboards query only what exists |
@@ -45,6 +46,7 @@ mod demo;
 mod detect;
 mod egress;
 mod engines_contract;
+mod eval;
 mod fallback;
 mod forge_contract;
 mod forgejo;

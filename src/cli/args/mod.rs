@@ -1,11 +1,13 @@
 //! Commands and options, with their help texts.
 
+mod eval;
 mod improve;
 mod maintenance;
 mod resources;
 mod run;
 mod spec;
 
+pub use eval::{EvalCommand, SuiteArgs};
 pub use improve::{ImproveArgs, ImproveCommand, OutcomesCommand, Publish};
 pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
@@ -250,6 +252,9 @@ pub enum Command {
     Outcomes(OutcomesCommand),
     /// Find failures that recur, and propose what to change
     Improve(ImproveArgs),
+    /// Measure what a model, prompt or setting changes, on tasks with hidden tests
+    #[command(subcommand)]
+    Eval(EvalCommand),
     /// Manage projects: repositories with their policy, checks and engines
     #[command(subcommand)]
     Project(ProjectCommand),

@@ -11,8 +11,9 @@ use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceRead
 use crate::http::rest::wire::{self, NewRun};
 use crate::service::host::{
     AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis, EngineOffer,
-    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, NotifyTest,
-    RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
+    EngineRow, EngineTest, Evaluation, Evaluator, FinishedTrial, ForgeRow, ForgeTest, Host, HostContext, HostError,
+    HostResult, IsolationLevel, NotifyTest, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
+    SuiteRequest, TaskProof, TrialsRequest, Uncommitted, Verification,
 };
 use async_trait::async_trait;
 use axum::extract::{Path, State};
@@ -234,6 +235,29 @@ impl Host for FakeBackend {
         unreachable!()
     }
     async fn prepare_demo(&self, _: &HostContext) -> HostResult<DemoSetup> {
+        unreachable!()
+    }
+}
+
+#[async_trait]
+impl Evaluator for FakeBackend {
+    async fn check_suite(
+        &self,
+        _: &HostContext,
+        _: &SuiteRequest,
+        _: &(dyn Fn(TaskProof) + Send + Sync),
+    ) -> HostResult<Vec<TaskProof>> {
+        unreachable!()
+    }
+    async fn run_trials(
+        &self,
+        _: &HostContext,
+        _: &TrialsRequest,
+        _: &(dyn Fn(FinishedTrial) + Send + Sync),
+    ) -> HostResult<Evaluation> {
+        unreachable!()
+    }
+    async fn read_evaluation(&self, _: &HostContext, _: &std::path::Path) -> HostResult<Evaluation> {
         unreachable!()
     }
 }

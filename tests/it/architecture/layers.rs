@@ -83,7 +83,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("minijinja", &["adapters::prompts", "adapters::notify"]),
     ("serde_json_path", &["adapters::engine", "config::selectors"]),
     ("quick_xml", &["adapters::checks"]),
-    ("tar", &["adapters::runner", "adapters::backup"]),
+    ("tar", &["adapters::runner", "adapters::backup", "adapters::eval"]),
     ("croner", &["service::schedules"]),
     ("serde_saphyr", &["specs"]),
     ("schemars", &["specs", "http::mcp"]),
