@@ -162,7 +162,9 @@ async fn run(
         }
         .boxed()
     });
-    let all = futures::stream::iter(carried_out.collect::<Vec<_>>()).buffer_unordered(request.parallel.max(1)).try_collect::<Vec<()>>();
+    let all = futures::stream::iter(carried_out.collect::<Vec<_>>())
+        .buffer_unordered(request.parallel.max(1))
+        .try_collect::<Vec<()>>();
     tokio::select! {
         done = all => drop(done?),
         // Dropping the subprocesses ends them; their runs continue with the next command.

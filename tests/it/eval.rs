@@ -203,9 +203,7 @@ fn a_killed_evaluation_continues_and_gives_the_same_result() {
         let mut running = cli.skep(&command);
         running.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         let mut running = running.spawn().unwrap();
-        cli.until(state, || {
-            running.try_wait().unwrap().is_some() || matching(&cli.path("data"), state).len() > before
-        });
+        cli.until(state, || running.try_wait().unwrap().is_some() || matching(&cli.path("data"), state).len() > before);
         // It may have ended already.
         let _ended = running.kill();
         running.wait().unwrap();

@@ -214,12 +214,18 @@ impl Attempt<'_> {
         let skep = self.skep();
         let timeout = self.task.time.saturating_add(OVERHEAD);
         // An earlier process may have been killed after the run ended. The same command would then start another run.
-        if let Some(run) = self.existing(&skep, home).await?
+        // A store that cannot be read has not been created completely, so it has no run.
+        if let Ok(Some(run)) = self.existing(&skep, home).await
             && run["phase"] == "ended"
         {
             return Ok(run);
         }
-        let mut order = vec!["run", "--repo", &repo, "--goal-file", "-", "--yes", "--limit", &self.task.limits];
+        let limits = match self.variant.role {
+            Role::Configured => self.task.limits.clone(),
+            // The usage of a command is unknown, so it would count as everything that a limit of it leaves.
+            Role::Oracle | Role::Nop => format!("time={}s", self.task.time.as_secs().max(1)),
+        };
+        let mut order = vec!["run", "--repo", &repo, "--goal-file", "-", "--yes", "--limit", &limits];
         self.task.checks.iter().for_each(|check| order.extend(["--check", check]));
         let mut ended = skep.call(home, order, self.task.goal.as_bytes(), timeout).await?;
         let mut answers = 0;
