@@ -2,17 +2,17 @@
 
 use super::program::{Program, prepare};
 use crate::adapters::eval::{
-    self, Role, SetLock, SetPlan, SkepProgram, Suite, TrialContext, Variant, digest, load_sets, run_trial,
+    self, DevEngine, SetLock, SetPlan, SkepProgram, Suite, TrialContext, Variant, digest, load_sets, run_trial,
 };
 use crate::config::trial::{TrialSettings, merge, variant_file, variant_setting};
 use crate::config::{self, Sources};
 use crate::domain::eval::TaskProof;
 use crate::platform::git::{Git, Identity};
 use crate::platform::stop_signal;
-use crate::service::host::{
-    Evaluation, Evaluator, FinishedTrial, HostContext, HostError, HostErrorKind, HostProblem, HostResult, SuiteRequest,
-    TrialsRequest, VariantSetting, VariantSpec,
+use crate::service::host::evaluation::{
+    Evaluation, Evaluator, FinishedTrial, SuiteRequest, TrialsRequest, VariantSetting, VariantSpec,
 };
+use crate::service::host::{HostContext, HostError, HostErrorKind, HostProblem, HostResult};
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use std::ffi::OsString;
@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Prefix of the variables that describe this machine's sandbox.
 const SANDBOX_VARIABLES: &str = "SKEP_SANDBOX__";
 /// Names of the built-in variants.
-const BUILT_IN: [(&str, Role); 2] = [("oracle", Role::Oracle), ("nop", Role::Nop)];
+const BUILT_IN: [(&str, DevEngine); 2] = [("oracle", DevEngine::Oracle), ("nop", DevEngine::Nop)];
 
 /// Reads a suite, and keeps the named tasks.
 fn read_suite(folder: &Path, tasks: &[String]) -> HostResult<Suite> {
@@ -196,12 +196,12 @@ fn variant(
     data_dir: &Path,
 ) -> HostResult<Variant> {
     let built_in = BUILT_IN.iter().find(|(name, _)| *name == spec.name);
-    if let Some((name, role)) = built_in {
+    if let Some((name, dev)) = built_in {
         if !spec.settings.is_empty() {
             return Err(HostError::usage(format!("the variant {name} is built in"), "choose another name"));
         }
         let (config, env) = (trials.machine.clone(), trials.program.env.clone());
-        return Ok(Variant { name: spec.name.clone(), role: *role, config, env });
+        return Ok(Variant { name: spec.name.clone(), dev: *dev, config, env });
     }
     let mut own = toml::Table::new();
     for setting in &spec.settings {
@@ -214,7 +214,7 @@ fn variant(
     let env = settings.env_for(&own);
     let mut config = settings.user.clone();
     merge(&mut config, &own);
-    let variant = Variant { name: spec.name.clone(), role: Role::Configured, config, env };
+    let variant = Variant { name: spec.name.clone(), dev: DevEngine::Configured, config, env };
     validate(&variant, data_dir)?;
     Ok(variant)
 }

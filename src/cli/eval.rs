@@ -5,7 +5,7 @@ use super::context::CliContext;
 use super::exit::{ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::{count, duration, money, table};
-use crate::service::host::{
+use crate::service::host::evaluation::{
     Comparison, Corner, Evaluation, FinishedTrial, SuiteRequest, TaskProof, TrialsRequest, VariantSpec, Verdict,
 };
 use serde_json::json;

@@ -3,13 +3,9 @@
 //!
 //! Invariant: no adapter and no transport is named here; the composition root implements [`Host`].
 
-mod evaluation;
+pub mod evaluation;
 mod maintenance;
 
-pub use evaluation::{
-    Comparison, Corner, Evaluation, Evaluator, FinishedTrial, SuiteRequest, TaskProof, Trial, TrialsRequest,
-    VariantSetting, VariantSpec, Verdict,
-};
 pub use maintenance::{BackupReport, BackupRequest, CleanupItem, CleanupReport, CleanupRequest, Verification};
 
 use crate::config::{self, Sources};
@@ -447,7 +443,7 @@ pub struct DemoSetup {
 
 /// Use cases about this installation.
 #[async_trait]
-pub trait Host: Evaluator {
+pub trait Host: evaluation::Evaluator {
     /// Loads the configuration; reports everything that is wrong with it at once.
     async fn settings(&self, context: &HostContext) -> HostResult<Vec<Setting>>;
     /// Brings the schema up to date; with `status_only`, lists its steps and changes nothing.

@@ -12,16 +12,19 @@ mod manifest;
 mod program;
 mod proof;
 mod repo;
+mod run_view;
 mod sets;
 mod suite;
 mod trial;
+mod variant;
 
 pub use grade::Grade;
 pub use program::SkepProgram;
 pub use proof::prove;
 pub use sets::{SetLock, SetPlan, load_sets};
 pub use suite::{Suite, SuiteProblem, Task};
-pub use trial::{Role, TrialContext, Variant, run_trial};
+pub use trial::{TrialContext, run_trial};
+pub use variant::{DevEngine, Variant};
 
 use sha2::{Digest, Sha256};
 

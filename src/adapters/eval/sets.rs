@@ -6,7 +6,8 @@
 
 use super::digest;
 use super::suite::Suite;
-use super::trial::{Variant, finished};
+use super::trial::finished;
+use super::variant::Variant;
 use crate::domain::eval::TrialSet;
 use crate::platform::git::durable_fs::{make_dir, read_text, run_blocking, write_atomic};
 use crate::ports::{PortError, PortResult};
@@ -82,7 +83,7 @@ impl SetPlan {
     /// Returns the set of a variant. `program` identifies the program that runs the trials.
     pub fn new(data_dir: &Path, suite: &Suite, variant: Variant, program: &str) -> SetPlan {
         let config = variant.config.to_string();
-        let role = format!("{:?}", variant.role);
+        let dev = format!("{:?}", variant.dev);
         let mut settings: Vec<String> = variant
             .env
             .iter()
@@ -90,7 +91,7 @@ impl SetPlan {
             .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
             .collect();
         settings.sort();
-        let fixed = [variant.name.as_bytes(), role.as_bytes(), config.as_bytes(), program.as_bytes()];
+        let fixed = [variant.name.as_bytes(), dev.as_bytes(), config.as_bytes(), program.as_bytes()];
         let digest = digest(fixed.into_iter().chain(settings.iter().map(String::as_bytes)));
         let id = format!("{}-{}", variant.name, digest.get(..NAME_DIGITS).unwrap_or(&digest));
         let folder = suite_folder(data_dir, suite).join(&id);

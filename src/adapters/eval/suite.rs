@@ -315,6 +315,12 @@ fn check_texts(file: &TaskFile, report: &mut Report<'_>) {
         format!("hidden.canary has fewer than {MIN_CANARY_CHARS} characters"),
         "use a random text, such as a UUID",
     );
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-' | b'_');
+    report.require(
+        file.hidden.canary.bytes().all(is_plain),
+        "hidden.canary has other characters than letters, digits, blanks, '-' and '_'",
+        "use a random text, such as a UUID: it is searched in several encodings",
+    );
     let is_cost = |cost: &String| cost.strip_suffix(" USD").is_some_and(|n| n.parse::<f64>().is_ok_and(|n| n > 0.0));
     report.require(
         file.limits.cost.as_ref().is_none_or(is_cost),

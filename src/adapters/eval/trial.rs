@@ -7,13 +7,14 @@
 use super::grade::{Grade, Grader, Tests};
 use super::program::{Home, SkepProgram, failure};
 use super::repo;
+use super::run_view::{end_of, is_commit, kept_commit, spent};
 use super::suite::Task;
+use super::variant::{DevEngine, Variant};
 use crate::domain::eval::{Corner, Spent, Trial};
 use crate::platform::git::Git;
 use crate::platform::git::durable_fs::{make_dir, read_text, remove_path, run_blocking, write_atomic};
 use crate::ports::{PortError, PortResult};
 use serde_json::Value;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,30 +29,6 @@ const MAX_ANSWERS: u32 = 2;
 const ANSWER: &str = "Nobody can answer. Decide yourself, and say what you assumed.";
 /// Codes of questions that say something about this machine or the provider, and nothing about the variant.
 const INFRASTRUCTURE_CODES: &[&str] = &["engine", "effect", "environment"];
-
-/// What plays the dev of a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The engines of the configuration.
-    Configured,
-    /// A command that applies the oracle patch.
-    Oracle,
-    /// A command that does nothing.
-    Nop,
-}
-
-/// A variant.
-#[derive(Clone, Debug)]
-pub struct Variant {
-    /// Name.
-    pub name: String,
-    /// What plays the dev.
-    pub role: Role,
-    /// The complete configuration of its runs.
-    pub config: toml::Table,
-    /// The environment of its runs.
-    pub env: Vec<(OsString, OsString)>,
-}
 
 /// What all trials share.
 #[derive(Clone, Debug)]
@@ -220,10 +197,10 @@ impl Attempt<'_> {
         {
             return Ok(run);
         }
-        let limits = match self.variant.role {
-            Role::Configured => self.task.limits.clone(),
+        let limits = match self.variant.dev {
+            DevEngine::Configured => self.task.limits.clone(),
             // The usage of a command is unknown, so it would count as everything that a limit of it leaves.
-            Role::Oracle | Role::Nop => format!("time={}s", self.task.time.as_secs().max(1)),
+            DevEngine::Oracle | DevEngine::Nop => format!("time={}s", self.task.time.as_secs().max(1)),
         };
         let mut order = vec!["run", "--repo", &repo, "--goal-file", "-", "--yes", "--limit", &limits];
         self.task.checks.iter().for_each(|check| order.extend(["--check", check]));
@@ -334,87 +311,5 @@ impl Attempt<'_> {
 
     fn spoiled(&self, why: String) -> Trial {
         Trial { infrastructure: Some(why), end: "infrastructure".to_owned(), ..self.empty_trial() }
-    }
-}
-
-impl Variant {
-    /// Returns the configuration of its runs on a task.
-    fn config_for(&self, task: &Task) -> toml::Table {
-        let mut config = self.config.clone();
-        let command = match self.role {
-            Role::Configured => return config,
-            Role::Nop => "command:true".to_owned(),
-            Role::Oracle => {
-                let patch = String::from_utf8_lossy(&task.oracle);
-                format!("command:git apply --whitespace=nowarn - <<'SKEP_END_OF_PATCH'\n{patch}\nSKEP_END_OF_PATCH")
-            }
-        };
-        let engine = |engine: &str| toml::Value::Table(toml::Table::from_iter([("engine".to_owned(), engine.into())]));
-        let roles = [("manager", "direct"), ("reviewer", "direct"), ("scout", ""), ("dev", command.as_str())];
-        let roles = roles.into_iter().map(|(role, kind)| (role.to_owned(), engine(kind))).collect();
-        config.insert("role".to_owned(), toml::Value::Table(roles));
-        config
-    }
-}
-
-/// Returns how a run ended, or the code of the question that it waits on.
-fn end_of(run: &Value) -> String {
-    let outcome = match &run["outcome"] {
-        Value::String(word) => Some(word.clone()),
-        Value::Object(one) => one.keys().next().cloned(),
-        _ => None,
-    };
-    let asked = || run["escalations"][0]["code"].as_str().map(str::to_owned);
-    outcome.or_else(asked).unwrap_or_else(|| run["status"].as_str().unwrap_or("unknown").to_owned())
-}
-
-/// Returns the commit with the work that a stopped run has kept: its branch, else its last task with a commit.
-fn kept_commit(run: &Value, base: &str) -> Option<String> {
-    let is_work = |sha: &&str| *sha != base && !sha.is_empty();
-    let tasks = run["tasks"].as_array().into_iter().flatten().rev();
-    let heads = std::iter::once(&run["head"]).chain(tasks.map(|task| &task["head"]));
-    heads.filter_map(Value::as_str).find(is_work).map(str::to_owned)
-}
-
-fn is_commit(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn spent(run: &Value) -> Spent {
-    let number = |name: &str| run["budget"]["spent"][name].as_u64().unwrap_or_default();
-    let small = |value: &Value| u32::try_from(value.as_u64().unwrap_or_default()).unwrap_or(u32::MAX);
-    Spent {
-        tokens: number("tokens"),
-        cost_micros: number("cost_micros"),
-        wall_ms: number("wall_ms"),
-        turns: number("turns"),
-        rounds: small(&run["rounds"]),
-        attempts: small(&run["budget"]["attempts"]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn the_kept_work_and_the_end_of_a_run_are_read_from_what_show_prints() {
-        let base = "b".repeat(40);
-        let run = |outcome: Value, head: &str, tasks: Value| {
-            json!({ "outcome": outcome, "head": head, "tasks": tasks, "status": "blocked",
-                    "escalations": [{ "code": "tries" }], "rounds": 2,
-                    "budget": { "spent": { "tokens": 7, "cost_micros": 8, "wall_ms": 9, "turns": 1 }, "attempts": 3 } })
-        };
-        let delivered = run(json!({ "delivered": { "sha": "x" } }), "h", json!([]));
-        assert_eq!(end_of(&delivered), "delivered");
-        assert_eq!(end_of(&run(json!("unchanged"), "h", json!([]))), "unchanged");
-        let waits = run(Value::Null, &base, json!([{ "head": "one" }, { "head": null }, { "head": base }]));
-        assert_eq!(end_of(&waits), "tries");
-        assert_eq!(kept_commit(&waits, &base), Some("one".to_owned()));
-        assert_eq!(kept_commit(&run(Value::Null, "work", json!([])), &base), Some("work".to_owned()));
-        assert_eq!(kept_commit(&run(Value::Null, &base, json!([])), &base), None);
-        let expected = Spent { tokens: 7, cost_micros: 8, wall_ms: 9, turns: 1, rounds: 2, attempts: 3 };
-        assert_eq!(spent(&waits), expected);
     }
 }

@@ -1,7 +1,7 @@
 //! Options of `skep eval`.
 
 use crate::cli::parse;
-use crate::service::host::{VariantSetting, VariantSpec};
+use crate::service::host::evaluation::{VariantSetting, VariantSpec};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 

@@ -9,11 +9,11 @@ use crate::domain::block::{Block, BlockKind};
 use crate::domain::{Answer, BlockId, Event, Outcome, Phase, Principal, Run, Sha, Timestamp};
 use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
 use crate::http::rest::wire::{self, NewRun};
+use crate::service::host::evaluation::{Evaluation, Evaluator, FinishedTrial, SuiteRequest, TaskProof, TrialsRequest};
 use crate::service::host::{
     AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis, EngineOffer,
-    EngineRow, EngineTest, Evaluation, Evaluator, FinishedTrial, ForgeRow, ForgeTest, Host, HostContext, HostError,
-    HostResult, IsolationLevel, NotifyTest, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt,
-    SuiteRequest, TaskProof, TrialsRequest, Uncommitted, Verification,
+    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, NotifyTest,
+    RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
 };
 use async_trait::async_trait;
 use axum::extract::{Path, State};
