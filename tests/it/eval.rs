@@ -163,7 +163,7 @@ fn leaks_and_files_that_decide_are_found_and_the_infrastructure_is_told_apart() 
     let (found, _) = trials(&cli.run(&command).exits_with(0).out);
     assert_eq!(of(&found, "leak", "greet")["leaks"][0], "notes.txt", "{found:?}");
     let touched = of(&found, "touch", "greet");
-    assert_eq!((&touched["tampered"][0], &touched["corner"]), (&"cases.sh".into(), &"landed_wrong".into()));
+    assert_eq!((&touched["tampered"][0], &touched["corner"]), (&Value::from("cases.sh"), &Value::from("landed_wrong")));
     let unusable = cli.run(&["eval", "gate", "tiny", "touch", "leak"]).exits_with(75);
     assert!(unusable.out.contains("leaked into 1 trials"), "{}", unusable.out);
     // The engine of this variant is not installed.
@@ -171,7 +171,7 @@ fn leaks_and_files_that_decide_are_found_and_the_infrastructure_is_told_apart() 
     let spoiled = cli.run(&["eval", "run", "tiny", "--json", "--task", "greet", "--variant", broken]).exits_with(75);
     let (found, _) = trials(&spoiled.out);
     let trial = of(&found, "broken", "greet");
-    assert_eq!((&trial["corner"], &trial["restarts"]), (&Value::Null, &2.into()), "{trial}");
+    assert_eq!((&trial["corner"], &trial["restarts"]), (&Value::Null, &Value::from(2)), "{trial}");
     assert!(trial["infrastructure"].as_str().is_some_and(|why| why.contains("engine")), "{trial}");
 }
 
@@ -200,19 +200,24 @@ fn a_killed_evaluation_continues_and_gives_the_same_result() {
     // Each state of a trial that a kill can leave behind, as the file that shows it.
     for state in ["stores/*/0/base", "stores/*/0/data/home", "stores/*/0/run.json", "evals/*/*/*/1/trial.json"] {
         let before = matching(&cli.path("data"), state).len();
-        let mut running = cli.skep(&command);
-        running.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        let mut running = running.spawn().unwrap();
-        cli.until(state, || running.try_wait().unwrap().is_some() || matching(&cli.path("data"), state).len() > before);
-        // It may have ended already.
-        let _ended = running.kill();
-        running.wait().unwrap();
+        let running = std::cell::RefCell::new(cli.spawn(&command));
+        cli.until(state, || {
+            // It may have ended before a new file of this kind was seen.
+            let has_ended = running.borrow_mut().0.try_wait().unwrap().is_some();
+            has_ended || matching(&cli.path("data"), state).len() > before
+        });
+        // Dropping it kills it.
+        drop(running);
     }
     let (found, report) = trials(&cli.run(&command).exits_with(0).out);
     assert_eq!(found.len(), 4, "{report}");
     for ((variant, task), trial) in &found {
         let corner = if variant == "slow" { "landed_correct" } else { "landed_wrong" };
-        assert_eq!((&trial["corner"], &trial["restarts"]), (&corner.into(), &0.into()), "{variant} {task}: {trial}");
+        assert_eq!(
+            (&trial["corner"], &trial["restarts"]),
+            (&Value::from(corner), &Value::from(0)),
+            "{variant} {task}: {trial}"
+        );
         let data = trial["data_dir"].as_str().unwrap();
         let runs = ended(cli.skep(&["runs", "--json", "--data-dir", data])).exits_with(0).json();
         assert_eq!(runs["runs"].as_array().map(Vec::len), Some(1), "{variant} {task} ran once: {runs}");

@@ -319,7 +319,7 @@ fn check_texts(file: &TaskFile, report: &mut Report<'_>) {
     report.require(
         file.hidden.canary.bytes().all(is_plain),
         "hidden.canary has other characters than letters, digits, blanks, '-' and '_'",
-        "use a random text, such as a UUID: it is searched in several encodings",
+        "use a random text, such as a UUID, which reads the same in JSON",
     );
     let is_cost = |cost: &String| cost.strip_suffix(" USD").is_some_and(|n| n.parse::<f64>().is_ok_and(|n| n > 0.0));
     report.require(
