@@ -166,9 +166,13 @@ fn leaks_and_files_that_decide_are_found_and_the_infrastructure_is_told_apart() 
     assert_eq!((&touched["tampered"][0], &touched["corner"]), (&Value::from("cases.sh"), &Value::from("landed_wrong")));
     let unusable = cli.run(&["eval", "gate", "tiny", "touch", "leak"]).exits_with(75);
     assert!(unusable.out.contains("leaked into 1 trials"), "{}", unusable.out);
-    // The engine of this variant is not installed.
-    let broken = "broken=role.dev.engine=acp:claude";
-    let spoiled = cli.run(&["eval", "run", "tiny", "--json", "--task", "greet", "--variant", broken]).exits_with(75);
+    // The agent of this variant is not installed.
+    let settings =
+        ["role.dev.engine=cli:gone", "agents.gone.protocol=cli", "agents.gone.command=[\"missing-program\"]"];
+    let settings = settings.map(|setting| format!("broken={setting}"));
+    let mut command = vec!["eval", "run", "tiny", "--json", "--task", "greet"];
+    settings.iter().for_each(|setting| command.extend(["--variant", setting]));
+    let spoiled = cli.run(&command).exits_with(75);
     let (found, _) = trials(&spoiled.out);
     let trial = of(&found, "broken", "greet");
     assert_eq!((&trial["corner"], &trial["restarts"]), (&Value::Null, &Value::from(2)), "{trial}");

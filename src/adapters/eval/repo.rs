@@ -98,6 +98,13 @@ pub(super) async fn has_commit(git: &Git, repo: &Path, commit: &str) -> PortResu
     Ok(git.call(repo).args(["cat-file", "-e", &object]).run("look for a trial's commit").await?.ok())
 }
 
+/// Returns the newest commit on the branches of tasks and among the saved work of a mirror, if it differs from the base.
+pub(super) async fn newest_work(git: &Git, mirror: &Path, base: &str) -> PortResult<Option<String>> {
+    let call = git.call(mirror).args(["for-each-ref", "--sort=-creatordate", "--format=%(objectname)"]);
+    let output = call.args(["refs/heads/skep/", "refs/skep/wip/"]).output_line("find the work of a run").await?;
+    Ok(output.lines().find(|sha| *sha != base).map(str::to_owned))
+}
+
 /// Creates a repository with a patch applied to its tree. Returns the commit.
 pub(super) async fn patched(git: &Git, repo: &Path, tree: &Tree, patch: &[u8]) -> PortResult<String> {
     const DOING: &str = "apply the oracle patch";

@@ -140,9 +140,12 @@ async fn read_set(path: &Path) -> PortResult<Option<SetFile>> {
 pub async fn load_sets(data_dir: &Path, suite: &Suite) -> PortResult<Vec<TrialSet>> {
     let folder = suite_folder(data_dir, suite);
     let mut names: Vec<String> = match std::fs::read_dir(&folder) {
-        Ok(entries) => {
-            entries.flatten().take(MAX_SETS).filter_map(|entry| entry.file_name().into_string().ok()).collect()
-        }
+        Ok(entries) => entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .take(MAX_SETS)
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect(),
         Err(_) => return Ok(Vec::new()),
     };
     names.sort();

@@ -238,17 +238,22 @@ impl Attempt<'_> {
     async fn judge(&self, stopped: &StoppedRun, mut trial: Trial) -> PortResult<Trial> {
         let (run, git) = (&stopped.run, &self.context.git);
         let landed = run["outcome"]["delivered"]["sha"].as_str();
-        let kept = landed.map(str::to_owned).or_else(|| kept_commit(run, &stopped.base));
+        // What landed is in the repository, what was kept is in the mirror of the data directory.
+        let mirror = self.data().join("mirrors/repo.git");
+        let kept = match landed {
+            Some(sha) => Some(sha.to_owned()),
+            None if !mirror.exists() => None,
+            None => match kept_commit(run, &stopped.base) {
+                Some(sha) => Some(sha),
+                None => repo::newest_work(git, &mirror, &stopped.base).await?,
+            },
+        };
         let Some(commit) = kept else {
             trial.corner = Some(Corner::StoppedWrong);
             trial.grade = "the run left no change".to_owned();
             return Ok(trial);
         };
-        // What landed is in the repository, what was kept is in the mirror of the data directory.
-        let source = match landed {
-            Some(_) => self.repo(),
-            None => self.data().join("mirrors/repo.git"),
-        };
+        let source = if landed.is_some() { self.repo() } else { mirror };
         if !is_commit(&commit) || !repo::has_commit(git, &source, &commit).await? {
             let what = format!("the commit {commit} of the run is not in {}", source.display());
             return Err(PortError::permanent(what, "report this"));
