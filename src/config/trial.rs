@@ -166,8 +166,8 @@ mod tests {
     fn trials_take_over_how_runs_work_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("skep.toml");
-        let text = "[role.dev]\nengine = \"command:true\"\neffort = \"low\"\n[store]\nurl = \"sqlite:/x.db\"\n\
-                    [sandbox]\nlevel = \"landlock\"\n[profile.fast.role.dev]\neffort = \"high\"\n";
+        let text = "[limits]\nattempts = 7\n[role.dev]\nengine = \"command:true\"\n[store]\nurl = \"sqlite:/x.db\"\n\
+                    [sandbox]\nlevel = \"landlock\"\n[profile.fast.limits]\nattempts = 9\n";
         std::fs::write(&file, text).unwrap();
         let variable = |name: &str, value: &str| (name.into(), value.into());
         let sources = Sources {
@@ -178,21 +178,21 @@ mod tests {
                 variable("PATH", "/bin"),
                 variable("SKEP_DATA_DIR", "/y"),
                 variable("SKEP_RUNS__MAX_LIVE_RUNS", "3"),
-                variable("SKEP_POLICY__EXPLORE", "true"),
+                variable("SKEP_POLICY__MAX_TASKS", "7"),
                 variable("SKEP_LIMITS__ROUNDS", "5"),
             ],
         };
         let settings = TrialSettings::read(&sources).unwrap();
-        assert_eq!(settings.user.keys().collect::<Vec<_>>(), ["role", "sandbox"]);
-        assert_eq!(settings.user["role"]["dev"]["effort"].as_str(), Some("high"));
+        assert_eq!(settings.user.keys().collect::<Vec<_>>(), ["limits", "role", "sandbox"]);
+        assert_eq!(settings.user["limits"]["attempts"].as_integer(), Some(9));
         assert_eq!(settings.machine.keys().collect::<Vec<_>>(), ["sandbox"]);
         let names = |env: Vec<(OsString, OsString)>| -> Vec<String> {
             env.into_iter().map(|(name, _)| name.into_string().unwrap()).collect()
         };
-        assert_eq!(names(settings.env.clone()), ["PATH", "SKEP_POLICY__EXPLORE", "SKEP_LIMITS__ROUNDS"]);
+        assert_eq!(names(settings.env.clone()), ["PATH", "SKEP_POLICY__MAX_TASKS", "SKEP_LIMITS__ROUNDS"]);
         let variant = variant_setting("limits.rounds", "2").unwrap();
         assert_eq!(variant["limits"]["rounds"].as_integer(), Some(2));
-        assert_eq!(names(settings.env_for(&variant)), ["PATH", "SKEP_POLICY__EXPLORE"]);
+        assert_eq!(names(settings.env_for(&variant)), ["PATH", "SKEP_POLICY__MAX_TASKS"]);
         let text = variant_setting("role.dev.engine", "llm:x/y").unwrap();
         assert_eq!(text["role"]["dev"]["engine"].as_str(), Some("llm:x/y"));
         assert!(variant_setting("store.url", "x").unwrap_err().to_string().contains("cannot be set by a variant"));
