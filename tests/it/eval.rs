@@ -106,7 +106,7 @@ fn the_oracle_lands_every_task_and_nop_none_and_no_trial_is_repeated() {
     for task in ["greet", "sum"] {
         assert_eq!(of(&found, "oracle", task)["corner"], "landed_correct", "{report}");
         assert_eq!(of(&found, "nop", task)["corner"], "stopped_wrong", "{report}");
-        assert_eq!(of(&found, "nop", task)["end"], "nothing_changed");
+        assert_eq!(of(&found, "nop", task)["end"], "unchanged");
     }
     let (again, _) = trials(&cli.run(&command).exits_with(0).out);
     assert_eq!(again, found, "the second command repeats nothing");
