@@ -278,6 +278,30 @@ async fn a_token_without_a_right_gives_the_agent_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_can_lower_the_limits_of_its_run_but_not_exceed_the_configured_ones() {
+    let s = service().await;
+    let with = |limits: Value| {
+        let mut start = s.new_run("make it two");
+        start["limits"] = limits;
+        start
+    };
+    let given = json!({"cost_micros": 1_250_000, "timeout_secs": 600, "attempts": 5, "rounds": 0, "turns": 40});
+    let preview = done(&s, "preview_run", with(given.clone())).await;
+    assert!(preview["limits"].as_str().is_some_and(|l| l.contains("$1.25")), "{preview}");
+    let run = done(&s, "start_run", with(given.clone())).await["run"].as_str().expect("an id").to_owned();
+    let limits = s.get(&format!("/api/v1/runs/{run}")).await.json()["budget"]["limits"].clone();
+    for (name, amount) in given.as_object().expect("limits") {
+        assert_eq!(&limits[name], amount, "{name}: {limits}");
+    }
+    // The configured number of attempts is lower.
+    assert_eq!(refused(&s, "start_run", with(json!({"attempts": 100_000}))).await.0, "not_allowed");
+    assert_eq!(refused(&s, "start_run", with(json!({"attempts": 0}))).await.0, "invalid");
+    let reply =
+        send(&s, &message("tools/call", json!({"name": "start_run", "arguments": with(json!({"beer": 1}))}))).await;
+    assert!(reply.text.contains("unknown field `beer`"), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_reports_each_event_once_and_resumes_where_it_was() {
     let s = service().await;
     let run = start(&s, "make it two").await;

@@ -16,16 +16,22 @@ pub(super) const PUT_ROW: &str = "INSERT INTO ledger_row (run, attempt, project,
     usage_by_model = excluded.usage_by_model, prompt_digest = excluded.prompt_digest";
 
 /// Returns the sums over rows `l` of the amounts in `of`: `l` itself, or its parts by model `m`.
-fn sums(of: &str) -> String {
+fn sums(by: SpendingBy) -> String {
+    let (of, attempts) = match by {
+        SpendingBy::Model => ("m", ATTEMPTS_OF_MODELS),
+        _ => ("l", ATTEMPTS),
+    };
     let sum = |column: &str, settled: bool, name: &str| {
         format!("CAST(sum(CASE WHEN l.settled = {settled} THEN {of}.{column} ELSE 0 END) AS bigint) AS {name}")
     };
     let used = ["tokens", "cost_micros", "turns", "wall_ms"].map(|column| sum(column, true, column));
     let reserved = [sum("tokens", false, "reserved_tokens"), sum("cost_micros", false, "reserved_cost")];
-    format!("{}, {}, {COUNTS}", used.join(", "), reserved.join(", "))
+    format!("{}, {}, {attempts}, {ROUNDS}", used.join(", "), reserved.join(", "))
 }
-const COUNTS: &str = "count(DISTINCT l.run || '/' || CAST(l.attempt AS text)) AS attempts, \
-    count(DISTINCT CASE WHEN l.round > 0 THEN l.run || '/' || CAST(l.round AS text) END) AS rounds";
+/// A row of the ledger is an attempt, but an attempt may have used several models.
+const ATTEMPTS: &str = "count(*) AS attempts";
+const ATTEMPTS_OF_MODELS: &str = "count(DISTINCT l.run || '/' || CAST(l.attempt AS text)) AS attempts";
+const ROUNDS: &str = "count(DISTINCT CASE WHEN l.round > 0 THEN l.run || '/' || CAST(l.round AS text) END) AS rounds";
 const ROWS: &str = "CAST(0 AS bigint) AS unpriced FROM ledger_row AS l";
 const BY_MODEL_POSTGRES: &str = "CAST(sum(CASE WHEN m.priced THEN 0 ELSE 1 END) AS bigint) AS unpriced \
     FROM ledger_row AS l, LATERAL json_to_recordset(l.usage_by_model::json) AS m (model text, tokens bigint, cost_micros bigint, turns bigint, \
@@ -163,7 +169,7 @@ impl Ledger for SeaStore {
             SpendingBy::Run | SpendingBy::Day => "key DESC",
             _ => "cost_micros DESC, tokens DESC, key",
         };
-        let sums = sums(if filter.by == SpendingBy::Model { "m" } else { "l" });
+        let sums = sums(filter.by);
         let sql = format!(
             "SELECT {key} AS key, {sums}, {from}{wheres} GROUP BY {key} ORDER BY {order} LIMIT ${}",
             values.len()

@@ -1,7 +1,7 @@
 //! What tools take. The descriptions of the fields become their input schemas, which a model reads.
 
 use super::tools::CallError;
-use crate::domain::{Raise, Role};
+use crate::domain::{Raise, RequestedLimits, Role};
 use crate::service::runs::OpenRun;
 use rmcp::schemars::{self, JsonSchema};
 use serde::Deserialize;
@@ -131,18 +131,48 @@ pub struct StartRun {
     /// Check commands; the project's if empty.
     #[serde(default)]
     pub checks: Vec<String>,
+    /// Limits of this run; the configured ones where absent. A higher limit than the configured one is refused without
+    /// the right to raise budgets.
+    #[serde(default)]
+    pub limits: RunLimits,
     /// A unique string for this request, such as a UUID. The same key with the same request returns the same run, so
     /// a call whose answer was lost can be repeated.
     pub key: Option<String>,
 }
 
+/// Limits of a run.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunLimits {
+    /// Tokens.
+    pub tokens: Option<u64>,
+    /// Money, in millionths of a US dollar.
+    pub cost_micros: Option<u64>,
+    /// Model calls.
+    pub turns: Option<u64>,
+    /// Seconds of work of all attempts and checks.
+    pub timeout_secs: Option<u64>,
+    /// Rounds of rework; 0 asks a person before the first.
+    pub rounds: Option<u32>,
+    /// Attempts of all roles together.
+    pub attempts: Option<u32>,
+}
+
+impl From<RunLimits> for RequestedLimits {
+    fn from(limits: RunLimits) -> RequestedLimits {
+        let RunLimits { tokens, cost_micros, turns, timeout_secs, rounds, attempts } = limits;
+        RequestedLimits { tokens, cost_micros, turns, timeout_secs, rounds, attempts }
+    }
+}
+
 impl StartRun {
     /// Returns the request for the run, and its key.
     pub fn into_request(self, traceparent: Option<String>) -> Result<(OpenRun, Option<String>), CallError> {
-        let StartRun { project, repo, goal, base, engines, checks, key } = self;
+        let StartRun { project, repo, goal, base, engines, checks, limits, key } = self;
         let engines = engines.into_iter().map(|(name, engine)| Ok((role(&name)?, engine)));
         let engines = engines.collect::<Result<_, CallError>>()?;
-        Ok((OpenRun { project, repo, goal, base, engines, checks, traceparent, ..OpenRun::default() }, key))
+        let limits = limits.into();
+        Ok((OpenRun { project, repo, goal, base, engines, checks, limits, traceparent, ..OpenRun::default() }, key))
     }
 }
 

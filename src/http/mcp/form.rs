@@ -268,7 +268,7 @@ fn limits(limits: &domain::Limits) -> String {
         limits.turns.map(|n| render::count(n, "model call")),
         Some(render::duration(limits.timeout_secs.saturating_mul(1_000))),
         Some(render::count(limits.attempts.into(), "attempt")),
-        Some(render::count(limits.rounds.into(), "round of rework")),
+        Some(format!("{} of rework", render::count(limits.rounds.into(), "round"))),
     ];
     given.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
