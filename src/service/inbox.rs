@@ -7,24 +7,24 @@ use crate::ports::run_index::{RunFilter, RunRow};
 
 /// Open runs that are considered.
 const MAX_OPEN: u64 = 500;
-/// Runs whose state is loaded in each group.
-const MAX_LOADED: usize = 25;
+/// Runs whose state is loaded in each group; the others are known by their rows.
+const MAX_LOADED: usize = 10;
 /// Ended runs that are listed.
 const MAX_ENDED: usize = 8;
 
 /// The inbox.
 #[derive(Clone, Debug, Default)]
 pub struct Inbox {
-    /// Runs that wait for a person, longest first, as far as loaded.
+    /// Runs that have waited longest for a person.
     pub asking: Vec<Run>,
-    /// Number of runs that wait for a person.
-    pub asking_total: usize,
+    /// The other runs that wait for a person, longest first.
+    pub asking_later: Vec<RunRow>,
     /// Runs that cannot be read.
     pub quarantined: Vec<RunRow>,
-    /// Runs at work, as far as loaded.
+    /// The newest runs at work.
     pub working: Vec<Run>,
-    /// Number of runs at work.
-    pub working_total: usize,
+    /// The other runs at work, newest first.
+    pub working_later: Vec<RunRow>,
     /// Runs that wait for a time or a slot, or are paused.
     pub waiting: Vec<RunRow>,
     /// Runs that ended last.
@@ -52,9 +52,10 @@ pub async fn inbox(s: &Services, caller: &Caller) -> ServiceResult<Inbox> {
             _ => working.push(row),
         }
     }
-    (inbox.asking_total, inbox.working_total) = (asking.len(), working.len());
     // The runs that were moved longest ago have waited longest.
     asking.sort_by_key(|row| row.updated_at);
+    inbox.asking_later = asking.split_off(asking.len().min(MAX_LOADED));
+    inbox.working_later = working.split_off(working.len().min(MAX_LOADED));
     inbox.asking = loaded(s, &asking).await?;
     inbox.working = loaded(s, &working).await?;
     let recent = s.store.list(&filter(false, 100)).await?;
@@ -65,7 +66,7 @@ pub async fn inbox(s: &Services, caller: &Caller) -> ServiceResult<Inbox> {
 
 async fn loaded(s: &Services, rows: &[RunRow]) -> ServiceResult<Vec<Run>> {
     let mut runs = Vec::new();
-    for row in rows.iter().take(MAX_LOADED) {
+    for row in rows {
         match s.store.load(row.run).await {
             Ok(Some(run)) => runs.push(run),
             // One that cannot be read must not hide the others.

@@ -43,10 +43,10 @@ pub async fn audit(
                 }
             } }
         } }
-        nav.pager aria-label="Pages" {
+        (look::pager("Pages", &html! {
             @if query.before.is_some() { a.button href="/audit" { "Newest" } }
             @if let Some(last) = rows.last().filter(|_| rows.len() as u64 == ROWS) { a.button rel="next" href={ "/audit?before=" (last.id) } { "Older" } }
-        }
+        }))
     };
     Ok(shell::page(&person.visit, Page { title: "Audit log", live: None, content }))
 }

@@ -1,19 +1,20 @@
 //! The changes of a run or of a task: all files, then their lines, unified or side by side.
 
 use super::parts::diff::{self, FileDiff};
-use super::parts::diff_view::{Layout, View};
+use super::parts::diff_view::{CommentLink, Layout, View};
 use super::parts::hidden;
 use super::problem::PageResult;
 use super::shell::{self, Page};
 use super::visit::{Person, Visit};
 use super::{State, look, run};
-use crate::domain::{BlockKind, Run, Subject};
+use crate::domain::{Block, BlockKind, Run, Subject};
 use crate::render;
 use crate::secrets::redact_all;
 use crate::service::{ErrorKind, artifacts, runs};
 use axum::extract::{Path, Query, State as Shared};
 use maud::{Markup, html};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 /// Lines of all files on the first page; further files are opened by their links.
 const MAX_LINES: usize = 3_000;
@@ -56,7 +57,7 @@ pub async fn changes(
     let visit = &person.visit;
     let content = html! {
         (run::head(visit, &run, "/changes"))
-        (toolbar(&run, &query, &files))
+        (toolbar(&run, &query, &files, question_about(&run, &query).is_some()))
         @if files.is_empty() {
             (look::empty("Nothing has changed yet.", html! { "The work of a task appears here when its attempt ends." }))
         } @else {
@@ -90,7 +91,7 @@ fn layout(query: &ChangesQuery) -> Layout {
     if query.view.as_deref() == Some("split") { Layout::Split } else { Layout::Unified }
 }
 
-fn toolbar(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
+fn toolbar(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>], is_asked: bool) -> Markup {
     let (added, removed) = files.iter().map(FileDiff::counts).fold((0, 0), |(a, r), (x, y)| (a + x, r + y));
     let view = |view: &str| address(run, &ChangesQuery { view: Some(view.to_owned()), at: None, ..query.clone() }, "");
     let is_split = layout(query) == Layout::Split;
@@ -101,6 +102,7 @@ fn toolbar(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
                 span.plus { "+" (added) } " " span.minus { "−" (removed) }
                 @if let Some(task) = &query.task { ", task " code { (look::line(task)) } ". "
                     a href={ "/runs/" (run.id) "/changes" } { "Show the whole run" } }
+                span #viewed {}
             }
             @let tasks: Vec<_> = run.tasks.iter().filter(|t| t.head.is_some()).take(40).collect();
             @if tasks.len() > 1 { p.quiet { "By task: " @for task in tasks {
@@ -108,6 +110,7 @@ fn toolbar(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
             p.switch role="group" aria-label="Layout" {
                 a.button href=(view("unified")) aria-current=[(!is_split).then_some("true")] { "Unified" }
                 a.button href=(view("split")) aria-current=[is_split.then_some("true")] { "Side by side" }
+                @if is_asked { a.button.primary href="#decision" { "Decide" } }
             }
         }
     }
@@ -139,10 +142,10 @@ fn bodies(run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
         return html! {
             p { a href=(address(run, &ChangesQuery { file: None, from: 0, at: None, ..query.clone() }, &format!("#f{n}"))) { "All files" } }
             (file_card(run, query, &view, n, file, from..to))
-            nav.pager aria-label="Parts of the file" {
+            (look::pager("Parts of the file", &html! {
                 @if from > 0 { a.button href=(part(from.saturating_sub(FILE_LINES))) { "Earlier lines" } }
                 @if to < lines { a.button href=(part(to)) { "Later lines" } }
-            }
+            }))
         };
     }
     let mut left = MAX_LINES;
@@ -176,16 +179,19 @@ fn file_card(
         let at = Some(format!("{n}:{line}"));
         address(run, &ChangesQuery { at, ..query.clone() }, "#decision")
     };
+    let comment: Option<CommentLink<'_>> = question_about(run, query).is_some().then_some(&comment);
     html! {
-        section.file id={ "f" (n) } data-path=(file.path) {
+        section.file id={ "f" (n) } data-path=(file.path) data-digest=(digest(file)) {
             header {
                 h2 { (look::line(&file.path)) }
                 span.quiet { span.plus { "+" (added) } " " span.minus { "−" (removed) } }
                 @for flag in &file.flags { span.tag { (look::line(flag)) } }
                 @if concern { span.tag.warn { "needs a look" } }
                 @if hidden > 0 { span.tag.warn { (render::count(hidden as u64, "hidden character")) } }
+                // Shown by the script, which remembers it.
+                label.check.viewed hidden { input type="checkbox"; " Viewed" }
             }
-            @if !part.is_empty() { div.scroll { (view.table(file, part, Some(&comment))) } }
+            @if !part.is_empty() { div.scroll { (view.table(file, part, comment)) } }
             @else if file.lines() > 0 {
                 p { a.button href=(address(run, &ChangesQuery { file: Some(n), from: 0, at: None, ..query.clone() }, "")) {
                     "Show " (render::count(file.lines() as u64, "line")) } }
@@ -194,14 +200,30 @@ fn file_card(
     }
 }
 
-/// Returns the question that these changes answer, if the run asks one.
-fn decision(visit: &Visit, run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
+/// Returns what identifies the changes of a file: a browser remembers by it that they were viewed.
+fn digest(file: &FileDiff<'_>) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(&file.path);
+    for line in file.hunks.iter().flat_map(|h| &h.lines) {
+        hasher.update(format!("\n{} {} ", line.old, line.new));
+        hasher.update(line.text);
+    }
+    hasher.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+/// Returns the question that these changes are about, if the run asks one.
+fn question_about<'a>(run: &'a Run, query: &ChangesQuery) -> Option<&'a Block> {
     let is_about = |kind: &BlockKind| match kind {
         BlockKind::Approval(Subject::Merge { .. }) => query.task.is_none(),
         BlockKind::Approval(Subject::Diff { task, .. }) => query.task.as_deref() == Some(&task.to_string()),
         _ => false,
     };
-    let Some(block) = run.blocks.iter().find(|b| is_about(&b.kind)) else { return html! {} };
+    run.blocks.iter().find(|b| is_about(&b.kind))
+}
+
+/// Returns the forms that answer the question about these changes.
+fn decision(visit: &Visit, run: &Run, query: &ChangesQuery, files: &[FileDiff<'_>]) -> Markup {
+    let Some(block) = question_about(run, query) else { return html! {} };
     let BlockKind::Approval(Subject::Merge { head, .. } | Subject::Diff { head, .. }) = &block.kind else {
         return html! {};
     };
@@ -223,8 +245,9 @@ fn decision(visit: &Visit, run: &Run, query: &ChangesQuery, files: &[FileDiff<'_
                 (shell::token(visit))
                 input type="hidden" name="answer" value="decline";
                 label for="reason" { "What should be different?" }
-                p.quiet { "A click on a line number puts the line here." }
-                textarea id="reason" name="text" rows="5" maxlength="60000" required autofocus[place.is_some()] { (place.unwrap_or_default()) }
+                p.quiet id="reason-hint" { "Follow a line number to put that line here." }
+                textarea id="reason" name="text" rows="5" maxlength="60000" required aria-describedby="reason-hint"
+                    placeholder="path:line: what is wrong, and what would be right" autofocus[place.is_some()] { (place.unwrap_or_default()) }
                 button.button.danger type="submit" { "Decline" }
             }
         }

@@ -75,7 +75,7 @@ pub async fn events(
     let rows: Vec<JournalRow> = rows.into_iter().filter(|row| row.seq < end).collect();
     let link = |word: &str, is: bool| {
         html! {
-            a.button href={ "/runs/" (run.id) "/events?show=" (word) } aria-current=[is.then_some("true")] { (word) }
+            a.button href={ "/runs/" (run.id) "/events?show=" (word) } aria-current=[is.then_some("true")] { (look::sentence(word)) }
         }
     };
     let content = html! {
@@ -84,10 +84,10 @@ pub async fn events(
             (link("important", show == Show::Important)) (link("normal", show == Show::Normal)) (link("all", show == Show::All))
         }
         (list(&person.visit, &run, &rows, show, usize::MAX))
-        nav.pager aria-label="Pages" {
+        (look::pager("Pages", &html! {
             @if end <= run.seq { a.button href={ "/runs/" (run.id) "/events?show=" (query_word(show)) } { "Newest" } }
             @if after > 0 { a.button rel="next" href={ "/runs/" (run.id) "/events?show=" (query_word(show)) "&before=" (after + 1) } { "Older" } }
-        }
+        }))
     };
     let title = format!("Events · {}", run.goal.title());
     Ok(shell::page(&person.visit, Page { title: &title, live: Some(run::live(&run.id)), content }))
@@ -111,9 +111,9 @@ pub fn list(visit: &Visit, run: &Run, rows: &[JournalRow], show: Show, max: usiz
         ol.events reversed {
             @for (row, text) in &lines {
                 li id={ "e" (row.seq) } value=(row.seq) {
-                    span.at { (look::ago(row.at, visit.at())) } " " (look::line(text))
-                    @if show == Show::All { @if let Some(event) = &row.event { details { summary { (look::line(&row.name)) }
-                        pre { bdi { (super::parts::hidden::visible(&bounded(event))) } } } } }
+                    span.at { (look::ago(row.at, visit.at())) } " " (look::prose(text))
+                    @if show == Show::All { @if let Some(event) = &row.event { details { summary { (look::line(&row.name)) ", as JSON" }
+                        (look::fenced(&bounded(event))) } } }
                 }
             }
         }

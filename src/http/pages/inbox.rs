@@ -1,9 +1,10 @@
 //! The inbox: what waits for a person, then what is in progress.
 
 use super::problem::PageResult;
+use super::question::{self, Place};
 use super::shell::{self, Page};
 use super::visit::{Person, Visit};
-use super::{State, look, question};
+use super::{State, look};
 use crate::domain::Run;
 use crate::ports::run_index::RunRow;
 use crate::render;
@@ -11,35 +12,35 @@ use crate::service::inbox;
 use axum::extract::State as Shared;
 use maud::{Markup, html};
 
-/// Questions that are shown in full; further ones are links.
-const MAX_CARDS: usize = 10;
+/// Rows of each further list; the page of all runs has the others.
+const MAX_ROWS: usize = 40;
+/// Number of questions up to which all are open at first; of more, the one that waits longest is.
+const OPEN_CARDS: usize = 3;
 
 /// `GET /`.
 pub async fn inbox(Shared(state): Shared<State>, person: Person) -> PageResult<Markup> {
     let inbox = inbox::inbox(&state.services, &person.caller).await?;
     let visit = &person.visit;
     let questions: Vec<_> = inbox.asking.iter().flat_map(|run| run.blocks.iter().map(move |b| (run, b))).collect();
-    let nothing = inbox.asking_total + inbox.working_total + inbox.waiting.len() + inbox.quarantined.len() == 0;
-    let title = match questions.len() {
+    // A run whose state is not loaded here has at least one question.
+    let asked = questions.len() + inbox.asking_later.len();
+    let at_work = inbox.working.len() + inbox.working_later.len();
+    let nothing = asked + at_work + inbox.waiting.len() + inbox.quarantined.len() == 0;
+    let title = match asked {
         0 => "Inbox".to_owned(),
         n => format!("({n}) Inbox"),
     };
     let content = html! {
         h1.hidden-title { "Inbox" }
         section aria-labelledby="asking" {
-            h2 id="asking" { "Waits for you" @if !questions.is_empty() { span.count { (questions.len()) } } }
-            @if questions.is_empty() { (look::empty("Nothing waits for you.", started(nothing && inbox.ended.is_empty()))) }
-            @for (run, block) in questions.iter().take(MAX_CARDS) { (question::card(visit, run, block)) }
-            @if questions.len() > MAX_CARDS {
-                ul.rows { @for (run, block) in questions.iter().skip(MAX_CARDS) {
-                    li { a href={ "/q/" (run.id) "/" (block.id) } {
-                        (look::line(&look::sentence(&render::escalation(run, block).reason)))
-                    } " " span.quiet { (look::line(&run.goal.title())) } }
-                } }
+            h2 id="asking" { "Waits for you" @if asked > 0 { span.count { (asked) } } }
+            @if asked == 0 { (look::empty("Nothing waits for you.", started(nothing && inbox.ended.is_empty()))) }
+            @for (n, (run, block)) in questions.iter().enumerate() {
+                (question::card(visit, run, block, Place::Inbox { is_open: n == 0 || questions.len() <= OPEN_CARDS }))
             }
-            @if inbox.asking_total > inbox.asking.len() {
-                p { (inbox.asking_total - inbox.asking.len()) " more runs wait: " a href="/runs?status=blocked" { "list them" } }
-            }
+            (rows(&inbox.asking_later, "/runs?status=blocked", |row| html! {
+                (row.project) " · needs " (look::needs(&row.blocks)) " · updated " (look::ago(row.updated_at, visit.at()))
+            }))
         }
         @if !inbox.quarantined.is_empty() {
             section aria-labelledby="broken" {
@@ -47,16 +48,19 @@ pub async fn inbox(Shared(state): Shared<State>, person: Person) -> PageResult<M
                 ul.rows { @for row in &inbox.quarantined { (broken(row)) } }
             }
         }
-        @if !inbox.working.is_empty() {
+        @if at_work > 0 {
             section aria-labelledby="working" {
-                h2 id="working" { "At work" span.count { (inbox.working_total) } }
+                h2 id="working" { "At work" span.count { (at_work) } }
                 ul.rows { @for run in &inbox.working { (working(visit, run)) } }
+                (rows(&inbox.working_later, "/runs?status=running", |row| html! { (row.project) " · " (row.phase) }))
             }
         }
         @if !inbox.waiting.is_empty() {
             section aria-labelledby="waiting" {
                 h2 id="waiting" { "Waits for something else" span.count { (inbox.waiting.len()) } }
-                ul.rows { @for row in inbox.waiting.iter().take(50) { (waiting(visit, row)) } }
+                (rows(&inbox.waiting, "/runs?open=1", |row| html! { (row.project)
+                    @if let Some(what) = &row.waits { " · waits for " (look::line(what)) }
+                    @if let Some(until) = row.wake_at { " · " (look::ago(until, visit.at())) } }))
             }
         }
         @if !inbox.ended.is_empty() {
@@ -98,15 +102,15 @@ fn working(visit: &Visit, run: &Run) -> Markup {
     }
 }
 
-fn waiting(visit: &Visit, row: &RunRow) -> Markup {
+/// Returns rows with what `about` says of each. The page at `all` has those that do not fit.
+fn rows(rows: &[RunRow], all: &str, about: impl Fn(&RunRow) -> Markup) -> Markup {
     html! {
-        li data-row {
-            (look::status(&row.status)) (run_link(row))
-            span.quiet { (row.project)
-                @if let Some(what) = &row.waits { " · waits for " (look::line(what)) }
-                @if let Some(until) = row.wake_at { " · " (look::ago(until, visit.at())) }
-            }
+        @if !rows.is_empty() {
+            ul.rows { @for row in rows.iter().take(MAX_ROWS) {
+                li data-row { (look::status(&row.status)) (run_link(row)) span.quiet { (about(row)) } }
+            } }
         }
+        @if rows.len() > MAX_ROWS { p { (rows.len() - MAX_ROWS) " more: " a href=(all) { "list them" } "." } }
     }
 }
 

@@ -1,10 +1,11 @@
 //! How single facts look: status words, times, money, ids, links, text from outside.
 
 use super::parts::hidden::{is_hidden, visible};
-use crate::domain::Timestamp;
+use crate::domain::{DiffStat, EngineSpec, Role, Timestamp};
 use crate::render;
 use maud::{Markup, html};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use std::collections::BTreeMap;
 
 /// Characters that have a meaning in a query.
 const QUERY: &AsciiSet = &CONTROLS
@@ -23,6 +24,8 @@ const QUERY: &AsciiSet = &CONTROLS
 
 /// Lines of a quoted text above which it is shut.
 const OPEN_LINES: usize = 14;
+/// Lines at the end of a longer text that are shown at once.
+const END_LINES: usize = 12;
 
 /// Status words with their symbols. The word is always there: neither color nor symbol stands alone.
 const STATUSES: [(&str, &str); 17] = [
@@ -87,6 +90,18 @@ pub fn line(text: &str) -> Markup {
     html! { bdi { (visible(text)) } }
 }
 
+/// Returns a text of Skep's own with its commands, between backticks, set as code. What it quotes stays text.
+pub fn prose(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // An odd number of backticks is not a pair of them.
+    if parts.len().is_multiple_of(2) {
+        return line(text);
+    }
+    html! { bdi { @for (n, part) in parts.iter().enumerate() {
+        @if n % 2 == 1 { code { (visible(part)) } } @else { (visible(part)) }
+    } } }
+}
+
 /// Returns text from outside in full, fenced, with its source; long text is shut.
 pub fn quoted(text: &str, from: &str) -> Markup {
     let text = text.trim_end();
@@ -94,9 +109,75 @@ pub fn quoted(text: &str, from: &str) -> Markup {
     html! {
         details.quoted open[lines <= OPEN_LINES] {
             summary { (from) @if lines > OPEN_LINES { ", " (render::count(lines as u64, "line")) } }
-            pre { bdi { (visible(text)) } }
+            (fenced(text))
         }
     }
+}
+
+/// Returns why something failed: the end of a long text, and all of it on demand.
+pub fn failure(text: &str, from: &str) -> Markup {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    if lines.len() <= OPEN_LINES {
+        return quoted(text, from);
+    }
+    html! {
+        figure.end {
+            figcaption { (from) ", the last " (END_LINES) " lines" }
+            (fenced(&lines[lines.len() - END_LINES..].join("\n")))
+        }
+        (quoted(text, "All of it"))
+    }
+}
+
+/// Returns text from outside as it was written. Long text scrolls, so it takes the focus of the keyboard.
+pub fn fenced(text: &str) -> Markup {
+    let is_long = text.lines().count() > OPEN_LINES || text.len() > OPEN_LINES * 80;
+    html! { pre.long[is_long] tabindex=[is_long.then_some("0")] { bdi { (visible(text)) } } }
+}
+
+/// Returns a number with its digits in groups: `48,210`.
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let grouped = digits.char_indices().flat_map(|(at, c)| {
+        let starts_group = at > 0 && (digits.len() - at).is_multiple_of(3);
+        starts_group.then_some(',').into_iter().chain([c])
+    });
+    grouped.collect()
+}
+
+/// Returns the size of a diff.
+pub fn size_of(diff: &DiffStat) -> Markup {
+    html! { span { (render::count(diff.files_total, "file")) " changed " span.plus { "+" (diff.added) } " " span.minus { "−" (diff.removed) } } }
+}
+
+/// Returns engines by role.
+pub fn engines(engines: &BTreeMap<Role, EngineSpec>) -> Markup {
+    html! { ul.plain { @for (role, spec) in engines { li { (role.name()) ": " (line(&spec.named())) } } } }
+}
+
+/// Returns what a run needs from a person, by the codes of its questions.
+pub fn needs(codes: &[String]) -> String {
+    codes.iter().map(|code| need(code)).collect::<Vec<_>>().join(", ")
+}
+
+fn need(code: &str) -> String {
+    match code {
+        "approve_plan" => "approval of the plan",
+        "approve_diff" => "approval of a diff",
+        "approve_merge" => "approval of the merge",
+        "tries" => "more tries",
+        "step_time" => "more time",
+        "environment" => "a working environment",
+        "rounds" => "more rounds of rework",
+        "budget" => "a higher budget",
+        "engine" => "an engine",
+        "question" => "an answer",
+        "nothing_changed" => "a hint",
+        "effect" => "a fix",
+        "ci" | "change_closed" | "foreign_push" | "secret_found" => "a decision",
+        other => return other.replace('_', " "),
+    }
+    .to_owned()
 }
 
 /// Returns a link to another site if the address is one, else the text.
@@ -124,6 +205,11 @@ pub fn sentence(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
+/// Returns the links to other parts of a list; nothing if there are none.
+pub fn pager(label: &str, links: &Markup) -> Markup {
+    html! { @if !links.0.is_empty() { nav.pager aria-label=(label) { (links) } } }
+}
+
 /// Returns the text of an empty list: what is missing, and what to do next.
 pub fn empty(what: &str, next: Markup) -> Markup {
     html! { div.empty { p { (what) } p.quiet { (next) } } }
@@ -145,6 +231,28 @@ mod tests {
                 .into_string()
                 .contains("href=\"https://example.org/x?a=1&amp;b=2\"")
         );
+    }
+
+    #[test]
+    fn commands_in_prose_are_code_and_numbers_have_groups() {
+        assert_eq!(
+            prose("pass `--limit <x>`, now").into_string(),
+            "<bdi>pass <code>--limit &lt;x&gt;</code>, now</bdi>"
+        );
+        assert_eq!(prose("a ` alone").into_string(), "<bdi>a ` alone</bdi>");
+        assert_eq!([0, 999, 1_000, 48_210, 1_234_567].map(number), ["0", "999", "1,000", "48,210", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_long_failure_shows_its_end() {
+        let text: String = (1..=40).map(|n| format!("line {n}\n")).collect();
+        let html = failure(&text, "What happened").into_string();
+        let (end, all) = html.split_once("</figure>").expect("an end");
+        assert!(end.contains("line 40") && end.contains("line 29") && !end.contains("line 28"), "{end}");
+        assert!(all.contains("line 1\n") && !all.contains("<details class=\"quoted\" open"), "{all}");
+        assert!(!failure("short", "What happened").into_string().contains("figure"));
+        // Nothing is interpreted: a carriage return hides nothing.
+        assert!(fenced("bad\rgood").into_string().contains("bad<span class=\"hid\""));
     }
 
     #[test]

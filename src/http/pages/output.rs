@@ -79,10 +79,8 @@ pub async fn show(
     let digest = digest.to_ascii_lowercase();
     let part = |from: usize| format!("/runs/{}/output/{digest}?from={from}&q={}", run.id, look::in_query(&filter));
     let pager = html! {
-        nav.pager aria-label="Parts of the output" {
-            @if from > 0 { a.button href=(part(0)) { "Beginning" } a.button href=(part(from.saturating_sub(PAGE_LINES))) { "Earlier lines" } }
-            @if to < lines.len() { a.button href=(part(to)) { "Later lines" } a.button href=(part(last)) { "End" } }
-        }
+        @if from > 0 { a.button href=(part(0)) { "Beginning" } a.button href=(part(from.saturating_sub(PAGE_LINES))) { "Earlier lines" } }
+        @if to < lines.len() { a.button href=(part(to)) { "Later lines" } a.button href=(part(last)) { "End" } }
     };
     let content = html! {
         (run::head(&person.visit, &run, "/output"))
@@ -93,11 +91,11 @@ pub async fn show(
         }
         @if lines.is_empty() { (look::empty("No line matches.", html! { a href={ "/runs/" (run.id) "/output/" (digest) } { "Show the whole output" } })) }
         @else {
-            (pager)
+            (look::pager("Parts of the output", &pager))
             div.scroll { table.log { tbody { @for (n, line) in &lines[from..to] {
                 tr id={ "L" (n) } { td.n { a href={ "#L" (n) } { (n) } } td.c { bdi { (line) } } }
             } } } }
-            (pager)
+            (look::pager("Parts of the output, below it", &pager))
         }
     };
     let title = format!("{} · {}", file.name, run.goal.title());

@@ -64,14 +64,14 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
     };
     let content = html! {
         header.run {
-            div { p.crumbs { a href="/projects" { "Projects" } } h1 { (project.name) } p.meta { (look::outside(&project.repo)) " onto " (base(&project)) } }
+            div { p.crumbs { a href="/projects" { "Projects" } } h1 { (project.name) } p.meta { (look::outside(&project.repo)) span { "lands on " (base(&project)) } } }
             div.actions { a.button.primary href={ "/runs/new?project=" (project.name) } { "New run" } }
         }
         div.columns {
             div {
                 section aria-labelledby="runs" { h2 id="runs" { "Runs" }
                     @if page.rows.is_empty() { (look::empty("This project has no run yet.", html! { a href={ "/runs/new?project=" (project.name) } { "Start the first one" } })) }
-                    @else { (run_list::table(&person.visit, &page.rows)) p { a href={ "/runs?project=" (project.name) } { "All runs of the project" } } } }
+                    @else { (run_list::table(&person.visit, &page.rows, false)) p { a href={ "/runs?project=" (project.name) } { "All runs of the project" } } } }
                 section aria-labelledby="spending" { h2 id="spending" { "Spending by day" } (spending::table(&days, "Day (UTC)", None)) }
             }
             aside {

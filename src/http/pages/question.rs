@@ -5,7 +5,7 @@ use super::shell::{self, Page};
 use super::visit::{Fields, Person, Visit};
 use super::{State, look, see_other};
 use crate::domain::{Answer, AnswerKind, Block, BlockKind, BudgetKind, BudgetScope, Raise, Run, Subject};
-use crate::render::{self, EscalationAnswer};
+use crate::render::{self, Escalation, EscalationAnswer};
 use crate::service::actions::{self, NewSettings, Target, subject_of};
 use crate::service::budgets::{self, RaiseShared};
 use crate::service::{ServiceError, runs};
@@ -22,10 +22,11 @@ pub async fn show(
     let run = runs::show(&state.services, &person.caller, &run).await?;
     let open = run.blocks.iter().find(|b| b.id.to_string() == block);
     let content = html! {
-        p.crumbs { a href={ "/runs/" (run.id) } { (look::line(&run.goal.title())) } " / question " (block_name(&block)) }
-        h1 { @match open { Some(_) => "A question waits for you", None => "This question is answered" } }
+        p.crumbs { a href={ "/projects/" (run.project) } { (run.project) } " / "
+            a href={ "/runs/" (run.id) } { code { (run.id.abbrev()) } } " / question " (block_name(&block)) }
+        h1 { @match open { Some(_) => (look::line(&run.goal.title())), None => "This question is answered" } }
         @match open {
-            Some(block) => (card(&person.visit, &run, block)),
+            Some(block) => (card(&person.visit, &run, block, Place::Alone)),
             None => {
                 p { "Run " code { (run.id.abbrev()) } " does not wait for this answer any more: it is "
                     (look::line(&render::now(&run, person.visit.at()))) "." }
@@ -43,32 +44,64 @@ fn block_name(text: &str) -> &str {
     if is_name { text } else { "" }
 }
 
+/// Where a question is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Among those of other runs, which are opened one by one.
+    Inbox {
+        /// Whether it is open at first.
+        is_open: bool,
+    },
+    /// On a page that is about its run.
+    Alone,
+}
+
 /// Returns a question with the forms of its answers.
-pub fn card(visit: &Visit, run: &Run, block: &Block) -> Markup {
+pub fn card(visit: &Visit, run: &Run, block: &Block, place: Place) -> Markup {
     let asked = render::escalation(run, block);
-    let action = format!("/q/{}/{}", run.id, block.id);
+    let id = format!("q-{}-{}", run.id.abbrev(), block.id);
+    let reason = look::prose(&look::sentence(&asked.reason));
+    let times = html! {
+        "asked " (look::ago(block.since, visit.at()))
+        @if let Some(until) = block.until { " · resumes by itself " (look::ago(until, visit.at())) }
+    };
     html! {
-        section.card.question id={ "q-" (run.id.abbrev()) "-" (block.id) } aria-labelledby={ "h-" (run.id.abbrev()) "-" (block.id) } {
-            header {
-                h3 id={ "h-" (run.id.abbrev()) "-" (block.id) } { (look::line(&look::sentence(&asked.reason))) }
-                p.quiet {
-                    a href={ "/runs/" (run.id) } { (look::line(&run.goal.title())) }
-                    " · " (run.project) " · waiting since " (look::ago(block.since, visit.at()))
-                    @if let Some(until) = block.until { " · resumes by itself " (look::ago(until, visit.at())) }
+        @match place {
+            Place::Inbox { is_open } => details.card.question id=(id) open[is_open] {
+                summary {
+                    h3 { (look::line(&run.goal.title())) }
+                    span { (reason) span.quiet { " · " (run.project) " · " (times) } }
                 }
-            }
-            ol.needs { @for need in &asked.needs {
-                li { strong { (look::line(&need.what)) } ": " span.quiet { (look::line(&need.how)) } }
-            } }
-            @if !asked.why.trim().is_empty() { (look::quoted(&asked.why, "What happened")) }
-            @if let BlockKind::Approval(subject) = &block.kind { (review_link(run, subject)) }
-            div.answers {
-                @for (n, answer) in asked.answers.iter().enumerate() {
-                    (form(visit, run, block, &action, answer, n == 0))
-                }
-            }
-            p.quiet { (asked.resumes) }
+                (body(visit, run, block, &asked))
+                p { a href={ "/runs/" (run.id) } { "Open the run" } }
+            },
+            Place::Alone => article.card.question id=(id) aria-labelledby={ "h-" (id) } {
+                header { h2 id={ "h-" (id) } { (reason) } p.quiet { (times) } }
+                (body(visit, run, block, &asked))
+            },
         }
+    }
+}
+
+fn body(visit: &Visit, run: &Run, block: &Block, asked: &Escalation) -> Markup {
+    let action = format!("/q/{}/{}", run.id, block.id);
+    // The button of an approval names what is needed, the question of an engine is its text.
+    let has_needs = !matches!(block.kind, BlockKind::Approval(_) | BlockKind::Question { .. });
+    let has_failed = block.kind.is_used_up() || matches!(block.kind, BlockKind::Ci { .. } | BlockKind::Effect(_));
+    html! {
+        @if has_needs { ul.plain.needs { @for need in &asked.needs {
+            li { strong { (look::prose(&need.what)) } ": " span.quiet { (look::prose(&need.how)) } }
+        } } }
+        @if !asked.why.trim().is_empty() {
+            @if has_failed { (look::failure(&asked.why, "What happened")) } @else { (look::quoted(&asked.why, "What happened")) }
+        }
+        div.answers {
+            @if let BlockKind::Approval(subject) = &block.kind { (review_link(run, subject)) }
+            @for (n, answer) in asked.answers.iter().enumerate() {
+                (form(visit, run, block, &action, answer, n == 0))
+            }
+        }
+        p.hint { (look::prose(&asked.resumes)) }
     }
 }
 
@@ -78,8 +111,7 @@ fn review_link(run: &Run, subject: &Subject) -> Markup {
         Subject::Diff { task, .. } => format!("?task={task}"),
         Subject::Merge { .. } => String::new(),
     };
-    html! { p { a.button href={ "/runs/" (run.id) "/changes" (query) } { "Review the changes" } " "
-    span.quiet { (render::files_changed(&run.diff)) } } }
+    html! { a.button href={ "/runs/" (run.id) "/changes" (query) } { "Review the changes" } }
 }
 
 /// Returns the form of one answer. What only needs a click is a button; what needs words is opened first, unless it is
@@ -149,8 +181,9 @@ fn form(visit: &Visit, run: &Run, block: &Block, action: &str, answer: &Escalati
             let (unit, value) = in_unit(*budget, *suggested);
             let fields = html! {
                 input type="hidden" name="budget" value=(budget.name());
-                label for=(id) { "More " (render::budget_word(*budget)) " (" (unit) ")" }
+                label.inline for=(id) { "More " (render::budget_word(*budget)) " (" (unit) ")" }
                 input id=(id) name="amount" value=(value) inputmode="decimal" required size="8";
+                " "
             };
             open("raise", fields, submit("Give more", "primary"))
         }

@@ -1,9 +1,10 @@
 //! A run at a glance: the question or the failure first, then plan, gates, budget, attempts; and the actions on it.
 
 use super::problem::PageResult;
+use super::question::{self, Place};
 use super::shell::{self, Page};
 use super::visit::{Fields, Person, Visit};
-use super::{State, events, look, question, run_parts, see_other};
+use super::{State, events, look, run_parts, see_other};
 use crate::domain::{Raise, Run, RunId, status};
 use crate::render;
 use crate::service::actions::{self, NewSettings, Retry, Target};
@@ -27,10 +28,11 @@ pub async fn overview(Shared(state): Shared<State>, person: Person, Path(id): Pa
     let rows = runs::events(&state.services, &person.caller, &id, after, Some(events::PAGE_ROWS)).await?;
     let content = html! {
         (head(visit, &run, ""))
-        p.now { (look::line(&look::sentence(&render::now(&run, visit.at())))) "." }
-        @if !run.blocks.is_empty() {
-            section aria-label="Questions" { @for block in &run.blocks { (question::card(visit, &run, block)) } }
+        // A question states by itself what the run waits for.
+        @if run.blocks.is_empty() || run.paused.is_some() || run.stopping.is_some() {
+            p.now { (look::line(&look::sentence(&render::now(&run, visit.at())))) "." }
         }
+        @for block in &run.blocks { (question::card(visit, &run, block, Place::Alone)) }
         (run_parts::failure(&run))
         div.columns {
             div {
@@ -65,13 +67,13 @@ pub fn head(visit: &Visit, run: &Run, tab: &str) -> Markup {
     html! {
         header.run {
             div {
-                p.crumbs { a href={ "/projects/" (run.project) } { (run.project) } " / " code { (run.id.abbrev()) } }
+                p.crumbs { a href={ "/projects/" (run.project) } { (run.project) } " / " a href={ "/runs/" (run.id) } { code { (run.id.abbrev()) } } }
                 h1 { (look::line(&run.goal.title())) }
                 p.meta {
                     (look::status(status::of_run(run).word()))
                     span { "started " (look::ago(run.opened_at, visit.at())) " by " (look::line(run.goal.asked_by.as_str())) }
                     @if let Some(change) = &run.change { span { "change #" (change.number) } }
-                    span { (render::files_changed(&run.diff)) }
+                    @if run.diff.files_total > 0 { (look::size_of(&run.diff)) }
                     span { (render::money(run.ledger.spent.cost_micros)) }
                 }
             }

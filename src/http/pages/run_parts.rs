@@ -5,7 +5,8 @@ use super::parts::{chart, plan as graph, timeline};
 use super::visit::Visit;
 use crate::domain::gate::{self, Gate};
 use crate::domain::{
-    Attempt, BlockKind, BudgetKind, CheckResult, CriterionState, Ending, EngineSpec, Outcome, Run, Scope, Usage, status,
+    Attempt, BlockKind, BudgetKind, CheckResult, CriterionState, Ending, EngineSpec, Outcome, Phase, Run, Scope, Usage,
+    status,
 };
 use crate::render;
 use maud::{Markup, html};
@@ -39,13 +40,17 @@ pub fn failure(run: &Run) -> Markup {
             }
         };
     }
+    // What is tried again is not what it fails for.
+    if run.live_attempts().next().is_some() {
+        return html! {};
+    }
     let ended = run.attempts.iter().rev().find_map(|a| Some((a, a.ended.as_ref()?)));
     match ended {
         Some((attempt, end)) if matches!(end.ending, Ending::Failed | Ending::Lost | Ending::Unavailable) => html! {
             section.failure aria-labelledby="failure" {
                 h2 id="failure" { "Why it is not done" }
                 p { strong { (attempt.id) " " (attempt.step.name()) } " " (ending(end.ending)) }
-                (look::quoted(&end.why, &format!("Reported by the {}", attempt.step.role().name())))
+                (look::failure(&end.why, &reported(attempt, end.ending)))
             }
         },
         _ => html! {},
@@ -57,10 +62,18 @@ fn red_check(run: &Run, result: &CheckResult) -> Markup {
     let tail = all[all.len().saturating_sub(TAIL_LINES)..].join("\n");
     html! {
         p { (look::status("red")) " " strong { (look::line(&result.name)) } ": " (look::line(&result.why)) }
-        @if !tail.is_empty() { pre.tail { bdi { (super::parts::hidden::visible(&tail)) } } }
+        @if !tail.is_empty() { (look::fenced(&tail)) }
         @if let Some(log) = result.artifacts.first() {
             p { a href={ "/runs/" (run.id) "/output/" (log.digest) } { "The whole output" } }
         }
+    }
+}
+
+/// Returns whose words an attempt's reason is in.
+fn reported(attempt: &Attempt, ending: Ending) -> String {
+    match ending {
+        Ending::Lost | Ending::Stopped | Ending::Unavailable | Ending::NotStarted => "What happened".to_owned(),
+        _ => format!("Reported by the {}", attempt.step.role().name()),
     }
 }
 
@@ -158,11 +171,11 @@ fn attempt_row(visit: &Visit, attempt: &Attempt) -> Markup {
                     None => (look::status("running")),
                     Some(end) if end.why.trim().is_empty() => (ending(end.ending)),
                     Some(end) => details { summary { (look::line(&format!("{}: {}", ending(end.ending), render::brief(&end.why, 80)))) }
-                        (look::quoted(&end.why, &format!("Reported by the {}", attempt.step.role().name()))) },
+                        (look::quoted(&end.why, &reported(attempt, end.ending))) },
                 }
             }
             td.num data-th="Time" { (time) }
-            td.num data-th="Tokens" { @if let Some(c) = charged { (c.tokens) } @else { "…" } }
+            td.num data-th="Tokens" { @if let Some(c) = charged { (look::number(c.tokens)) } @else { "…" } }
             td.num data-th="Cost" { @if let Some(c) = charged { (render::money(c.cost_micros)) } @else { "…" } }
         }
     }
@@ -170,17 +183,34 @@ fn attempt_row(visit: &Visit, attempt: &Attempt) -> Markup {
 
 /// Returns the gates before landing, in words.
 pub fn gates(run: &Run) -> Markup {
+    // Before there is work to review, and after the end, gates have nothing to say.
+    if run.phase < Phase::Reviewing || run.ended() {
+        return html! {};
+    }
+    // Gates with the same reason are one line. What is not open comes first.
+    let mut groups: Vec<(&str, String, Vec<&str>)> = Vec::new();
+    for (name, gate) in gate::all(run) {
+        let (word, why) = match gate {
+            Gate::Open => ("open", String::new()),
+            Gate::Shut(why) => ("shut", render::brief(&why, 160)),
+            Gate::Wait(why) => ("waiting", render::brief(&why, 160)),
+        };
+        match groups.iter_mut().find(|(w, y, _)| *w == word && *y == why) {
+            Some((_, _, names)) => names.push(name),
+            None => groups.push((word, why, vec![name])),
+        }
+    }
+    groups.sort_by_key(|(word, ..)| match *word {
+        "shut" => 0,
+        "waiting" => 1,
+        _ => 2,
+    });
     html! {
         section.side aria-labelledby="gates" {
             h2 id="gates" { "Gates" }
-            @if run.ended() { p { (look::line(&look::sentence(&render::now(run, run.opened_at)))) "." } }
-            @else { ul.plain { @for (name, gate) in gate::all(run) {
-                li { @match gate {
-                    Gate::Open => { (look::status("open")) " " (name) }
-                    Gate::Shut(why) => { (look::status("shut")) " " (name) div.quiet { (look::line(&render::brief(&why, 160))) } }
-                    Gate::Wait(why) => { (look::status("waiting")) " " (name) div.quiet { (look::line(&render::brief(&why, 160))) } }
-                } }
-            } } }
+            ul.plain.gates { @for (word, why, names) in &groups {
+                li { (look::status(word)) div { (names.join(", ")) @if !why.is_empty() { div.quiet { (look::line(why)) } } } }
+            } }
         }
     }
 }
@@ -238,17 +268,16 @@ pub fn checks(run: &Run) -> Markup {
 pub fn budget(visit: &Visit, run: &Run) -> Markup {
     let (spent, limits) = (run.ledger.spent, run.limits);
     let reserved = run.ledger.reserved.values().fold(Usage::default(), |sum, r| sum.plus(*r));
-    let count = |n: u64| n.to_string();
     let attempts = run.counted_attempts() as u64;
     html! {
         section.side aria-labelledby="budget" {
             h2 id="budget" { "Budget" }
             (level(BudgetKind::Cost, spent.cost_micros, reserved.cost_micros, limits.cost_micros, &render::money))
             (level(BudgetKind::Time, spent.wall_ms, running_ms(visit, run), Some(limits.timeout_secs.saturating_mul(1000)), &render::duration))
-            (level(BudgetKind::Tokens, spent.tokens, reserved.tokens, limits.tokens, &count))
-            (level(BudgetKind::Turns, spent.turns, 0, limits.turns, &count))
-            (level(BudgetKind::Attempts, attempts, 0, Some(limits.attempts.into()), &count))
-            (level(BudgetKind::Rounds, run.rounds.into(), 0, Some(limits.rounds.into()), &count))
+            (level(BudgetKind::Tokens, spent.tokens, reserved.tokens, limits.tokens, &look::number))
+            (level(BudgetKind::Turns, spent.turns, 0, limits.turns, &look::number))
+            (level(BudgetKind::Attempts, attempts, 0, Some(limits.attempts.into()), &look::number))
+            (level(BudgetKind::Rounds, run.rounds.into(), 0, Some(limits.rounds.into()), &look::number))
         }
     }
 }
@@ -277,15 +306,15 @@ pub fn facts(visit: &Visit, run: &Run) -> Markup {
     html! {
         section.side aria-labelledby="facts" {
             h2 id="facts" { "Facts" }
-            dl {
-                dt { "Goal" } dd { (look::quoted(&run.goal.text, &format!("Asked by {}", run.goal.asked_by))) }
+            (look::quoted(&run.goal.text, &format!("Goal, by {}", run.goal.asked_by)))
+            dl.facts {
                 dt { "Repository" } dd { (look::outside(&settings.origin)) }
                 dt { "Branch" } dd { code { (look::line(&settings.branch)) } " onto " code { (look::line(&settings.base_branch)) } }
                 dt { "Base" } dd { (look::sha(&run.base)) }
                 dt { "Head" } dd { (look::sha(&run.head)) }
                 @if let Some(change) = &run.change { dt { "Change" } dd { "#" (change.number) " " (look::outside(&change.url)) } }
-                dt { "Engines" } dd { ul.plain { @for (role, spec) in &settings.engines { li { (role.name()) ": " (look::line(&spec.named())) } } } }
-                dt { "Opened" } dd { (render::utc(run.opened_at)) " (" (look::ago(run.opened_at, visit.at())) ")" }
+                dt { "Engines" } dd { (look::engines(&settings.engines)) }
+                dt { "Started" } dd { (render::utc(run.opened_at)) " (" (look::ago(run.opened_at, visit.at())) ")" }
                 dt { "Run" } dd { code { (run.id) } ", event " (run.seq) }
             }
         }

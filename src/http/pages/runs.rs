@@ -65,12 +65,12 @@ pub async fn list(Shared(state): Shared<State>, person: Person, Query(query): Qu
                 @if is_filtered { a href="/runs" { "Show all runs" } } @else { a href="/runs/new" { "Start the first run" } }
             }))
         } @else {
-            (table(&person.visit, &page.rows))
+            (table(&person.visit, &page.rows, true))
         }
-        nav.pager aria-label="Pages" {
+        (look::pager("Pages", &html! {
             @if asked.before.is_some() { a.button href=(address(&query, None)) { "Newest" } }
             @if let Some(last) = page.next_before { a.button rel="next" href=(address(&query, Some(&last.to_string()))) { "Older" } }
-        }
+        }))
     };
     Ok(shell::page(&person.visit, Page { title: "Runs", live: Some("any".to_owned()), content }))
 }
@@ -82,21 +82,21 @@ fn address(query: &ListQuery, before: Option<&str>) -> String {
     format!("/runs?{}", query.join("&"))
 }
 
-/// Returns a table of runs.
-pub fn table(visit: &Visit, rows: &[RunRow]) -> Markup {
+/// Returns a table of runs, with their projects unless the page is about one.
+pub fn table(visit: &Visit, rows: &[RunRow], has_projects: bool) -> Markup {
     html! {
-        table.list {
+        table.list.runs {
             caption.hidden-title { "Runs, newest first" }
-            thead { tr { th scope="col" { "Status" } th scope="col" { "Goal" } th scope="col" { "Project" }
-                th scope="col" { "Waits for" } th scope="col" { "Started" } th scope="col" { "Moved" } } }
+            thead { tr { th scope="col" { "Status" } th scope="col" { "Goal" } @if has_projects { th scope="col" { "Project" } }
+                th scope="col" { "Now" } th scope="col" { "Started" } th scope="col" { "Updated" } } }
             tbody { @for row in rows {
                 tr data-row {
                     td data-th="Status" { (look::status(&row.status)) }
                     td.wide data-th="Goal" { a.title href={ "/runs/" (row.run) } { (look::line(&row.title)) } " " code.quiet { (row.run.abbrev()) } }
-                    td data-th="Project" { a href={ "/projects/" (row.project) } { (row.project) } }
-                    td data-th="Waits for" { (waits(visit, row)) }
+                    @if has_projects { td data-th="Project" { a href={ "/projects/" (row.project) } { (row.project) } } }
+                    td.state data-th="Now" { (waits(visit, row)) }
                     td data-th="Started" { (look::ago(row.opened_at, visit.at())) }
-                    td data-th="Moved" { (look::ago(row.updated_at, visit.at())) }
+                    td data-th="Updated" { (look::ago(row.updated_at, visit.at())) }
                 }
             } }
         }
@@ -106,8 +106,8 @@ pub fn table(visit: &Visit, rows: &[RunRow]) -> Markup {
 fn waits(visit: &Visit, row: &RunRow) -> Markup {
     html! {
         @if let Some(why) = &row.quarantined { (look::line(why)) }
-        @else if !row.blocks.is_empty() { (row.blocks.iter().map(|code| code.replace('_', " ")).collect::<Vec<_>>().join(", ")) }
-        @else if let Some(what) = &row.waits { (look::line(what)) @if let Some(until) = row.wake_at { ", " (look::ago(until, visit.at())) } }
-        @else { span.quiet { (row.phase) } }
+        @else if !row.blocks.is_empty() { "needs " (look::needs(&row.blocks)) }
+        @else if let Some(what) = &row.waits { "waits for " (look::line(what)) @if let Some(until) = row.wake_at { ", " (look::ago(until, visit.at())) } }
+        @else if row.phase != "ended" { span.quiet { (row.phase) } }
     }
 }

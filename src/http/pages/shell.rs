@@ -96,10 +96,10 @@ fn footer(visit: &Visit) -> Markup {
             @if let Some(person) = visit.person() {
                 span { "Logged in as " strong { (person) } }
                 form method="post" action="/logout" { (token(visit)) button.text type="submit" { "Log out" } }
-                form method="post" action="/prefs" {
+                form method="post" action="/prefs" aria-label="Colors" {
                     (token(visit))
                     input type="hidden" name="next" value=(visit.path());
-                    span { "Colors:" }
+                    span aria-hidden="true" { "Colors:" }
                     @for theme in Theme::ALL {
                         button.text type="submit" name="theme" value=(theme.name())
                             aria-pressed=(visit.theme() == theme) { (theme.name()) }
@@ -118,24 +118,25 @@ pub fn token(visit: &Visit) -> Markup {
 
 /// Returns the page of an error.
 pub fn problem(visit: &Visit, error: &PageError) -> Markup {
-    let status = error.status();
+    let status = error.status().canonical_reason().unwrap_or("problem");
+    let status = look::sentence(&status.to_lowercase());
     let error = error.error();
     let content = html! {
         div.narrow {
-            h1 { (status.canonical_reason().unwrap_or("Problem")) }
+            h1 { (status) }
             (problem_box(error))
             p { a href="/" { "Inbox" } " · " a href="/runs" { "Runs" } }
         }
     };
-    page(visit, Page { title: status.canonical_reason().unwrap_or("Problem"), live: None, content })
+    page(visit, Page { title: &status, live: None, content })
 }
 
 /// Returns an error as a part of a page.
 pub fn problem_box(error: &crate::service::ServiceError) -> Markup {
     html! {
         div.problem role="alert" {
-            p { strong { (look::line(&look::sentence(&error.detail))) } }
-            p { (look::line(&error.fix)) }
+            p { strong { (look::prose(&look::sentence(&error.detail))) "." } }
+            p { (look::prose(&error.fix)) "." }
             p.quiet { code { (error.code) } }
         }
     }

@@ -93,9 +93,9 @@ pub fn table(rows: &[Spending], column: &str, links: Option<&str>) -> Markup {
                     td.num data-th="Cost" { (render::money(row.cost_micros))
                         @if row.unpriced > 0 { div.quiet { (render::count(row.unpriced, "attempt")) " without a price" } } }
                     td.num data-th="Reserved" { @if row.reserved_cost_micros > 0 { (render::money(row.reserved_cost_micros)) } @else { span.quiet { "none" } } }
-                    td.num data-th="Tokens" { (row.tokens) }
+                    td.num data-th="Tokens" { (look::number(row.tokens)) }
                     td.num data-th="Time" { (render::duration(row.wall_ms)) }
-                    td.num data-th="Attempts" { (row.attempts) }
+                    td.num data-th="Attempts" { (look::number(row.attempts)) }
                 }
             } }
         } }

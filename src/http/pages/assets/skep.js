@@ -149,6 +149,45 @@ document.addEventListener("click", (event) => {
   reason.setSelectionRange(reason.value.length, reason.value.length);
 });
 
+// One line of a file takes the tab key; from there, arrow keys lead to the others.
+document.addEventListener("keydown", (event) => {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!by || !event.target.matches?.(".diff .n a")) return;
+  const all = [...document.querySelectorAll(".diff .n a")].filter((a) => a.offsetParent);
+  const next = all[all.indexOf(event.target) + by];
+  if (!next) return;
+  event.preventDefault();
+  next.focus();
+});
+
+// --- viewed files: remembered by the digest of their changes, so that a changed file is not viewed any more ---------
+
+const VIEWED = "skep-viewed";
+const viewed = () => { try { return new Set(JSON.parse(localStorage.getItem(VIEWED) ?? "[]")); } catch { return new Set(); } };
+const files = [...document.querySelectorAll("section.file[data-digest]")];
+const showViewed = () => {
+  const known = viewed();
+  let n = 0;
+  for (const file of files) {
+    const is = known.has(file.dataset.digest);
+    if (is) n += 1;
+    file.classList.toggle("is-viewed", is);
+    $(".viewed input", file).checked = is;
+    $(".viewed", file).hidden = false;
+  }
+  if (files.length) $("#viewed").textContent = `${n} of ${files.length} viewed`;
+};
+showViewed();
+for (const file of files) {
+  $(".viewed input", file).addEventListener("change", (event) => {
+    const known = viewed();
+    if (event.target.checked) known.add(file.dataset.digest); else known.delete(file.dataset.digest);
+    // The newest are kept: a browser has a limit.
+    try { localStorage.setItem(VIEWED, JSON.stringify([...known].slice(-2000))); } catch { return; }
+    showViewed();
+  });
+}
+
 // --- menus and keys -----------------------------------------------------------------------------------------------
 
 document.addEventListener("click", (event) => {
@@ -169,18 +208,28 @@ const move = (by) => {
 const go = { i: "/", r: "/runs", p: "/projects", s: "/spending", a: "/audit" };
 const keys = [
   ["g then i r p s a", "inbox, runs, projects, spending, audit"], ["n", "new run"], ["j k", "next, previous row, file or question"],
-  ["Enter", "open"], ["1 … 5", "pages of a run"], ["x", "unified or side by side"], ["d", "to the reason of a decline"],
-  ["/", "filter"], ["?", "this list"], ["Esc", "shut"],
+  ["Enter", "open"], ["1 … 5", "pages of a run"], ["x", "unified or side by side"], ["v", "file viewed"],
+  ["c", "to the line numbers of a file; ↑ ↓ choose, Enter comments"], ["d", "to the reason of a decline"],
+  ["/", "filter"], ["?", "this list"], ["Esc", "close"],
 ];
 const help = () => {
+  if ($("dialog[open]")) return;
   const dialog = document.createElement("dialog");
+  dialog.setAttribute("aria-labelledby", "keys");
+  const title = document.createElement("h2");
+  title.id = "keys";
+  title.textContent = "Keys";
+  const close = document.createElement("button");
+  close.className = "button";
+  close.textContent = "Close";
+  close.addEventListener("click", () => dialog.close());
   const table = document.createElement("table");
   for (const [key, what] of keys) {
     const line = table.insertRow();
     line.insertCell().appendChild(document.createElement("kbd")).textContent = key;
     line.insertCell().textContent = what;
   }
-  dialog.append(table);
+  dialog.append(title, table, close);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
@@ -198,6 +247,8 @@ document.addEventListener("keydown", (event) => {
     k: () => move(-1),
     x: () => $(".switch a:not([aria-current])")?.click(),
     d: () => { const place = $("#reason") ?? $("details.answer"); place?.scrollIntoView({ block: "center" }); if (place?.matches("details")) { place.open = true; $("textarea", place)?.focus(); } else place?.focus(); },
+    v: () => $(".viewed input", rows()[Math.max(row, 0)])?.click(),
+    c: () => $(".diff .n a", rows()[Math.max(row, 0)])?.focus(),
     "/": () => $("main input, main select")?.focus(),
     "?": help,
   }[key] ?? (/^[1-5]$/.test(key) && $(".tabs") ? () => $(`.tabs a:nth-child(${key})`)?.click() : undefined);

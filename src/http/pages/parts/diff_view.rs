@@ -4,6 +4,7 @@ use super::diff::{FileDiff, Hunk, Line, LineKind};
 use super::hidden::push_char;
 use maud::{Markup, PreEscaped, html};
 use similar::{ChangeTag, TextDiff};
+use std::cell::Cell;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,13 @@ pub struct View {
 /// Address of a comment on a line, for the reason of a decline.
 pub type CommentLink<'a> = &'a dyn Fn(u64) -> String;
 
+/// Comments on the lines of one file. The tab key stops at the first line only: a diff has hundreds. Arrow keys lead
+/// from there to the others.
+struct Comments<'a> {
+    address: CommentLink<'a>,
+    is_first: Cell<bool>,
+}
+
 type Marks = Vec<Range<usize>>;
 
 impl View {
@@ -45,20 +53,26 @@ impl View {
     /// Returns the lines `part` of a file, counted over its hunks.
     pub fn table(&self, file: &FileDiff<'_>, part: Range<usize>, comment: Option<CommentLink<'_>>) -> Markup {
         let mut at = 0;
+        let comment = comment.map(|address| Comments { address, is_first: Cell::new(true) });
+        let columns: &[&str] = match self.layout {
+            Layout::Unified => &["Old line", "New line", "Text"],
+            Layout::Split => &["Old line", "Old text", "New line", "New text"],
+        };
         html! {
             table.diff.split[self.layout == Layout::Split] {
                 @if self.layout == Layout::Split { colgroup { col.n; col; col.n; col; } }
+                thead.hidden-title { tr { @for name in columns { th scope="col" { (name) } } } }
                 @for hunk in &file.hunks {
                     @let from = part.start.saturating_sub(at).min(hunk.lines.len());
                     @let to = part.end.saturating_sub(at).min(hunk.lines.len());
                     ({ at += hunk.lines.len(); "" })
-                    @if from < to { (self.hunk(hunk, from..to, comment)) }
+                    @if from < to { (self.hunk(hunk, from..to, comment.as_ref())) }
                 }
             }
         }
     }
 
-    fn hunk(&self, hunk: &Hunk<'_>, part: Range<usize>, comment: Option<CommentLink<'_>>) -> Markup {
+    fn hunk(&self, hunk: &Hunk<'_>, part: Range<usize>, comment: Option<&Comments<'_>>) -> Markup {
         let lines = &hunk.lines[part];
         let marks = self.marks(lines);
         let columns = if self.layout == Layout::Split { 4 } else { 3 };
@@ -186,11 +200,12 @@ fn class(kind: LineKind) -> &'static str {
     }
 }
 
-fn number(n: u64, comment: Option<CommentLink<'_>>) -> Markup {
+fn number(n: u64, comment: Option<&Comments<'_>>) -> Markup {
     html! {
         @if n > 0 {
             @match comment {
-                Some(link) => a href=(link(n)) rel="nofollow" { (n) },
+                Some(comments) => a href=((comments.address)(n)) rel="nofollow" aria-label={ "Comment on line " (n) }
+                    tabindex=[(!comments.is_first.replace(false)).then_some("-1")] { (n) },
                 None => (n),
             }
         }

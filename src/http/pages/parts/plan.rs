@@ -44,7 +44,8 @@ pub fn graph(nodes: &[Node]) -> Option<Markup> {
     let height = rows.values().max().copied().unwrap_or(1) * (HEIGHT + GAP_Y) - GAP_Y;
     let place_of = |name: &str| nodes.iter().position(|n| n.name == name).map(|at| places[at]);
     Some(html! {
-        div.scroll {
+        // A wide plan scrolls, by the keyboard, too.
+        div.scroll tabindex="0" role="group" aria-label="Graph of the plan" {
             svg.plan width=(width + 4) height=(height + 4) viewBox={ "-2 -2 " (width + 4) " " (height + 4) } role="img"
                 aria-label="The plan as a graph; the table below has the same tasks and their needs" {
                 @for (node, (x, y)) in nodes.iter().zip(&places) {
