@@ -1,6 +1,9 @@
 //! The pages, without JavaScript: a person logs in by a link, starts a run, answers, approves and sees it land; what
 //! comes from outside stays text; nobody else gets in.
 
+mod judged;
+mod many;
+
 use crate::support::browser::Browser;
 use crate::support::rest::{Service, service};
 use axum::body::Body;
@@ -125,6 +128,48 @@ async fn a_form_with_a_mistake_keeps_what_was_typed_and_a_repeated_one_starts_on
     let id = |reply: &crate::support::rest::Reply| reply.header("location").split('?').next().map(str::to_owned);
     assert_eq!(id(&first), id(&second), "the same form is the same request");
     assert_eq!(s.get("/api/v1/runs").await.json().as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_form_of_a_run_takes_its_limits() {
+    let s = service().await;
+    let mut browser = logged_in(&s).await;
+    browser.open("/runs/new").await.is(200);
+    let origin = s.origin.display().to_string();
+    let fields = [
+        ("goal", "make it two"),
+        ("repo", &origin),
+        ("checks", "true"),
+        ("engine-dev", "command:echo two >> a.txt"),
+        ("limit-cost", "1.25"),
+        ("limit-time", "90"),
+        ("limit-attempts", "5"),
+        ("limit-rounds", "0"),
+        ("limit-tokens", "100000"),
+        ("limit-turns", ""),
+    ];
+    for (limit, text) in [("limit-cost", "much"), ("limit-time", "1h"), ("limit-attempts", "0")] {
+        let wrong: Vec<_> = fields.iter().map(|(n, v)| (*n, if *n == limit { text } else { *v })).collect();
+        let reply = browser.send_form("/runs", &wrong).await;
+        assert_eq!(reply.status, 422, "{limit}: {reply:?}");
+        // What was typed is still there to be corrected.
+        assert!(
+            reply.text.contains(&format!("value=\"{text}\"")) && reply.text.contains("<details class=\"more\" open")
+        );
+    }
+    assert_eq!(s.get("/api/v1/runs").await.json(), json!([]), "nothing was started");
+    let preview = browser.send_form("/runs", &[&fields[..], &[("do", "preview")]].concat()).await.is(200);
+    assert!(preview.contains("$1.25, 100,000 tokens, 1 h 30 m, 0 rounds of rework, 5 attempts"), "{preview}");
+    browser.open("/runs/new").await.is(200);
+    let started = browser.send_form("/runs", &fields).await;
+    let run = started.header("location").split('?').next().expect("a path").to_owned();
+    let limits = s.get(&format!("/api/v1{run}")).await.json()["budget"]["limits"].clone();
+    let expected =
+        [("cost_micros", 1_250_000), ("timeout_secs", 5_400), ("attempts", 5), ("rounds", 0), ("tokens", 100_000)];
+    for (name, amount) in expected {
+        assert_eq!(limits[name], amount, "{name}: {limits}");
+    }
+    assert!(limits["turns"].is_null(), "as configured: {limits}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

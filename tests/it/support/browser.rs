@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 /// Where the service is for this browser.
 const HOST: &str = "localhost:7300";
 
+#[derive(Clone)]
 pub struct Browser<'a> {
     service: &'a Service,
     cookies: BTreeMap<String, String>,
