@@ -69,6 +69,9 @@ pub const SCHEDULE_POINTS: &[&str] = &["after-schedule-claim", "before-schedule-
 pub const MESSAGE_POINTS: &[&str] =
     &["before-message-stored", "after-message-stored", "before-message", "after-message"];
 
+/// The names of the fault points of submissions by outside agents.
+pub const OPEN_WORK_POINTS: &[&str] = &["mid-submission", "after-submission"];
+
 /// Marks a fault point.
 #[macro_export]
 macro_rules! fault {

@@ -21,6 +21,7 @@ mod m20261130_000030_outcomes;
 mod m20261130_000040_proposals;
 mod m20261130_000050_messages;
 mod m20261130_000060_schedules;
+mod m20261130_000070_open_work;
 mod m20261130_000090_ended_at;
 mod m20261130_000091_retention;
 
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000040_proposals::Migration),
             Box::new(m20261130_000050_messages::Migration),
             Box::new(m20261130_000060_schedules::Migration),
+            Box::new(m20261130_000070_open_work::Migration),
             Box::new(m20261130_000090_ended_at::Migration),
             Box::new(m20261130_000091_retention::Migration),
         ]

@@ -9,14 +9,14 @@ use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::{ApiKeySource, Config};
 use crate::domain::improve::ImproveSettings;
-use crate::domain::{CheckKind, CheckSpec};
+use crate::domain::{CheckKind, CheckSpec, OpenWorkSettings};
 use crate::http;
 use crate::platform::clock::SystemClock;
 use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{
-    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, Outcomes, PortError, PortResult, Proposals,
+    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult, Proposals,
     Schedules, Sessions, Vault,
 };
 use crate::service::metrics::Monitor;
@@ -85,6 +85,10 @@ pub struct Ports {
     pub schedule_states: Arc<dyn Schedules>,
     /// People and access tokens.
     pub accounts: Arc<dyn Accounts>,
+    /// Outside agents and the offers that they claim.
+    pub open_work: Arc<dyn OpenWork>,
+    /// Limits of open work.
+    pub open_work_settings: OpenWorkSettings,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// Outbox of messages to people.
@@ -112,7 +116,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         tracing::info!(name, "schema migrated");
     }
     let home = owner::home(data_dir)?;
-    let store = store::connect(url.expose()).await?.at_home(&home);
+    let store = Arc::new(store::connect(url.expose()).await?.at_home(&home));
     let vault: Arc<dyn Vault> = Arc::new(store.vault(key_source(config), data_dir));
     let forges = Arc::new(ConfiguredForges::new(vault.clone()));
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git).with_credentials(forges.clone()));
@@ -126,6 +130,8 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         forges: forges.clone(),
         sandbox: sandbox.clone(),
         sessions: RemoteSessions::new(&home),
+        open_work: store.clone(),
+        clock: clock.clone(),
         // Loading certificates takes time that a command which starts no engine need not spend.
         proxy: runs_engines.then(settings::egress_proxy).transpose().map_err(unusable)?,
     };
@@ -136,7 +142,6 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         tokio::spawn(async move { reloadable.sweep_runners().await });
     }
     let channels = notify::channels(config).map_err(unusable)?;
-    let store = Arc::new(store);
     let deps = Deps {
         store: store.clone(),
         workspaces,
@@ -170,6 +175,8 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         schedules: config.schedules.clone().into(),
         schedule_states: store.clone(),
         accounts: store.clone(),
+        open_work: store.clone(),
+        open_work_settings: config.open,
         sessions: store.clone(),
         messages: store,
         channels,
@@ -244,6 +251,8 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         schedules: ports.schedules.clone(),
         schedule_states: ports.schedule_states.clone(),
         accounts: ports.accounts.clone(),
+        open_work: ports.open_work.clone(),
+        open_work_settings: ports.open_work_settings,
         sessions: ports.sessions.clone(),
         messages: ports.messages.clone(),
         channels: ports.channels.clone(),

@@ -7,11 +7,12 @@ use super::notifying_vault::NotifyingVault;
 use super::{key_reload, secret_registration, settings};
 use crate::actors::{Parts, PartsSource};
 use crate::adapters::checks::{CommandChecks, RemoteSessions};
+use crate::adapters::engine::OpenEngine;
 use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
 use crate::platform::egress::EgressProxy;
 use crate::platform::sandbox::Sandbox;
-use crate::ports::Vault;
+use crate::ports::{Clock, OpenWork, Vault};
 use async_trait::async_trait;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
@@ -23,6 +24,8 @@ pub struct Surroundings {
     pub forges: Arc<ConfiguredForges>,
     pub sandbox: Sandbox,
     pub sessions: RemoteSessions,
+    pub open_work: Arc<dyn OpenWork>,
+    pub clock: Arc<dyn Clock>,
     /// `None` in a process that starts no engine.
     pub proxy: Option<Arc<EgressProxy>>,
 }
@@ -110,10 +113,12 @@ impl PartsSource for Reloadable {
 }
 
 async fn build(config: &Config, surroundings: &Surroundings) -> Result<Adopted, String> {
-    let Surroundings { workspaces, vault, forges, sandbox, sessions, proxy } = surroundings;
+    let Surroundings { workspaces, vault, forges, sandbox, sessions, open_work, clock, proxy } = surroundings;
     secret_registration::register_all(config);
     let keys = settings::keys(config, vault.as_ref()).await;
     let engines = settings::registry(config, &keys, sandbox, proxy.clone(), Some(vault.clone()))?;
+    let open = OpenEngine::new(open_work.clone(), config.open, clock.clone());
+    let engines = engines.offering(open);
     let prompts = settings::prompts(config, workspaces.clone())?;
     let checks = Arc::new(settings::checks(config, sandbox, proxy.clone(), vault.clone(), sessions));
     // Last, because the forges are exchanged at once.

@@ -7,7 +7,7 @@ use crate::adapters::forge::settings::ForgeSettings;
 use crate::adapters::notify::settings::WebhookSettings;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::improve::{ImproveSettings, Rule, Threshold};
-use crate::domain::{EngineSpec, Policy, Role};
+use crate::domain::{EngineSpec, OpenWorkSettings, Policy, Role};
 use crate::platform::access::settings::ProjectGrants;
 use crate::secrets::Secret;
 use crate::service::schedules::settings::Schedule;
@@ -55,6 +55,8 @@ pub struct Config {
     /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and
     /// `[engines]`, and `[project.*]`.
     pub granted: ProjectGrants,
+    /// Limits of open work: `[open]`.
+    pub open: OpenWorkSettings,
     /// How `skep improve` finds recurring failures.
     pub improve: Improve,
     /// Identity of Skep in git.

@@ -11,11 +11,13 @@
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
 //! | `outcome` | what a journal proves about the attempts of its run |
 //! | `eval` | what trials of a variant showed, and whether it replaces another |
+//! | `open_work`, `rating` | steps offered to outside agents, and ratings from verified outcomes |
 //! | `command`, `delivery` | commands in comments, and what forges report |
 //!
 //! Invariant: no clock, no randomness, no I/O, no async. Time comes in as [`Timestamp`]; ids are counted, never drawn.
 //! Invariant: no Markdown and no shell commands. Text for people is made in `render`.
-//! May use: std, serde, thiserror, and two libraries without side effects (`uuid` as a type, `globset`).
+//! May use: std, serde, thiserror, and three libraries without side effects (`uuid` as a type, `globset`,
+//! `skillratings`).
 
 pub mod access;
 pub mod artifact;
@@ -32,9 +34,11 @@ pub mod id;
 pub mod improve;
 pub mod message;
 pub mod notice;
+pub mod open_work;
 pub mod outcome;
 pub mod policy;
 pub mod project;
+pub mod rating;
 pub mod refusal;
 pub mod run;
 pub mod spec;
@@ -73,6 +77,7 @@ pub use inquiry::Inquiry;
 pub use ledger_row::{Day, LedgerPart, LedgerRow};
 pub use message::{ChannelRules, Message, MessageEvent};
 pub use notice::Notice;
+pub use open_work::{Agent, Offer, OfferState, OpenWorkSettings, Submission};
 pub use order::{EngineSpec, Note, NoteSource, Order, Role, Step};
 pub use outcome::{Evidence, OutcomeRow, OutcomeWord, outcomes};
 pub use overrides::{Difference, OnDifference, Overrides};

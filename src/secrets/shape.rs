@@ -45,6 +45,7 @@ const TOKENS: &[Token] = &[
     token("api-key", "sk-proj-", 24), token("api-key", "sk-or-v1-", 24), token("api-key", "sk-", 32),
     token("payment-key", "sk_live_", 20), token("payment-key", "rk_live_", 20), token("google-key", "AIza", 35),
     token("skep-token", "skep_pat_", 70), token("skep-token", "skep_svc_", 70),
+    token("skep-token", "skep_agt_", 70), token("skep-token", "skep_inv_", 70),
     token("npm-token", "npm_", 36), token("pypi-token", "pypi-AgE", 50), token("aws-key", "AKIA", 16), token("aws-key", "ASIA", 16),
     token("bearer", "Bearer ", NEVER_SURE), token("bearer", "bearer ", NEVER_SURE), token("basic", "Basic ", NEVER_SURE),
 ];

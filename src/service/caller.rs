@@ -28,12 +28,16 @@ pub enum Right {
     Admin,
     /// Read the metrics, which cover all projects and the process.
     Metrics,
-    /// Manage people and access tokens. No access token has it: a stolen one cannot create others.
+    /// Manage people, access tokens and agents. No access token has it: a stolen one cannot create others.
     People,
+    /// Take open work and submit it. Only outside agents have it: no role, and no other token.
+    Work,
+    /// Register as an outside agent. Only an invite code has it.
+    Register,
 }
 
 impl Right {
-    /// All rights.
+    /// All rights of people and programs.
     pub const ALL: [Right; 10] = [
         Right::Read,
         Right::Run,
@@ -50,12 +54,13 @@ impl Right {
     /// Returns the rights of a role.
     pub fn of_role(role: AccessRole) -> BTreeSet<Right> {
         let least = |right: &Right| match right {
-            Right::Read => AccessRole::Viewer,
-            Right::Run => AccessRole::Member,
-            Right::Approve | Right::Review | Right::Budget => AccessRole::Approver,
-            Right::Secrets | Right::Projects | Right::Admin | Right::Metrics | Right::People => AccessRole::Admin,
+            Right::Read => Some(AccessRole::Viewer),
+            Right::Run => Some(AccessRole::Member),
+            Right::Approve | Right::Review | Right::Budget => Some(AccessRole::Approver),
+            Right::Secrets | Right::Projects | Right::Admin | Right::Metrics | Right::People => Some(AccessRole::Admin),
+            Right::Work | Right::Register => None,
         };
-        Right::ALL.into_iter().filter(|right| least(right) <= role).collect()
+        Right::ALL.into_iter().filter(|right| least(right).is_some_and(|least| least <= role)).collect()
     }
 
     /// Returns the right with this name.
@@ -76,6 +81,8 @@ impl Right {
             Right::Admin => "admin",
             Right::Metrics => "metrics",
             Right::People => "people",
+            Right::Work => "work",
+            Right::Register => "register",
         }
     }
 }

@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Moved,
     /// The input is not usable.
     Invalid,
+    /// The caller has called too often.
+    TooMany,
     /// It may work later.
     Unavailable,
 }

@@ -5,6 +5,7 @@
 //! Invariant: no surface reaches the runtime or the store except through here, and nothing here knows about HTTP.
 
 pub mod actions;
+pub mod agents;
 pub mod artifacts;
 pub mod audit;
 pub mod budgets;
@@ -22,9 +23,11 @@ pub mod input;
 pub mod intake;
 pub mod messages;
 pub mod metrics;
+pub mod open_work;
 pub mod outcomes;
 pub mod people;
 pub mod projects;
+pub mod ratings;
 pub mod results;
 pub mod runs;
 pub mod schedules;
@@ -39,10 +42,10 @@ pub use caller::{Caller, Callers, Right, Via};
 pub use error::{ErrorKind, ServiceError, ServiceResult};
 
 use crate::actors::{Notifications, PartsSource, RuntimeHandle};
-use crate::domain::CheckSpec;
+use crate::domain::{CheckSpec, OpenWorkSettings};
 use crate::domain::improve::ImproveSettings;
 use crate::ports::{
-    Accounts, AuditLog, Channel, Clock, Forges, IdempotencyKeys, Intake, Isolation, Messages, Outcomes, Proposals,
+    Accounts, AuditLog, Channel, Clock, Forges, IdempotencyKeys, Intake, Isolation, Messages, OpenWork, Outcomes, Proposals,
     Schedules, Sessions, Store, Vault, Workspaces,
 };
 use std::sync::Arc;
@@ -71,6 +74,10 @@ pub struct Services {
     pub audit: Arc<dyn AuditLog>,
     /// People and access tokens.
     pub accounts: Arc<dyn Accounts>,
+    /// Outside agents and the offers that they claim.
+    pub open_work: Arc<dyn OpenWork>,
+    /// Limits of open work.
+    pub open_work_settings: OpenWorkSettings,
     /// Idempotency keys of requests.
     pub idempotency: Arc<dyn IdempotencyKeys>,
     /// Verified outcomes.

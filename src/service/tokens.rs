@@ -1,15 +1,18 @@
-//! Access tokens: for people's programs, which act as them, and for programs that act as themselves.
+//! Access tokens: for people's programs, which act as them, for programs that act as themselves, and for outside
+//! agents.
 //!
-//! A token is `skep_pat_<id>_<secret>` (a person's) or `skep_svc_<id>_<secret>` (a program's). The id finds the row; the
-//! secret holds 32 random bytes, of which only the SHA-256 is stored.
+//! A token is `skep_pat_<id>_<secret>` (a person's), `skep_svc_<id>_<secret>` (a program's) or
+//! `skep_agt_<id>_<secret>` (an outside agent's). The id finds the row; the secret holds 32 random bytes, of which only
+//! the SHA-256 is stored.
 //!
 //! Invariant: a token has at most the rights that its person has now, and never [`Right::People`].
 
 use super::audit::record;
 use super::error::shown;
 use super::secret_text::{digest, random};
-use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, input, people};
-use crate::domain::{PersonName, Principal};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, agents, input, people};
+use crate::domain::open_work::AGENT;
+use crate::domain::{Agent, PersonName, Principal};
 use crate::ports::accounts::AccessToken;
 use crate::secrets::Secret;
 use std::collections::BTreeSet;
@@ -24,6 +27,8 @@ const MAX_BYTES: usize = 128;
 const PERSONAL: &str = "skep_pat_";
 /// Prefix of a program's token.
 const SERVICE: &str = "skep_svc_";
+/// Prefix of an outside agent's token.
+const OF_AGENT: &str = "skep_agt_";
 /// Prefix of the principal of a program's token.
 const PROGRAM: &str = "token:";
 /// Days after which a token expires if its creator says nothing else.
@@ -122,6 +127,25 @@ pub async fn create(s: &Services, caller: &Caller, new: NewToken) -> ServiceResu
     Ok(CreatedToken { token: Secret::new(format!("{prefix}{}_{secret}", row.id)), row })
 }
 
+/// Creates the token of an outside agent, which works until the agent is revoked.
+pub(super) async fn create_for(s: &Services, agent: &Agent) -> ServiceResult<Secret> {
+    let (id, secret) = (random(ID_BYTES)?, random(SECRET_BYTES)?);
+    let row = AccessToken {
+        digest: digest(&secret),
+        principal: agent.principal(),
+        name: agent.name.to_string(),
+        rights: vec![Right::Work.name().to_owned()],
+        created_by: agent.invited_by.clone(),
+        created_at: s.clock.now(),
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+        id,
+    };
+    s.accounts.add_token(&row).await?;
+    Ok(Secret::new(format!("{OF_AGENT}{}_{secret}", row.id)))
+}
+
 /// Lists the newest tokens, newest first; those that were revoked or have expired, too.
 ///
 /// # Errors
@@ -146,11 +170,14 @@ pub async fn revoke(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Ac
     Ok(row)
 }
 
-/// Returns the caller of a token; `None` if it is unknown, expired or revoked, or its person can do nothing now.
+/// Returns the caller of a token or an invite code; `None` if it is unknown, expired or revoked, or its person can do nothing now.
 ///
 /// # Errors
 /// `unavailable` if the store does not answer.
 pub async fn caller(s: &Services, token: &str) -> ServiceResult<Option<Caller>> {
+    if let Some(code) = token.strip_prefix(agents::CODE) {
+        return agents::invited(s, code).await;
+    }
     let Some((prefix, id, secret)) = parts(token) else { return Ok(None) };
     let at = s.clock.now();
     let Some(row) = s.accounts.token(id).await? else { return Ok(None) };
@@ -163,6 +190,12 @@ pub async fn caller(s: &Services, token: &str) -> ServiceResult<Option<Caller>> 
     let is_program = row.principal.as_str().starts_with(PROGRAM);
     let caller = match (prefix, is_program) {
         (SERVICE, true) => Caller { principal: row.principal.clone(), rights, via: Via::Rest },
+        (OF_AGENT, false) if row.principal.as_str().starts_with(AGENT) => {
+            match agents::caller_of(s, &row.principal).await? {
+                Some(agent) => agent,
+                None => return Ok(None),
+            }
+        }
         (PERSONAL, false) => match people::caller_of(s, &row.principal, Via::Rest).await? {
             Some(person) => person.limited_to(&rights, Via::Rest),
             None => return Ok(None),
@@ -179,7 +212,7 @@ pub async fn caller(s: &Services, token: &str) -> ServiceResult<Option<Caller>> 
 /// Splits a token into prefix, id and secret.
 fn parts(token: &str) -> Option<(&'static str, &str, &str)> {
     let token = Some(token).filter(|token| token.len() <= MAX_BYTES)?;
-    let prefix = [PERSONAL, SERVICE].into_iter().find(|prefix| token.starts_with(prefix))?;
+    let prefix = [PERSONAL, SERVICE, OF_AGENT].into_iter().find(|prefix| token.starts_with(prefix))?;
     let (id, secret) = token[prefix.len()..].split_once('_')?;
     Some((prefix, id, secret))
 }

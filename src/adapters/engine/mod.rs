@@ -27,6 +27,7 @@ mod driven;
 mod llm;
 
 mod model_access;
+mod open;
 mod output_table;
 mod script;
 pub mod settings;
@@ -36,6 +37,7 @@ pub use cli::CliEngine;
 pub use command::CommandEngine;
 pub use direct::DirectEngine;
 pub use llm::LlmEngine;
+pub use open::OpenEngine;
 pub use script::{ScriptEngine, parse as parse_script};
 
 /// Every kind with its syntax: one line each, for help texts and errors.
@@ -48,6 +50,7 @@ pub const KINDS: &[(&str, &str)] = &[
         "llm",
         "llm:PROVIDER/MODEL or llm:PROVIDER/MODEL#EFFORT lets a model work with Skep's own tools, as in llm:anthropic/claude-sonnet-4-5#high",
     ),
+    ("open", "open offers the step to outside agents and waits for one (docs/open-work.md)"),
     ("script", "script:FILE or script:demo:NAME plays back a script"),
 ];
 
@@ -60,6 +63,7 @@ pub struct Registry {
     settings: Arc<Settings>,
     shared: llm::Shared,
     model_access: ModelAccessProvider,
+    open: Option<Arc<OpenEngine>>,
 }
 
 impl Registry {
@@ -76,12 +80,18 @@ impl Registry {
             model_access: ModelAccessProvider { settings: settings.clone(), ..ModelAccessProvider::default() },
             settings,
             shared,
+            open: None,
         }
     }
 
     /// Sets the sandbox of `command:` engines, which passes the variables that people chose.
     pub fn passing(self, passing: Sandbox) -> Self {
         Self { passing, ..self }
+    }
+
+    /// Sets the engine that offers steps to outside agents.
+    pub fn offering(self, open: OpenEngine) -> Self {
+        Self { open: Some(Arc::new(open)), ..self }
     }
 
     /// Replaces the prices.
@@ -144,6 +154,13 @@ impl Engines for Registry {
             }
             "direct" => Arc::new(DirectEngine::new(&spec.arg)?),
             "llm" => Arc::new(LlmEngine::new(&spec.arg, &self.settings, &self.shared, self.sandbox.clone())?),
+            "open" if !spec.arg.is_empty() => {
+                return Err(format!("engine open takes no argument, not {:?}; write open", spec.arg));
+            }
+            "open" => match &self.open {
+                Some(open) => open.clone(),
+                None => return Err("this command cannot offer steps to outside agents; start a service".to_owned()),
+            },
             "script" => Arc::new(ScriptEngine::load(&spec.arg)?),
             other => {
                 let kinds: Vec<&str> = KINDS.iter().map(|(_, help)| *help).collect();

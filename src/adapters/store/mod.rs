@@ -22,6 +22,7 @@ mod journal_sqlite;
 mod leases;
 mod ledger;
 mod messages;
+mod open_work;
 mod outcomes;
 mod projects;
 mod proposals;

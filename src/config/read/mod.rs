@@ -3,6 +3,7 @@
 mod engines;
 mod forges;
 mod improve;
+mod open;
 mod notify;
 mod projects;
 mod runners;
@@ -44,6 +45,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     runners::read(r, c);
     forges::read(r, c);
     improve::read(r, c);
+    open::read(r, c);
     notify::read(r, c, env);
     projects::read(r, c);
     projects::check(r, c);

@@ -48,6 +48,7 @@ pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(
     let usage_by_model = ModelUse::bounded(&reported.usage_by_model);
     let worst = worst_case(d, &attempt, d.at);
     let wall_ms = |measured: u64| match reported.report {
+        _ if attempt.is_open() => 0,
         // The attempt could not measure its own time.
         Report::Lost { .. } | Report::Stopped => worst.wall_ms,
         _ => measured.saturating_add(attempt.resumable.as_ref().map_or(0, |r| r.elapsed_ms)),
@@ -124,6 +125,9 @@ fn usage_to_charge(
 /// Returns the charge for unknown usage: the whole reservation, but only the time from the start to `until`, and model
 /// calls only if the run limits them and the engine makes any.
 fn worst_case(d: &DecisionBuilder, attempt: &Attempt, until: Timestamp) -> Usage {
+    if attempt.is_open() {
+        return Usage::default();
+    }
     let counts_turns = d.run.limits.turns.is_some() && EngineSpec::parse(&attempt.engine).calls_models();
     let turns = if counts_turns { attempt.reserved.turns } else { 0 };
     Usage { wall_ms: attempt.elapsed_ms(until), turns, ..attempt.reserved }
@@ -151,10 +155,12 @@ pub(super) fn session_opened(d: &mut DecisionBuilder, id: AttemptId, session: &s
 /// has time left, and it has not lost its process too often.
 fn resumed(d: &DecisionBuilder, attempt: &Attempt, seen: Timestamp) -> Option<Resumable> {
     let over = d.run.stopping.is_some() || d.run.phase >= Phase::Reporting;
-    let known = attempt.resumable.as_ref().filter(|r| !over && r.resumes < Resumable::MAX_RESUMES)?;
+    // An offer runs nothing here that could end this process again, so it is resumed however often that happens.
+    let may_resume = |r: &&Resumable| !over && (r.resumes < Resumable::MAX_RESUMES || attempt.is_open());
+    let known = attempt.resumable.as_ref().filter(may_resume)?;
     let elapsed_ms = attempt.elapsed_ms(seen);
     let is_worth_it = attempt.reserved.wall_ms.saturating_sub(elapsed_ms) >= Resumable::MIN_LEFT_MS;
-    is_worth_it.then(|| Resumable { session: known.session.clone(), resumes: known.resumes + 1, elapsed_ms })
+    is_worth_it.then(|| Resumable { session: known.session.clone(), resumes: known.resumes.saturating_add(1), elapsed_ms })
 }
 
 /// Handles attempts whose process is gone. Attempts with a resumable session go on: their start stays pending. Each of

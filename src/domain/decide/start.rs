@@ -1,7 +1,7 @@
 //! The start of an attempt: tries, engine and budget; its reservation, its order; and what undoes them.
 
 use super::builder::{DecisionBuilder, cap};
-use crate::domain::attempt::{Attempt, Ended, Ending};
+use crate::domain::attempt::{Attempt, Ended, Ending, MAX_OPEN_MS};
 use crate::domain::block::{Block, BlockKind};
 use crate::domain::budget::shared_budget::{BudgetScope, BudgetUnit, Level, SharedBudget, SharedSpending};
 use crate::domain::budget::{BudgetKind, Usage};
@@ -64,7 +64,13 @@ impl DecisionBuilder {
             return;
         }
         let Some(engine) = self.engine(step) else { return };
-        let Some(caps) = self.grant(step) else { return };
+        let caps = match engine.is_open() {
+            true => Usage { wall_ms: MAX_OPEN_MS, ..Usage::default() },
+            false => match self.grant(step) {
+                Some(caps) => caps,
+                None => return,
+            },
+        };
         match task.and_then(|t| self.run.task_mut(t)) {
             Some(t) => {
                 t.stage = Stage::Developing;
@@ -270,7 +276,9 @@ impl DecisionBuilder {
         caps: Usage,
     ) {
         let id = AttemptId(self.run.attempts.len() as u32 + 1);
-        self.run.ledger.reserve(id, caps);
+        // Waiting for an outside agent uses nothing.
+        let reserved = if engine.is_open() { Usage::default() } else { caps };
+        self.run.ledger.reserve(id, reserved);
         self.run.attempts.push(Attempt {
             id,
             step,
@@ -287,7 +295,7 @@ impl DecisionBuilder {
             ended: None,
         });
         let shared = self.run.settings.policy.shared;
-        if !shared.any() {
+        if !shared.any() || engine.is_open() {
             return self.send(id);
         }
         let (role, engine) = (step.role(), engine.named());

@@ -107,7 +107,7 @@ pub struct OutcomeRow {
     pub word: OutcomeWord,
     /// The step of the attempt.
     pub step: Option<Step>,
-    /// The engine's display name ([`EngineSpec::named`]); empty for a run.
+    /// The engine's display name ([`EngineSpec::named`]), or `agent:<name>` for an outside agent; empty for a run.
     pub engine: String,
     /// Digest of the prompt the attempt was given, if any.
     pub prompt_digest: Option<String>,
@@ -149,7 +149,10 @@ impl OutcomeRow {
         Some(OutcomeRow {
             attempt: Some(id),
             step: Some(attempt.step),
-            engine: EngineSpec::parse(&attempt.engine).named(),
+            engine: match attempt.agent() {
+                Some(agent) => agent.to_owned(),
+                None => EngineSpec::parse(&attempt.engine).named(),
+            },
             prompt_digest: attempt.prompt_digest.clone(),
             round: attempt.round,
             usage: attempt.ended.as_ref().map_or(Usage::default(), |ended| ended.charged),

@@ -4,7 +4,8 @@ use crate::domain::artifact::ArtifactRef;
 use crate::domain::budget::shared_budget::SharedBudget;
 use crate::domain::budget::{BudgetKind, ModelUse, Usage};
 use crate::domain::id::{AttemptId, Sha, TaskId, Timestamp};
-use crate::domain::order::Step;
+use crate::domain::open_work::AGENT;
+use crate::domain::order::{EngineSpec, Step};
 use serde::{Deserialize, Serialize};
 
 /// An attempt: numbered, never reused, with one reservation.
@@ -123,7 +124,21 @@ impl Ending {
     }
 }
 
+/// Longest time of an attempt whose engine is `open`, in milliseconds: 90 days. Its offer ends it much earlier.
+pub const MAX_OPEN_MS: u64 = 90 * 24 * 3_600_000;
+
 impl Attempt {
+    /// Returns whether it is offered to outside agents. Such an attempt uses none of the run's budgets: it only waits.
+    pub fn is_open(&self) -> bool {
+        EngineSpec::parse(&self.engine).is_open()
+    }
+
+    /// Returns the outside agent that did the work, as `agent:<name>`; `None` = the engine did it itself.
+    pub fn agent(&self) -> Option<&str> {
+        let session = self.ended.as_ref().and_then(|ended| ended.session.as_deref());
+        session.filter(|session| self.is_open() && session.starts_with(AGENT))
+    }
+
     /// Returns whether it is still in progress.
     pub fn live(&self) -> bool {
         self.ended.is_none()

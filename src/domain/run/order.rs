@@ -91,7 +91,12 @@ impl EngineSpec {
 
     /// Returns whether it calls models, so that model calls are among what it may have used.
     pub fn calls_models(&self) -> bool {
-        !matches!(self.kind.as_str(), "command" | "direct" | "script")
+        !matches!(self.kind.as_str(), "command" | "direct" | "open" | "script")
+    }
+
+    /// Returns whether it offers its steps to outside agents, and waits for one.
+    pub fn is_open(&self) -> bool {
+        self.kind == "open"
     }
 
     /// Returns whether it can judge by reading, which takes a model, a program or a person.

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod actions;
+mod agents;
 mod artifacts;
 mod audit;
 mod body;
@@ -26,6 +27,7 @@ mod secrets;
 mod sessions;
 mod stream;
 pub mod wire;
+mod work;
 
 use super::State;
 use axum::Router;
@@ -55,6 +57,8 @@ pub(super) fn routes() -> (Router<State>, openapi::Document) {
         .merge(sessions::routes())
         .merge(accounts::routes())
         .merge(schedules::routes())
+        .merge(agents::routes())
+        .merge(work::routes())
         .split_for_parts();
     openapi::with_problems(&mut document);
     (routes, openapi::Document::of(&document))

@@ -86,6 +86,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("tar", &["adapters::runner", "adapters::backup", "adapters::eval"]),
     ("croner", &["service::schedules"]),
     ("serde_saphyr", &["specs"]),
+    ("skillratings", &["domain::rating"]),
     ("schemars", &["specs", "http::mcp"]),
     ("aho_corasick", &["secrets", "platform::egress"]),
     ("chacha20poly1305", &["secrets"]),
@@ -128,7 +129,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 ];
 
 /// The only crates the domain may name.
-const DOMAIN_CRATES: &[&str] = &["std", "core", "serde", "thiserror", "uuid", "globset", "crate", "super", "self"];
+const DOMAIN_CRATES: &[&str] = &["std", "core", "serde", "thiserror", "uuid", "globset", "skillratings", "crate", "super", "self"];
 
 /// Names that are forbidden in the domain: time, randomness, files, network, processes, threads, async code, output.
 const NOT_IN_DOMAIN: &[&str] = &[

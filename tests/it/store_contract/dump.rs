@@ -57,6 +57,12 @@ async fn fill(b: &TestStore) {
         format!("INSERT INTO message VALUES ('h', 'team', 'k', '{{}}', 'pending', '', 0, 1, 2, {null})"),
         format!("INSERT INTO schedule VALUES ('h', 'weekly', '0 5 * * 1 UTC', 1, {null}, 2, '{id}', {null})"),
         format!("INSERT INTO outcome VALUES ('{id}', 0, 'void', 'demo', '', '', {null}, 0, 1, 2, 3, 4, 'seq:9', 5)"),
+        format!("INSERT INTO agent VALUES ('h', 'crab', 'ann', '', 'd', 1, 'ann', 2, {null}, {null}, {null}, 0)"),
+        format!(
+            "INSERT INTO offer VALUES ('h', 'o', '{id}', 1, 'demo', 'develop', 1, '{{}}', '', 'open', {null}, {null}, \
+             {null}, {null}, '', {null}, '', 3)"
+        ),
+        "INSERT INTO agent_call VALUES ('h', 'agent:crab', 'claim', 1, 2)".to_owned(),
         "INSERT INTO proposal VALUES ('p', 'demo', 'open', 1, 2, '{}')".to_owned(),
     ] {
         b.damage(&sql).await;

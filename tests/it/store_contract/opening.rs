@@ -27,6 +27,9 @@ async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
     assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
     for table in [
         "schedule",
+        "agent_call",
+        "offer",
+        "agent",
         "message",
         "message_channel",
         "person",

@@ -37,6 +37,8 @@ mod tools;
 mod transcript;
 mod wire;
 
+pub(super) use tools::apply_patch;
+
 use progress::Progress;
 use session::{Parts, Session};
 use tools::{ToolEnv, Tools};

@@ -45,6 +45,9 @@ pub const TABLES: &[(&str, &str)] = &[
     ("proposal", "id"),
     ("message_channel", "home, name"),
     ("message", "home, channel, key"),
+    ("agent", "home, name"),
+    ("offer", "home, id"),
+    ("agent_call", "home, who, what, hour"),
 ];
 /// Tables that are not copied: logins end with the service that issued them, and the rest describes this database only.
 pub const LEFT_OUT: &[&str] = &["session", "login_link", "write_probe", "seaql_migrations", "sqlite_sequence"];

@@ -4,6 +4,7 @@
 //! to its snapshots breaks no client.
 
 mod account;
+mod agent;
 mod artifact;
 mod attempt;
 mod audit;
@@ -32,8 +33,10 @@ mod session;
 mod task;
 mod time;
 mod word;
+mod work;
 
 pub use account::{AccessToken, CreatedAccessToken, NewAccessToken, NewPerson, NewRole, Person};
+pub use agent::{Agent, Invitation, NewAgent, RatedOutcome, Rating, RegisteredAgent, Registration};
 pub use artifact::{Artifact, ArtifactKind, Log};
 pub use attempt::{Attempt, Ended, Ending, Resumable, Step};
 pub use audit::AuditEntry;
@@ -67,3 +70,7 @@ pub use secret::{NewKey, NewSecret, Rekeyed, Secret, SecretScope, StoredSecret};
 pub use session::{LOGIN_PATH, LoginLink, NewLoginLink};
 pub use task::Task;
 pub use time::Timestamp;
+pub use work::{
+    AbandonOffer, NewCriterionVerdict, NewFinding, NewPatch, NewWorkReview, Offer, OfferDetails, OfferedCheck,
+    OfferedCriterion, OfferedFile, OfferedFiles, OfferedNote, OwnWork, SubmittedWork, WorkStatus,
+};

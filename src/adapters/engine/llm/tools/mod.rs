@@ -82,6 +82,14 @@ pub struct ToolEnv {
     pub access_broker: AccessBroker,
 }
 
+/// Applies a patch below a folder, as the tool `patch` does: whole, or not at all.
+///
+/// # Errors
+/// What does not fit.
+pub fn apply_patch(tree: &RootedDir, text: &str) -> Result<(), String> {
+    patch::apply(tree, text)
+}
+
 impl Tools {
     /// Creates the tools of a step in an open worktree.
     pub fn new(tree: Arc<RootedDir>, step: Step, sandbox: Sandbox, env: ToolEnv) -> Tools {
