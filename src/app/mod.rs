@@ -4,6 +4,7 @@
 
 use crate::actors::{AttemptLocks, Deps, LandingQueue, Notifications, RuntimeHandle, Scope, Tuning};
 use crate::adapters::checks::RemoteSessions;
+use crate::adapters::engine::OpenEngine;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::store::{self, KeySource};
 use crate::adapters::workspace::GitWorkspaces;
@@ -16,8 +17,8 @@ use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{
-    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult, Proposals,
-    Schedules, Sessions, Vault,
+    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult,
+    Proposals, Schedules, Sessions, Vault,
 };
 use crate::service::metrics::Monitor;
 use crate::service::schedules::settings::Schedule;
@@ -130,8 +131,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         forges: forges.clone(),
         sandbox: sandbox.clone(),
         sessions: RemoteSessions::new(&home),
-        open_work: store.clone(),
-        clock: clock.clone(),
+        open: Arc::new(OpenEngine::new(store.clone(), config.open, clock.clone())),
         // Loading certificates takes time that a command which starts no engine need not spend.
         proxy: runs_engines.then(settings::egress_proxy).transpose().map_err(unusable)?,
     };

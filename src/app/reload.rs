@@ -16,6 +16,7 @@ const AT_START: &[&str] = &[
     "improve.",
     "mcp.",
     "notify.",
+    "open.",
     "runs.",
     "sandbox.",
     "schedules.",

@@ -12,7 +12,7 @@ use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
 use crate::platform::egress::EgressProxy;
 use crate::platform::sandbox::Sandbox;
-use crate::ports::{Clock, OpenWork, Vault};
+use crate::ports::Vault;
 use async_trait::async_trait;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
@@ -24,8 +24,8 @@ pub struct Surroundings {
     pub forges: Arc<ConfiguredForges>,
     pub sandbox: Sandbox,
     pub sessions: RemoteSessions,
-    pub open_work: Arc<dyn OpenWork>,
-    pub clock: Arc<dyn Clock>,
+    /// The engine that offers steps to outside agents.
+    pub open: Arc<OpenEngine>,
     /// `None` in a process that starts no engine.
     pub proxy: Option<Arc<EgressProxy>>,
 }
@@ -113,12 +113,11 @@ impl PartsSource for Reloadable {
 }
 
 async fn build(config: &Config, surroundings: &Surroundings) -> Result<Adopted, String> {
-    let Surroundings { workspaces, vault, forges, sandbox, sessions, open_work, clock, proxy } = surroundings;
+    let Surroundings { workspaces, vault, forges, sandbox, sessions, open, proxy } = surroundings;
     secret_registration::register_all(config);
     let keys = settings::keys(config, vault.as_ref()).await;
     let engines = settings::registry(config, &keys, sandbox, proxy.clone(), Some(vault.clone()))?;
-    let open = OpenEngine::new(open_work.clone(), config.open, clock.clone());
-    let engines = engines.offering(open);
+    let engines = engines.offering(open.clone());
     let prompts = settings::prompts(config, workspaces.clone())?;
     let checks = Arc::new(settings::checks(config, sandbox, proxy.clone(), vault.clone(), sessions));
     // Last, because the forges are exchanged at once.

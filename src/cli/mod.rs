@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod actions;
 mod activity;
 pub mod admin;
+pub mod agents;
 pub mod amounts;
 mod answers;
 pub mod args;
@@ -51,6 +52,7 @@ pub mod sse;
 pub mod terminal;
 pub mod text;
 mod unreported;
+pub mod work;
 
 #[cfg(test)]
 mod tests;
@@ -237,6 +239,8 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
                 Command::Secret(command) if !secret::only_reads(command) => Access::Write,
                 Command::Ci(_) => Access::Write,
                 Command::Schedule(ScheduleCommand::Run { .. }) => Access::Write,
+                Command::Agents(command) if !agents::only_reads(command) => Access::Write,
+                Command::Work(command) if !work::only_reads(command) => Access::Write,
                 Command::Outcomes(command) if !outcomes::only_reads(command) => Access::Write,
                 Command::Improve(args) if !improve::only_reads(args) => Access::Write,
                 Command::User(_) | Command::Token(_) if !accounts::only_reads(&other) => Access::Write,
@@ -303,6 +307,8 @@ async fn request(client: &Client, terminal: &Terminal, command: Command) -> Resu
         }
         Command::User(command) => accounts::user(client, terminal, command).await,
         Command::Token(command) => accounts::token(client, terminal, command).await,
+        Command::Agents(command) => agents::agents(client, terminal, command).await,
+        Command::Work(command) => work::work(client, terminal, command).await,
         Command::Schedule(command) => schedule::schedule(client, terminal, command).await,
         other => Err(CliError::internal(format!("command not handled: {other:?}")).into()),
     }

@@ -139,7 +139,8 @@ pub fn ratings(rows: &[OutcomeRow]) -> Vec<Rating> {
             let mut evidence = player.games;
             evidence.reverse();
             evidence.truncate(MAX_EVIDENCE);
-            let count = |score| u32::try_from(player.scores.iter().filter(|s| **s == score).count()).unwrap_or(u32::MAX);
+            let count =
+                |score| u32::try_from(player.scores.iter().filter(|s| **s == score).count()).unwrap_or(u32::MAX);
             Rating {
                 player: name,
                 role,
@@ -247,5 +248,109 @@ fn play(games: &[Game], players: &mut BTreeMap<(Role, String), Player>, tasks: &
             player.scores.push(game.score);
             player.games.push(GameEvidence { run: game.run, attempt: game.attempt, word: game.word });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Usage;
+    use super::super::id::{Sha, Timestamp};
+    use super::super::outcome::Evidence;
+    use super::super::project::ProjectName;
+    use super::*;
+
+    const DAY_MS: i64 = 24 * 3_600_000;
+
+    fn row(n: u128, engine: &str, step: Step, word: OutcomeWord, at: i64) -> OutcomeRow {
+        OutcomeRow {
+            run: RunId(uuid::Uuid::from_u128(n)),
+            project: ProjectName::new("demo").unwrap(),
+            attempt: Some(AttemptId(1)),
+            word,
+            step: Some(step),
+            engine: engine.to_owned(),
+            prompt_digest: None,
+            round: 0,
+            usage: Usage::default(),
+            evidence: Evidence::Commit(Sha::from("1")),
+            at: Timestamp(at),
+        }
+    }
+
+    fn rows() -> Vec<OutcomeRow> {
+        let words = [OutcomeWord::Landed, OutcomeWord::Red, OutcomeWord::LandedLate, OutcomeWord::Landed];
+        let of = |n: i64| {
+            let (engine, word) = (["agent:crab", "agent:fox", "open"][n as usize % 3], words[(n / 3) as usize % 4]);
+            row(n as u128, engine, Step::Develop, word, n / 20 * DAY_MS + n)
+        };
+        (0..120).map(of).collect()
+    }
+
+    /// The worked example of Glickman, "Example of the Glicko-2 system": one player, three opponents, one period.
+    #[test]
+    fn the_worked_example_of_glickman_comes_out() {
+        let rated = |rating, deviation| Glicko2Rating { rating, deviation, volatility: 0.06 };
+        let results = [
+            (rated(1400.0, 30.0), Outcomes::WIN),
+            (rated(1550.0, 100.0), Outcomes::LOSS),
+            (rated(1700.0, 300.0), Outcomes::LOSS),
+        ];
+        let after = glicko2_rating_period(&rated(1500.0, 200.0), &results, &Glicko2Config::new());
+        assert!((after.rating - 1464.06).abs() < 1e-2, "{after:?}");
+        assert!((after.deviation - 151.52).abs() < 1e-2, "{after:?}");
+        assert!((after.volatility - 0.05999).abs() < 1e-4, "{after:?}");
+    }
+
+    #[test]
+    fn the_order_within_a_day_changes_nothing() {
+        let ordered = ratings(&rows());
+        let mut state = 7_u64;
+        for _ in 0..20 {
+            let mut shuffled = rows();
+            for at in (1..shuffled.len()).rev() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                shuffled.swap(at, (state >> 33) as usize % (at + 1));
+            }
+            assert_eq!(ratings(&shuffled), ordered);
+        }
+        assert_eq!(ordered.len(), 3);
+        assert!(ordered.iter().all(|rating| rating.games() == 40 && rating.is_established()));
+    }
+
+    #[test]
+    fn more_wins_rate_higher_and_idle_days_make_uncertain() {
+        let play = |n: i64, engine: &str, word| row(n as u128, engine, Step::Develop, word, n * DAY_MS / 4);
+        let mut rows = Vec::new();
+        for n in 0..40 {
+            rows.push(play(2 * n, "good", if n % 5 == 0 { OutcomeWord::Red } else { OutcomeWord::Landed }));
+            rows.push(play(2 * n + 1, "bad", if n % 5 == 0 { OutcomeWord::Landed } else { OutcomeWord::Red }));
+        }
+        let now = ratings(&rows);
+        assert_eq!((now[0].player.as_str(), now[1].player.as_str()), ("good", "bad"));
+        assert!(now[0].rating > 1500.0 && now[1].rating < 1500.0, "{now:?}");
+        assert_eq!((now[0].won, now[0].lost, now[0].evidence.len()), (32, 8, MAX_EVIDENCE));
+        rows.push(row(999, "bad", Step::Develop, OutcomeWord::Landed, 2_000 * DAY_MS));
+        let later = ratings(&rows);
+        let good = later.iter().find(|rating| rating.player == "good").unwrap();
+        assert!(good.deviation > now[0].deviation && good.rating == now[0].rating, "{later:?}");
+    }
+
+    #[test]
+    fn an_attempt_counts_once_and_void_outcomes_never() {
+        let landed = row(1, "crab", Step::Review, OutcomeWord::Confirmed, 5);
+        let missed = OutcomeRow { word: OutcomeWord::Missed, at: Timestamp(9), ..landed.clone() };
+        let both = ratings(&[landed.clone(), missed.clone()]);
+        assert_eq!((both[0].won, both[0].lost, both[0].role), (0, 1, Role::Reviewer));
+        assert_eq!(both, ratings(&[missed, landed.clone()]));
+        let void = OutcomeRow { word: OutcomeWord::Void, ..landed.clone() };
+        let of_run = OutcomeRow { attempt: None, step: None, ..landed };
+        assert!(ratings(&[void, of_run]).is_empty());
+    }
+
+    #[test]
+    fn volume_is_bounded_per_day() {
+        let many: Vec<OutcomeRow> =
+            (0..100).map(|n| row(n, "crab", Step::Develop, OutcomeWord::Landed, n as i64)).collect();
+        assert_eq!(ratings(&many)[0].games() as usize, MAX_DAILY_GAMES);
     }
 }

@@ -24,6 +24,7 @@
 //! | `actors/ops.rs` | texts for the forge, and the scan of every outgoing commit before a push |
 //! | `telemetry` | log fields, span attributes, panics |
 //! | `actors/root.rs` | reasons of quarantines |
+//! | `service/open_work` | offers and files for outside agents |
 //! | `http/rest/artifacts.rs` | patches, and artifacts once more |
 //! | `service/audit.rs` | details of audit records |
 //! | `service/improve` | proposals, and the issues that they are written to |

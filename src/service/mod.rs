@@ -42,11 +42,11 @@ pub use caller::{Caller, Callers, Right, Via};
 pub use error::{ErrorKind, ServiceError, ServiceResult};
 
 use crate::actors::{Notifications, PartsSource, RuntimeHandle};
-use crate::domain::{CheckSpec, OpenWorkSettings};
 use crate::domain::improve::ImproveSettings;
+use crate::domain::{CheckSpec, OpenWorkSettings};
 use crate::ports::{
-    Accounts, AuditLog, Channel, Clock, Forges, IdempotencyKeys, Intake, Isolation, Messages, OpenWork, Outcomes, Proposals,
-    Schedules, Sessions, Store, Vault, Workspaces,
+    Accounts, AuditLog, Channel, Clock, Forges, IdempotencyKeys, Intake, Isolation, Messages, OpenWork, Outcomes,
+    Proposals, Schedules, Sessions, Store, Vault, Workspaces,
 };
 use std::sync::Arc;
 use std::time::Instant;

@@ -57,6 +57,12 @@ const ROUTES: &[(&str, &str, Right)] = &[
     ("GET", "/api/v1/tokens", Right::People),
     ("POST", "/api/v1/tokens", Right::People),
     ("POST", "/api/v1/login-links", Right::People),
+    ("GET", "/api/v1/agents", Right::Read),
+    ("GET", "/api/v1/ratings", Right::Read),
+    ("POST", "/api/v1/agents", Right::People),
+    ("POST", "/api/v1/agents/crab/revoke", Right::People),
+    ("GET", "/api/v1/work/feed", Right::Work),
+    ("POST", "/api/v1/work/register", Right::Register),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,6 +83,7 @@ async fn a_role_may_do_exactly_what_it_says() {
                 "/api/v1/proposals/abcd/drop" => json!({"why": "known"}),
                 "/api/v1/people" => json!({"name": "zoe", "role": "admin"}),
                 "/api/v1/tokens" => json!({"name": "more"}),
+                "/api/v1/agents" => json!({"name": "crab"}),
                 _ => json!({}),
             };
             let reply = with(&s, &token, method.parse().expect("a method"), path, &body).await;

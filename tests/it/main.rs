@@ -17,6 +17,7 @@
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
+//! | `open_work` | outside agents do the whole loop; hostile patches; kills between any two steps |
 //! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
 //! | `messages` | messages to people: once, only when needed, and never waited for |
 //! | `eval` | evaluations: proofs, the four corners, interruptions, leaks, verdicts |
@@ -79,6 +80,7 @@ mod mcp;
 mod messages;
 mod meter;
 mod metrics;
+mod open_work;
 mod otel;
 mod outcomes;
 mod pages;

@@ -192,6 +192,7 @@ async fn text_from_outside_never_becomes_markup() {
         "/projects/origin".to_owned(),
         "/spending".to_owned(),
         "/spending?by=run".to_owned(),
+        "/agents".to_owned(),
         "/audit".to_owned(),
         format!("/q/{id}/{block}"),
         "/runs/new".to_owned(),
@@ -241,9 +242,18 @@ async fn every_page_has_the_headers_and_needs_a_session() {
     let mut browser = logged_in(&s).await;
     let run = s.open_run("make it two").await["id"].as_str().expect("an id").to_owned();
     let mut stranger = Browser::new(&s);
-    for path in
-        ["/", "/runs", "/runs/new", "/projects", "/spending", "/audit", &format!("/runs/{run}"), "/live", "/nothing/x"]
-    {
+    for path in [
+        "/",
+        "/runs",
+        "/runs/new",
+        "/projects",
+        "/spending",
+        "/agents",
+        "/audit",
+        &format!("/runs/{run}"),
+        "/live",
+        "/nothing/x",
+    ] {
         let refused = stranger.open(path).await;
         if path == "/nothing/x" {
             // Not an address of a page: the REST interface answers, which wants a token.

@@ -24,6 +24,7 @@ mod journal;
 mod lease;
 mod ledger;
 mod messages;
+mod open_work;
 mod opening;
 mod run_index;
 mod schedules;

@@ -90,8 +90,8 @@ impl Registry {
     }
 
     /// Sets the engine that offers steps to outside agents.
-    pub fn offering(self, open: OpenEngine) -> Self {
-        Self { open: Some(Arc::new(open)), ..self }
+    pub fn offering(self, open: Arc<OpenEngine>) -> Self {
+        Self { open: Some(open), ..self }
     }
 
     /// Replaces the prices.

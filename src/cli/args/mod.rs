@@ -1,6 +1,7 @@
 //! Commands and options, with their help texts.
 
 mod eval;
+mod agents;
 mod improve;
 mod maintenance;
 mod resources;
@@ -8,6 +9,7 @@ mod run;
 mod spec;
 
 pub use eval::{EvalCommand, SuiteArgs};
+pub use agents::{AgentsCommand, WorkCommand, WorkReviewArgs};
 pub use improve::{ImproveArgs, ImproveCommand, OutcomesCommand, Publish};
 pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
@@ -264,6 +266,12 @@ pub enum Command {
     /// Manage the people who use the service, and their roles
     #[command(subcommand)]
     User(UserCommand),
+    /// Invite and revoke outside agents, and list ratings
+    #[command(subcommand)]
+    Agents(AgentsCommand),
+    /// Take open work, as an outside agent
+    #[command(subcommand)]
+    Work(WorkCommand),
     /// List schedules, and start their runs by hand
     #[command(subcommand)]
     Schedule(ScheduleCommand),

@@ -3,8 +3,8 @@
 mod engines;
 mod forges;
 mod improve;
-mod open;
 mod notify;
+mod open;
 mod projects;
 mod runners;
 mod sandbox;

@@ -160,7 +160,11 @@ fn resumed(d: &DecisionBuilder, attempt: &Attempt, seen: Timestamp) -> Option<Re
     let known = attempt.resumable.as_ref().filter(may_resume)?;
     let elapsed_ms = attempt.elapsed_ms(seen);
     let is_worth_it = attempt.reserved.wall_ms.saturating_sub(elapsed_ms) >= Resumable::MIN_LEFT_MS;
-    is_worth_it.then(|| Resumable { session: known.session.clone(), resumes: known.resumes.saturating_add(1), elapsed_ms })
+    is_worth_it.then(|| Resumable {
+        session: known.session.clone(),
+        resumes: known.resumes.saturating_add(1),
+        elapsed_ms,
+    })
 }
 
 /// Handles attempts whose process is gone. Attempts with a resumable session go on: their start stays pending. Each of

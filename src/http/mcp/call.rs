@@ -8,7 +8,7 @@ use super::form;
 use super::results::Part;
 use super::run_view::{RunBrief, RunView};
 use super::tools::CallError;
-use super::{task, wait};
+use super::{task, wait, work};
 use crate::domain::{Answer as BlockAnswer, Run};
 use crate::ports::ledger::SpendingBy;
 use crate::service::actions::{self, NewSettings, Retry, Target};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 /// Maximum number of rows of one result.
-const MAX_ROWS: u64 = 100;
+pub(super) const MAX_ROWS: u64 = 100;
 /// Maximum number of runs whose questions are listed.
 const MAX_ASKING: usize = 50;
 /// Open runs that are searched for questions in one call.
@@ -70,6 +70,7 @@ impl Call<'_> {
             }
             "pause_run" | "resume_run" | "retry_run" | "cancel_run" | "answer_question" | "approve"
             | "raise_budget" => self.brief(&self.act(tool, arguments).await?),
+            _ if tool.starts_with("work_") => work::call(self, tool, arguments).await,
             _ => self.read(tool, arguments).await,
         }
     }
@@ -237,7 +238,8 @@ fn target(run: &str) -> Target<'_> {
     Target { run, if_seq: None }
 }
 
-fn value(form: &impl serde::Serialize) -> Result<Answer, CallError> {
+/// Returns a form as an answer.
+pub(super) fn value(form: &impl serde::Serialize) -> Result<Answer, CallError> {
     // The forms consist of plain values, which always serialize.
     Ok(Answer::Value(serde_json::to_value(form).unwrap_or_default()))
 }

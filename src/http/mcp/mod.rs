@@ -7,6 +7,7 @@
 //! | `form`, `run_view` | what they return |
 //! | `call`, `wait` | which use case each tool calls; waiting with progress |
 //! | `results` | bounds and quoting of everything that is returned |
+//! | `work` | the tools of outside agents, which have no others |
 //! | `task` | a run as a task of the protocol's tasks extension |
 //!
 //! Streamable HTTP without sessions: every request stands alone, so nothing is lost by a restart. Revision 2026-07-28
@@ -23,6 +24,7 @@ mod run_view;
 mod task;
 mod tools;
 mod wait;
+mod work;
 
 pub use tools::is_repeatable;
 
@@ -110,7 +112,9 @@ impl Handler {
         let parts = context.extensions.get::<Parts>();
         let caller = parts.and_then(|p| p.extensions.get::<Caller>());
         let caller = caller.ok_or_else(|| ErrorData::invalid_request("the request has no caller", None))?;
-        Ok(caller.limited_to(&self.allowed, Via::Mcp))
+        // The only right of an outside agent is for agents. No person and no program has it.
+        let allowed = self.allowed.iter().copied().chain([Right::Work]).collect();
+        Ok(caller.limited_to(&allowed, Via::Mcp))
     }
 
     async fn call(

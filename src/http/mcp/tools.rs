@@ -9,6 +9,7 @@ use super::arguments::{
 use super::form::{Events, Preview, Projects, Questions, RunList, Spending};
 use super::results::Part;
 use super::run_view::{RunBrief, RunView};
+use super::work;
 use crate::service::{Caller, Right, ServiceError};
 use rmcp::model::{Tool, ToolAnnotations};
 use rmcp::schemars::JsonSchema;
@@ -46,12 +47,13 @@ pub fn is_repeatable(name: &str) -> bool {
 }
 
 /// Returns all tools by the right that each needs.
-fn all() -> [(Right, Vec<Tool>); 4] {
+fn all() -> [(Right, Vec<Tool>); 5] {
     [
         (Right::Read, reading()),
         (Right::Run, acting()),
         (Right::Approve, vec![approve()]),
         (Right::Budget, vec![raise()]),
+        (Right::Work, work::tools()),
     ]
 }
 

@@ -17,6 +17,7 @@
 //! addresses on this site are made from ids and fixed words only.
 //! Invariant: every list and every text on a page is bounded, and is marked when it is cut.
 
+mod agents;
 mod assets;
 mod audit;
 mod changes;
@@ -66,6 +67,7 @@ pub fn router(state: &State) -> Router<State> {
         .route("/projects", get(projects::list))
         .route("/projects/{name}", get(projects::show))
         .route("/spending", get(spending::spending))
+        .route("/agents", get(agents::list))
         .route("/audit", get(audit::audit))
         .route("/prefs", post(login::prefs))
         .route("/login", get(login::page))

@@ -8,11 +8,12 @@ use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 /// Entries of the navigation: path, name, key after `g`.
-const NAVIGATION: [(&str, &str, &str); 5] = [
+const NAVIGATION: [(&str, &str, &str); 6] = [
     ("/", "Inbox", "i"),
     ("/runs", "Runs", "r"),
     ("/projects", "Projects", "p"),
     ("/spending", "Spending", "s"),
+    ("/agents", "Agents", "e"),
     ("/audit", "Audit", "a"),
 ];
 

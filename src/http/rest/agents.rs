@@ -19,10 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 /// List the outside agents, by name
 #[utoipa::path(get, path = "/api/v1/agents", tag = "agents",
     responses((status = 200, body = Vec<wire::Agent>, description = "All agents, revoked ones too")))]
-async fn list(
-    Shared(state): Shared<State>,
-    Extension(caller): Extension<Caller>,
-) -> ApiResult<Json<Vec<wire::Agent>>> {
+async fn list(Shared(state): Shared<State>, Extension(caller): Extension<Caller>) -> ApiResult<Json<Vec<wire::Agent>>> {
     let now = state.services.clock.now();
     let agents = agents::list(&state.services, &caller).await?;
     Ok(Json(agents.into_iter().map(|agent| wire::Agent::of(agent, now)).collect()))

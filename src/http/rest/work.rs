@@ -185,13 +185,12 @@ async fn review(
 /// It is open for others at once. You cannot claim it again.
 #[utoipa::path(post, path = "/api/v1/work/offers/{id}/abandon", tag = "work", request_body = wire::AbandonOffer,
     params(("id" = String, description = "Id of the offer")),
-    responses((status = 204, description = "Given back")))]
+    responses((status = 200, body = wire::Offer, description = "Given back")))]
 async fn abandon(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     OptionalBody(new): OptionalBody<wire::AbandonOffer>,
-) -> ApiResult<StatusCode> {
-    open_work::abandon(&state.services, &caller, &id, &new.why).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> ApiResult<Json<wire::Offer>> {
+    Ok(Json((&open_work::abandon(&state.services, &caller, &id, &new.why).await?).into()))
 }

@@ -184,14 +184,14 @@ pub async fn claim(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Off
 ///
 /// # Errors
 /// `missing_right` without [`Right::Work`], `too_many_calls`, `no_offer`, `not_claimed`.
-pub async fn abandon(s: &Services, caller: &Caller, id: &str, why: &str) -> ServiceResult<()> {
+pub async fn abandon(s: &Services, caller: &Caller, id: &str, why: &str) -> ServiceResult<Offer> {
     let agent = enter(s, caller, Call::Submit).await?;
     let offer = find(s, id).await?;
     if !s.open_work.give_back(&offer.id, &agent.name, s.clock.now()).await? {
         return Err(not_claimed(id));
     }
     record(s, caller, "work.abandon", subject(&offer), why).await;
-    Ok(())
+    find(s, id).await.map(view::redacted)
 }
 
 /// Admits a call of an agent.

@@ -129,7 +129,8 @@ async fn wait(s: &Services, id: &str) -> ServiceResult<Submitted> {
         let offer = find(s, id).await?;
         match offer.state {
             OfferState::Claimed if !offer.problem.is_empty() => {
-                let fix = format!("Correct it and submit it again before {} (ms since 1970)", lease_end(s, s.clock.now()).0);
+                let fix =
+                    format!("Correct it and submit it again before {} (ms since 1970)", lease_end(s, s.clock.now()).0);
                 let kind = crate::service::ErrorKind::Invalid;
                 return Err(ServiceError::new(kind, "refused_submission", offer.problem, fix));
             }

@@ -129,7 +129,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 ];
 
 /// The only crates the domain may name.
-const DOMAIN_CRATES: &[&str] = &["std", "core", "serde", "thiserror", "uuid", "globset", "skillratings", "crate", "super", "self"];
+const DOMAIN_CRATES: &[&str] =
+    &["std", "core", "serde", "thiserror", "uuid", "globset", "skillratings", "crate", "super", "self"];
 
 /// Names that are forbidden in the domain: time, randomness, files, network, processes, threads, async code, output.
 const NOT_IN_DOMAIN: &[&str] = &[

@@ -344,7 +344,8 @@ struct Carried {
 impl Carried {
     fn from(before: &Offer, order: &Order, at: Timestamp) -> Carried {
         // A lost attempt gives back its try, so the next one has the same number: nobody has judged its work.
-        let is_unjudged = before.order.try_number == order.try_number && before.order.round == order.round;
+        let place = |order: &Order| (order.round, order.try_number, order.head.clone());
+        let is_unjudged = place(&before.order) == place(order);
         let submission = before.submission.clone().filter(|_| is_unjudged);
         // A change that needs more work goes back to its author; a second review is another agent's.
         let goes_back = order.step == Step::Develop || before.state != OfferState::Delivered;
