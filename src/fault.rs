@@ -89,8 +89,9 @@ pub fn pass(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static REQUESTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    let is_listed =
-        [POINTS, INTAKE_POINTS, SCHEDULE_POINTS, MESSAGE_POINTS].iter().any(|points| points.contains(&name));
+    let is_listed = [POINTS, INTAKE_POINTS, SCHEDULE_POINTS, MESSAGE_POINTS, OPEN_WORK_POINTS]
+        .iter()
+        .any(|points| points.contains(&name));
     debug_assert!(is_listed, "fault point {name} is not listed");
     if let Some(path) = std::env::var_os("SKEP_TEST_FAULTS") {
         let file = std::fs::File::options().create(true).append(true).open(path);

@@ -117,6 +117,8 @@ fn unknown_kinds_and_bad_arguments_come_with_a_fix() {
         ("", vec!["\"\""]),
         ("command", vec!["command:<shell command>"]),
         ("direct:x", vec!["no argument"]),
+        ("open", vec!["start a service"]),
+        ("open:x", vec!["no argument"]),
         ("script", vec!["script:/path"]),
         ("script:demo:none", vec!["\"none\"", "tally"]),
         ("script:/no/such/file.toml", vec!["/no/such"]),
@@ -124,7 +126,7 @@ fn unknown_kinds_and_bad_arguments_come_with_a_fix() {
         let message = registry.get(&EngineSpec::parse(spec)).err().unwrap();
         assert!(parts.iter().all(|p| message.contains(p)), "{spec:?}: {message:?}");
     }
-    assert_eq!(KINDS.len(), 6);
+    assert_eq!(KINDS.len(), 7);
 }
 
 // --- command

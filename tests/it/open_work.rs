@@ -257,7 +257,7 @@ async fn an_agent_has_the_rights_of_the_loop_and_no_others() {
     let run = s.new_run("x");
     with(&s, &crab.token, Method::POST, "/api/v1/runs", &run).await.is_problem(403, "missing_right");
     with(&s, &crab.token, Method::POST, "/api/v1/work/register", &json!({})).await.is_problem(403, "missing_right");
-    // A person is no agent, whatever their rights.
+    // A person cannot act as an agent, whatever their rights.
     s.get("/api/v1/work/feed").await.is_problem(403, "missing_right");
     let tokens = s.post("/api/v1/tokens", &json!({"name": "ci", "rights": ["work"]})).await;
     tokens.is_problem(422, "invalid");

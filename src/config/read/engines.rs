@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The known engine kinds.
-const ENGINE_KINDS: [&str; 6] = ["acp", "cli", "command", "direct", "llm", "script"];
+const ENGINE_KINDS: [&str; 7] = ["acp", "cli", "command", "direct", "llm", "open", "script"];
 /// The roles that have an engine.
 const ENGINE_ROLES: [Role; 4] = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
 /// Maximum number of fallbacks of one role.
@@ -244,6 +244,10 @@ pub fn engine(text: &str, role: Role) -> Parsed<Option<EngineSpec>> {
         ("direct", _, Role::Dev | Role::Scout) => {
             wrong("\"direct\" can plan and review, but not edit or explore", "use \"command: <command line>\"")
         }
+        ("open", _, Role::Manager | Role::Scout) => {
+            wrong("outside agents can edit and review, but not plan or explore", "use \"open\" for dev or reviewer")
+        }
+        ("open", false, _) => wrong("\"open\" takes no argument", "write \"open\""),
         ("direct", false, _) => wrong("\"direct\" takes no argument", "write \"direct\""),
         ("command", true, _) => wrong("\"command\" needs a command line", "write \"command: <command line>\""),
         ("script", true, _) => wrong("\"script\" needs a file", "write \"script: /path/to/script.toml\""),
