@@ -301,7 +301,7 @@ async fn the_offer_of_a_cancelled_run_is_gone() {
     let run = open_run(&s, "red").await;
     let red = crab.offer("red", "develop").await;
     assert_eq!(crab.claim(&red).await.status, 200);
-    s.post(&format!("/api/v1/runs/{run}/actions/cancel"), &json!({"why": "no longer"})).await;
+    s.post(&format!("/api/v1/runs/{run}/actions/cancel"), &json!({"text": "no longer"})).await;
     s.until(&run, "cancelled").await;
     crab.submit(&red, &adds("red")).await.is_problem(409, "offer_closed");
     assert_eq!(crab.get("/feed").await, json!([]));

@@ -244,9 +244,7 @@ pub fn engine(text: &str, role: Role) -> Parsed<Option<EngineSpec>> {
         ("direct", _, Role::Dev | Role::Scout) => {
             wrong("\"direct\" can plan and review, but not edit or explore", "use \"command: <command line>\"")
         }
-        ("open", _, Role::Manager | Role::Scout) => {
-            wrong("outside agents can edit and review, but not plan or explore", "use \"open\" for dev or reviewer")
-        }
+        ("open", _, Role::Manager | Role::Scout) => wrong("agents only edit and review", "use it for dev or reviewer"),
         ("open", false, _) => wrong("\"open\" takes no argument", "write \"open\""),
         ("direct", false, _) => wrong("\"direct\" takes no argument", "write \"direct\""),
         ("command", true, _) => wrong("\"command\" needs a command line", "write \"command: <command line>\""),

@@ -118,6 +118,7 @@ async fn files(
 #[serde(deny_unknown_fields)]
 struct Which {
     /// Path of the file.
+    #[serde(default)]
     path: String,
 }
 
