@@ -8,6 +8,7 @@ use super::message::RunMsg;
 use super::notifications::Notification;
 use super::retry::patiently;
 use super::target::RunTarget;
+use crate::domain::open_work::AGENT;
 use crate::domain::{
     ArtifactKind, ArtifactRef, AttemptId, BudgetKind, Metered, ModelUse, Order, Report, Reported, RunId, Sha, Step,
     TaskId, Usage,
@@ -165,7 +166,7 @@ async fn work(s: &Session) -> PortResult<Outcome> {
             let Some(task) = &order.task else {
                 return Err(PortError::permanent("an edit was reported for no task", "report this as a bug"));
             };
-            let commit = commit(s, task.id, &message(s, &summary), &mut artifacts).await?;
+            let commit = commit(s, task.id, &message(s, &summary, session.as_deref()), &mut artifacts).await?;
             match failure.filter(|_| commit.diff.is_empty()) {
                 Some(why) => Report::Failed { why },
                 None => Report::Developed { head: commit.head, diff: commit.diff, summary },
@@ -207,7 +208,7 @@ async fn commit(s: &Session, task: TaskId, message: &str, artifacts: &mut Vec<Ar
 /// is lost with the attempt, as a failed attempt's is: its worktree is saved before it is used again.
 async fn unfinished(s: &Session, artifacts: &mut Vec<ArtifactRef>) -> Option<Sha> {
     let task = s.order.task.as_ref().filter(|_| s.order.engine.calls_models())?;
-    match commit(s, task.id, &message(s, "Unfinished work"), artifacts).await {
+    match commit(s, task.id, &message(s, "Unfinished work", None), artifacts).await {
         Ok(commit) => Some(commit.head).filter(|_| !commit.diff.is_empty()),
         Err(error) => {
             tracing::warn!(run = %s.order.run, attempt = %s.order.attempt, %error, "unfinished work cannot be kept");
@@ -361,12 +362,14 @@ fn sink(s: &Session, spent: &LastUsage, given: &SecretNames) -> Sink {
     })
 }
 
-/// Builds the commit message of an attempt.
-fn message(s: &Session, summary: &str) -> String {
+/// Builds the commit message of an attempt. It names the outside agent that did the work, if one did.
+fn message(s: &Session, summary: &str, session: Option<&str>) -> String {
     let task = s.order.task.as_ref();
     let title = task.map_or_else(|| s.order.step.name().to_owned(), |t| t.spec.title.clone());
+    let agent = session.filter(|_| s.order.engine.is_open()).and_then(|session| session.strip_prefix(AGENT));
+    let agent = agent.map(|name| format!("Skep-Agent: {name}\n")).unwrap_or_default();
     let trailers = format!(
-        "Skep-Run: {}\nSkep-Task: {}\nSkep-Attempt: {}\n",
+        "Skep-Run: {}\nSkep-Task: {}\nSkep-Attempt: {}\n{agent}",
         s.order.run,
         task.map_or_else(String::new, |t| t.id.to_string()),
         s.order.attempt

@@ -88,6 +88,8 @@ fn no_kill_loses_a_claim_or_a_submission() {
     machine.cli.run(&["approve", &machine.cli.newest()]).exits_with(0);
     machine.cli.until("it landed", || machine.cli.show(&machine.cli.newest())["status"] == "completed");
     assert_eq!(crate::support::cli::git(&machine.cli.path("tool.git"), &["show", "main:a.txt"]), "one\ntwo\n");
+    let message = crate::support::cli::git(&machine.cli.path("tool.git"), &["log", "-1", "--format=%B", "main"]);
+    assert!(message.contains("adds two") && message.contains("Skep-Agent: crab\n"), "{message}");
     machine.agent(&token, &["mine"]).exits_with(0).prints("landed as");
     machine.cli.run(&["agents", "list"]).exits_with(0).prints("crab").prints("too few outcomes (n 1)");
     machine.cli.run(&["agents", "ratings"]).exits_with(0).prints("agent:crab").prints("landed");
