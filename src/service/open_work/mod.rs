@@ -239,7 +239,7 @@ async fn visible(s: &Services, agent: &Agent, id: &str) -> ServiceResult<Offer> 
 async fn source(s: &Services, agent: &Agent, id: &str) -> ServiceResult<(Offer, Repo)> {
     let offer = visible(s, agent, id).await?;
     let run = Runs::default().get(s, &offer).await?.cloned().ok_or_else(over)?;
-    let repo = Repo { project: run.project, origin: run.settings.origin };
+    let repo = Repo { project: run.project.clone(), origin: run.settings.origin.clone() };
     Ok((offer, repo))
 }
 
