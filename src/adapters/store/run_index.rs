@@ -85,7 +85,7 @@ impl RunIndex for SeaStore {
             Some(word) => find = find.filter(Column::Status.eq(word)).filter(quarantined.not()),
         }
         if filter.open_only {
-            find = find.filter(Column::Ended.eq(false));
+            find = find.filter(Column::Ended.into_expr().not());
         }
         if filter.own_only {
             find = find.filter(Column::Home.eq(&*self.home));

@@ -1,15 +1,15 @@
 //! Commands and options, with their help texts.
 
-mod eval;
 mod agents;
+mod eval;
 mod improve;
 mod maintenance;
 mod resources;
 mod run;
 mod spec;
 
-pub use eval::{EvalCommand, SuiteArgs};
 pub use agents::{AgentsCommand, WorkCommand, WorkReviewArgs};
+pub use eval::{EvalCommand, SuiteArgs};
 pub use improve::{ImproveArgs, ImproveCommand, OutcomesCommand, Publish};
 pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
