@@ -19,23 +19,10 @@ use std::time::Duration;
 /// How long `doctor` waits for a forge.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A forge on another machine, with its credentials for git.
-trait RemoteForge: Forge + GitCredentials {
-    /// Returns its issues; `None` = runs cannot begin there.
-    fn issues(self: Arc<Self>) -> Option<Arc<dyn ForgeIssues>>;
-}
+/// A forge on another machine, with its issues and its credentials for git.
+trait RemoteForge: Forge + ForgeIssues + GitCredentials {}
 
-impl RemoteForge for GitHubForge {
-    fn issues(self: Arc<Self>) -> Option<Arc<dyn ForgeIssues>> {
-        Some(self)
-    }
-}
-
-impl RemoteForge for ForgejoForge {
-    fn issues(self: Arc<Self>) -> Option<Arc<dyn ForgeIssues>> {
-        None
-    }
-}
+impl<F: Forge + ForgeIssues + GitCredentials> RemoteForge for F {}
 
 type Configured = BTreeMap<ForgeName, (ForgeSettings, Arc<dyn RemoteForge>)>;
 
@@ -176,21 +163,17 @@ impl Forges for ForgeRegistry {
     }
 
     fn issues(&self, name: &ForgeName) -> PortResult<Arc<dyn ForgeIssues>> {
-        let none = || {
-            let fix = "start runs with `skep run --repo`, or use a forge whose issues Skep reads";
-            PortError::permanent(format!("runs cannot begin at issues of the forge {name}"), fix)
-        };
         if *name == ForgeName::default() {
-            return Err(none());
+            let fix = "start runs with `skep run --repo`, or use a forge whose issues Skep reads";
+            return Err(PortError::permanent(format!("runs cannot begin at issues of the forge {name}"), fix));
         }
         let all = self.configured.all();
         let (_, forge) = all.get(name).ok_or_else(|| self.unknown(name))?;
-        forge.clone().issues().ok_or_else(none)
+        Ok(forge.clone())
     }
 
     fn with_issues(&self) -> Vec<ForgeName> {
-        let all = self.configured.all();
-        all.iter().filter(|(_, (_, forge))| forge.clone().issues().is_some()).map(|(name, _)| name.clone()).collect()
+        self.configured.all().keys().cloned().collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a forge reported: facts to look into. They carry no text from outside; what they are about is read from the
 //! forge when they are applied.
 
+use super::Sha;
 use super::id::{BlockId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,11 @@ pub enum Fact {
         /// The label.
         label: String,
     },
+    /// The labels of an issue or a pull request changed, and at least one means something to Skep.
+    Relabelled {
+        /// Its number.
+        number: u64,
+    },
     /// Somebody commented on an issue or a pull request, with a command.
     Commented {
         /// The number of the issue or pull request.
@@ -29,6 +35,11 @@ pub enum Fact {
     Moved {
         /// The branches.
         branches: Vec<String>,
+    },
+    /// A CI reported about a commit.
+    Tested {
+        /// The commit.
+        sha: Sha,
     },
 }
 

@@ -45,6 +45,13 @@ pub struct Issue {
     pub pull: Option<(String, Sha)>,
 }
 
+impl Issue {
+    /// Returns whether it has a label, whose case does not matter.
+    pub fn has(&self, label: &str) -> bool {
+        self.labels.iter().any(|name| name.eq_ignore_ascii_case(label))
+    }
+}
+
 /// Somebody did something to an issue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssueAct {
@@ -139,8 +146,9 @@ pub trait ForgeIssues: Send + Sync {
     async fn issue(&self, repo: &Repo, number: u64) -> PortResult<Option<Issue>>;
     /// Returns who last gave the issue a label; `None` = it does not have the label.
     async fn labelled(&self, repo: &Repo, issue: &Issue, label: &str) -> PortResult<Option<IssueAct>>;
-    /// Returns who changed the title or the text of an issue since it was opened: each new title, and the last new text.
-    async fn edited(&self, repo: &Repo, issue: &Issue) -> PortResult<Vec<IssueAct>>;
+    /// Returns who changed the title or the text of an issue after a time, as far as the forge reports it. Where it does
+    /// not, whoever may have changed it is returned.
+    async fn edited(&self, repo: &Repo, issue: &Issue, since: Timestamp) -> PortResult<Vec<IssueAct>>;
     /// Returns a comment; `None` = it does not exist.
     async fn comment(&self, repo: &Repo, id: u64) -> PortResult<Option<IssueComment>>;
     /// Lists the open issues and pull requests with a label, at most 500.

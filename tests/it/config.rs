@@ -134,10 +134,10 @@ const BAD: &[Bad] = &[
     ("[forges.f]\nkind = \"gitea\"\nurl = \"https://f.example.org\"", &[], "forges.f.token_env", "token_file"),
     ("[forges.f]\nkind = \"gitea\"\ntoken_env = \"T\"\nurl = \"http://f.example.org\"", &[], "forges.f.url", "https"),
     (
-        "[forges.f]\nkind = \"gitea\"\ntoken_env = \"T\"\nurl = \"https://f.example.org\"\nlabel = \"skep\"",
+        "[forges.f]\nkind = \"gitea\"\ntoken_env = \"T\"\nurl = \"https://f.example.org\"\nlabel = \"a,b\"",
         &[],
         "forges.f.label",
-        "skep run --repo",
+        "without a comma",
     ),
     (
         "[forges.f]\nkind = \"forgejo\"\ntoken_env = \"T\"\nurl = \"https://f.example.org\"\nmerge_method = \"ff\"",

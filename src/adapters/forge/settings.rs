@@ -1,5 +1,6 @@
 //! Settings of the configured forges, and which repositories they hold.
 
+use crate::ports::forge_issues::IntakeRules;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub struct Forgejo {
     pub token: SecretSource,
     /// How pull requests are merged; `None` = the first method that the repository allows.
     pub merge_method: Option<MergeMethod>,
+    /// How issues and comments are taken in.
+    pub intake: Intake,
 }
 
 /// Software with the API of Gitea.
@@ -88,6 +91,14 @@ pub struct Intake {
 impl Default for Intake {
     fn default() -> Self {
         Self { label: None, poll_interval: Duration::from_secs(60), webhook_secrets: Vec::new() }
+    }
+}
+
+impl Intake {
+    /// Returns the rules of intake.
+    pub fn rules(&self) -> IntakeRules {
+        let is_polled = self.label.is_some() && !self.poll_interval.is_zero();
+        IntakeRules { label: self.label.clone(), poll_interval: is_polled.then_some(self.poll_interval) }
     }
 }
 

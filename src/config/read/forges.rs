@@ -71,23 +71,8 @@ fn forgejo(r: &mut Reader, at: &dyn Fn(&str) -> String, software: Software) -> F
         r.refuse(&at("token_env"), "the forge has no credential", fix);
     }
     let token = token.unwrap_or(SecretSource::Env(String::new()));
-    refuse_intake(r, at, software);
     let merge_method = merge_method(r, at, MergeMethod::OF_FORGEJO);
-    Forgejo { software, url: url.trim_end_matches('/').to_owned(), token, merge_method }
-}
-
-/// Refuses the keys by which runs begin at issues: this kind of forge does not report who changed the text of an issue.
-fn refuse_intake(r: &mut Reader, at: &dyn Fn(&str) -> String, software: Software) {
-    let mut label = String::new();
-    r.checked(&at("label"), &mut label, |t| Ok(t.to_owned()));
-    let mut set: Vec<String> = if label.is_empty() { Vec::new() } else { vec![at("label")] };
-    for name in ["webhook_secret", "previous_webhook_secret"] {
-        set.extend(secret(r, at, name).into_iter().map(|(key, _)| key));
-    }
-    for key in set {
-        let why = format!("runs cannot begin at issues and comments of {software} yet, and it needs no webhook");
-        r.refuse(&key, why, "remove it; start runs with `skep run --repo`");
-    }
+    Forgejo { software, url: url.trim_end_matches('/').to_owned(), token, merge_method, intake: intake(r, at) }
 }
 
 /// Refuses a URL that would send the token unencrypted.

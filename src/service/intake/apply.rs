@@ -4,11 +4,11 @@ use super::start::Started;
 use super::{caller, commands, projects_of, repo_of, start};
 use crate::domain::delivery::UNBLOCKED_LABEL;
 use crate::domain::{
-    ChangeNumber, Command, DeliveryState, Fact, ForgeName, Project, Run, Timestamp, command, delivery,
+    ChangeNumber, Command, DeliveryState, Fact, ForgeName, Phase, Project, Run, Sha, Timestamp, command, delivery,
 };
 use crate::ports::forge_issues::{Actor, ForgeIssues, Issue, IssueComment};
 use crate::ports::intake::Delivery;
-use crate::ports::run_index::RunMatch;
+use crate::ports::run_index::{RunFilter, RunMatch};
 use crate::ports::{PortResult, Repo};
 use crate::render;
 use crate::secrets::redact_all;
@@ -19,6 +19,9 @@ use std::sync::Arc;
 const REFUSED_MARKER: &str = "skep:intake:refused";
 const REFUSED: &str = "Only people who may write to this repository can give Skep commands. Skep answers this once on \
     each issue and pull request.";
+
+/// Upper bound on the open runs of a project that a tested commit is compared with.
+const MAX_TESTED_RUNS: u64 = 500;
 
 /// How a delivery ends.
 pub(super) struct Settled {
@@ -32,6 +35,14 @@ impl Settled {
     }
     pub fn ignored(reason: impl Into<String>) -> Settled {
         Settled { state: DeliveryState::Ignored, reason: reason.into() }
+    }
+    /// Joins the ends of the parts of a delivery: the most important state, and every reason.
+    fn join(parts: Vec<Settled>) -> Option<Settled> {
+        let of = |state| parts.iter().any(|part| part.state == state);
+        let states = [DeliveryState::Failed, DeliveryState::Done, DeliveryState::Ignored];
+        let state = states.into_iter().find(|state| of(*state))?;
+        let reasons: Vec<&str> = parts.iter().map(|part| part.reason.as_str()).collect();
+        Some(Settled { state, reason: reasons.join("; ") })
     }
     pub fn failed(error: &ServiceError) -> Settled {
         Settled { state: DeliveryState::Failed, reason: format!("{}. {}", error.detail, error.fix) }
@@ -77,6 +88,8 @@ pub(super) async fn apply(s: &Services, delivery: &Delivery) -> ServiceResult<Se
     match fact {
         Fact::Moved { branches } => moved(s, &tracked, branches).await,
         Fact::Labelled { number, label } => labelled(s, &tracked, *number, label).await,
+        Fact::Relabelled { number } => relabelled(s, &tracked, *number).await,
+        Fact::Tested { sha } => tested(s, &tracked, sha).await,
         Fact::Commented { comment, .. } => commented(s, &tracked, delivery, *comment).await,
     }
 }
@@ -92,6 +105,23 @@ async fn moved(s: &Services, tracked: &TrackedRepo, branches: &[String]) -> Serv
     }
     match runs.is_empty() {
         true => Ok(Settled::ignored("no run of this repository has such a branch")),
+        false => Ok(Settled::done(format!("run {} observed its change", runs.join(", ")))),
+    }
+}
+
+/// Lets the runs that wait for the CI of a commit observe their changes.
+async fn tested(s: &Services, tracked: &TrackedRepo, sha: &Sha) -> ServiceResult<Settled> {
+    let project = Some(tracked.project.name.clone());
+    let open = RunFilter { project, open_only: true, own_only: true, limit: MAX_TESTED_RUNS, ..RunFilter::default() };
+    let mut runs = Vec::new();
+    for row in s.store.list(&open).await?.into_iter().filter(|row| row.phase == Phase::Gating.name()) {
+        if s.store.load(row.run).await?.is_some_and(|run| run.head == *sha) {
+            s.runtime.refresh(row.run).await;
+            runs.push(row.run.abbrev());
+        }
+    }
+    match runs.is_empty() {
+        true => Ok(Settled::ignored("no run waits for the CI of this commit")),
         false => Ok(Settled::done(format!("run {} observed its change", runs.join(", ")))),
     }
 }
@@ -122,31 +152,50 @@ pub(super) async fn run_of(s: &Services, tracked: &TrackedRepo, issue: &Issue) -
 }
 
 async fn labelled(s: &Services, tracked: &TrackedRepo, number: u64, label: &str) -> ServiceResult<Settled> {
+    match tracked.tracker.issue(&tracked.repo, number).await? {
+        Some(issue) => apply_label(s, tracked, &issue, label).await,
+        None => Ok(Settled::ignored("the issue does not exist any more")),
+    }
+}
+
+/// Applies each label that an issue has.
+async fn relabelled(s: &Services, tracked: &TrackedRepo, number: u64) -> ServiceResult<Settled> {
+    let Some(issue) = tracked.tracker.issue(&tracked.repo, number).await? else {
+        return Ok(Settled::ignored("the issue does not exist any more"));
+    };
+    let start = tracked.tracker.rules().label.filter(|_| issue.pull.is_none());
+    let mut all = Vec::new();
+    for label in start.as_deref().into_iter().chain([UNBLOCKED_LABEL]) {
+        if issue.has(label) {
+            all.push(apply_label(s, tracked, &issue, label).await?);
+        }
+    }
+    Ok(Settled::join(all).unwrap_or_else(|| Settled::ignored("the label was removed")))
+}
+
+async fn apply_label(s: &Services, tracked: &TrackedRepo, issue: &Issue, label: &str) -> ServiceResult<Settled> {
     let rules = tracked.tracker.rules();
     let is_start = rules.label.as_deref().is_some_and(|start| start.eq_ignore_ascii_case(label));
     let is_unblock = label == UNBLOCKED_LABEL;
     if !is_start && !is_unblock {
         return Ok(Settled::ignored("the label means nothing to Skep any more"));
     }
-    let Some(issue) = tracked.tracker.issue(&tracked.repo, number).await? else {
-        return Ok(Settled::ignored("the issue does not exist any more"));
-    };
     if is_start && (!issue.is_open || issue.pull.is_some()) {
         return Ok(Settled::ignored("only an open issue starts a run"));
     }
-    let Some(act) = tracked.tracker.labelled(&tracked.repo, &issue, label).await? else {
+    let Some(act) = tracked.tracker.labelled(&tracked.repo, issue, label).await? else {
         return Ok(Settled::ignored("the label was removed"));
     };
     let Some(requester) = person_who_may_write(tracked, act.by, act.at).await? else {
         return Ok(Settled::ignored("whoever set the label may not write to the repository"));
     };
     if !is_start {
-        return commands::unblock_by_label(s, tracked, &issue, &requester).await;
+        return commands::unblock_by_label(s, tracked, issue, &requester).await;
     }
-    let Started { settled, notice, .. } = start::start(s, tracked, &issue, &requester, "").await?;
+    let Started { settled, notice, .. } = start::start(s, tracked, issue, &requester, "").await?;
     if let Some(notice) = notice {
         let marker = format!("skep:intake:label:{}", requester.at.0);
-        tracked.put_comment(ChangeNumber(number), &marker, &notice).await?;
+        tracked.put_comment(ChangeNumber(issue.number), &marker, &notice).await?;
     }
     Ok(settled)
 }

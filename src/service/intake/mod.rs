@@ -89,7 +89,7 @@ fn key_of(repository: &str, fact: &Result<Fact, String>) -> Option<String> {
     match fact {
         Ok(Fact::Commented { comment, .. }) => Some(format!("comment:{repository}:{comment}")),
         // The state of the issue decides, as often as it is looked at.
-        Ok(Fact::Labelled { .. } | Fact::Moved { .. }) | Err(_) => None,
+        Ok(Fact::Labelled { .. } | Fact::Relabelled { .. } | Fact::Moved { .. } | Fact::Tested { .. }) | Err(_) => None,
     }
 }
 

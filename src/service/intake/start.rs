@@ -111,10 +111,7 @@ fn is_current(run: &Run) -> bool {
 /// Refuses an issue whose text was changed by somebody who may not write, after a person had asked for the run: that
 /// person has not seen it.
 async fn edited_since(tracked: &TrackedRepo, issue: &Issue, asked_at: Timestamp) -> ServiceResult<Option<Started>> {
-    for edit in tracked.tracker.edited(&tracked.repo, issue).await? {
-        if edit.at < asked_at {
-            continue;
-        }
+    for edit in tracked.tracker.edited(&tracked.repo, issue, asked_at).await? {
         let is_trusted = match &edit.by {
             Some(by) if by.principal.is_person() => tracked.tracker.may_write(&tracked.repo, by).await?,
             _ => false,

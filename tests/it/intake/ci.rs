@@ -20,7 +20,7 @@ async fn a_run_waits_for_a_result_that_a_ci_reports() {
     project.policy.as_mut().unwrap().required_statuses = vec!["ci/windows".to_owned()];
     project.policy.as_mut().unwrap().approve_merge = false;
     w.services.store.put_project(&project, true).await.unwrap();
-    let issue = w.github.state().open_issue("ann", "Say hello", "");
+    let issue = w.forge.state().open_issue("ann", "Say hello", "");
     w.label(issue, "ann", "skep").await;
     w.pass().await;
     let waits = |run: &skep::domain::Run| run.phase == skep::domain::Phase::Gating && run.change.is_some();
@@ -52,5 +52,5 @@ async fn a_run_waits_for_a_result_that_a_ci_reports() {
         "url": "https://ci.example.org/7" });
     assert_eq!(report(&w, &body).await.0, StatusCode::OK);
     w.until("ends", skep::domain::Run::ended).await;
-    assert_eq!(w.github.state().merges, 1);
+    assert_eq!(w.forge.state().merges, 1);
 }

@@ -1,11 +1,13 @@
-//! Intake from GitHub: webhooks, commands, labels and sweeps, on the real ports against the double of GitHub.
+//! Intake from forges: webhooks, commands, labels and sweeps, on the real ports against the doubles of the forges.
 
 mod ci;
 mod commands;
 mod issues;
 mod webhooks;
 
-use crate::support::github::{GitHub, REPO};
+use crate::support::forge_server::{ForgeServer, REPO};
+use crate::support::forgejo::Forgejo;
+use crate::support::github::GitHub;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use ring::hmac;
@@ -29,10 +31,92 @@ pub const SECRET: &str = "webhook-secret-5b1f07c2d9e4";
 pub const PREVIOUS_SECRET: &str = "webhook-secret-previous-88aa21";
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// A service with a project on the double of GitHub.
+/// A kind of forge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    GitHub,
+    Forgejo,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 2] = [Kind::GitHub, Kind::Forgejo];
+
+    /// Returns the name of the forge.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::GitHub => "github",
+            Kind::Forgejo => "forgejo",
+        }
+    }
+
+    fn start(self) -> Double {
+        match self {
+            Kind::GitHub => Double::GitHub(GitHub::start()),
+            Kind::Forgejo => Double::Forgejo(Forgejo::start()),
+        }
+    }
+
+    /// Returns the headers of a webhook. The signature is written as GitHub does.
+    fn headers(self, id: &str, event: &str, signature: Option<&str>) -> Vec<(&'static str, String)> {
+        let (id, event) = (id.to_owned(), event.to_owned());
+        let plain = signature.map(|text| text.trim_start_matches("sha256=").to_owned());
+        let signature = signature.map(str::to_owned);
+        match self {
+            Kind::GitHub => {
+                let signature = signature.map(|text| ("x-hub-signature-256", text));
+                signature.into_iter().chain([("x-github-delivery", id), ("x-github-event", event)]).collect()
+            }
+            // Forgejo sends those of Gitea and of GitHub as well.
+            Kind::Forgejo => {
+                let first = [("x-forgejo-delivery", id.clone()), ("x-forgejo-event", event.clone())];
+                let others = [("x-gitea-delivery", id), ("x-gitea-event", event.clone()), ("x-github-event", event)];
+                let plain = plain
+                    .into_iter()
+                    .flat_map(|text| ["x-forgejo-signature", "x-gitea-signature"].map(|n| (n, text.clone())));
+                let signature = signature.map(|text| ("x-hub-signature-256", text));
+                first.into_iter().chain(others).chain(plain).chain(signature).collect()
+            }
+        }
+    }
+}
+
+/// A running double of a forge.
+pub enum Double {
+    GitHub(GitHub),
+    Forgejo(Forgejo),
+}
+
+impl std::ops::Deref for Double {
+    type Target = ForgeServer;
+
+    fn deref(&self) -> &ForgeServer {
+        match self {
+            Double::GitHub(github) => github,
+            Double::Forgejo(forgejo) => forgejo,
+        }
+    }
+}
+
+impl Double {
+    /// Returns the settings of a forge at its address.
+    fn settings(&self, intake: Intake) -> ForgeSettings {
+        match self {
+            Double::GitHub(github) => {
+                let settings = github.settings(github.token_account());
+                ForgeSettings::GitHub(skep::adapters::forge::settings::GitHub { intake, ..settings })
+            }
+            Double::Forgejo(forgejo) => {
+                ForgeSettings::Forgejo(skep::adapters::forge::settings::Forgejo { intake, ..forgejo.settings() })
+            }
+        }
+    }
+}
+
+/// A service with a project on the double of a forge.
 pub struct World {
     _tmp: tempfile::TempDir,
-    pub github: GitHub,
+    pub kind: Kind,
+    pub forge: Double,
     pub services: Services,
     pub router: axum::Router,
     progress: Progress,
@@ -45,28 +129,37 @@ pub fn signature(secret: &str, body: &[u8]) -> String {
     tag.as_ref().iter().fold("sha256=".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
+/// Returns the payload by which a forge reports that a comment was written.
+pub fn comment_hook(number: u64, id: u64, text: &str) -> Value {
+    json!({ "action": "created", "issue": { "number": number }, "comment": { "id": id, "body": text } })
+}
+
 impl World {
-    /// A world that is told everything by webhooks.
+    /// A world on GitHub that learns everything by webhooks.
     pub async fn new() -> World {
-        World::with_poll_interval(Duration::ZERO).await
+        World::on(Kind::GitHub).await
+    }
+
+    /// A world that learns everything by webhooks.
+    pub async fn on(kind: Kind) -> World {
+        World::with_poll_interval(kind, Duration::ZERO).await
     }
 
     /// A world that sweeps in every pass.
-    pub async fn sweeping() -> World {
-        World::with_poll_interval(Duration::from_nanos(1)).await
+    pub async fn sweeping(kind: Kind) -> World {
+        World::with_poll_interval(kind, Duration::from_nanos(1)).await
     }
 
-    async fn with_poll_interval(poll_interval: Duration) -> World {
+    async fn with_poll_interval(kind: Kind, poll_interval: Duration) -> World {
         let tmp = tempfile::tempdir().unwrap();
-        let github = GitHub::start();
-        github.push("main", &[("greet.txt", "helo\n")]);
-        let secret = |name: &str, text: &str| SecretSource::File(github.private_file(name, text));
+        let forge = kind.start();
+        forge.push("main", &[("greet.txt", "helo\n")]);
+        let secret = |name: &str, text: &str| SecretSource::File(forge.private_file(name, text));
         let webhook_secrets = vec![secret("webhook", SECRET), secret("webhook.previous", PREVIOUS_SECRET)];
-        let mut settings = github.settings(github.token_account());
         let mut config = Config::default();
-        config.forges.insert("quiet".to_owned(), ForgeSettings::GitHub(settings.clone()));
-        settings.intake = Intake { label: Some("skep".to_owned()), poll_interval, webhook_secrets };
-        config.forges.insert("github".to_owned(), ForgeSettings::GitHub(settings));
+        config.forges.insert("quiet".to_owned(), forge.settings(Intake::default()));
+        let intake = Intake { label: Some("skep".to_owned()), poll_interval, webhook_secrets };
+        config.forges.insert(kind.name().to_owned(), forge.settings(intake));
         config.store.database = Database::InDataDir;
         let data = tmp.path().join("data");
         std::fs::create_dir_all(&data).unwrap();
@@ -85,8 +178,8 @@ impl World {
         };
         let project = Project {
             name: ProjectName::new("calc").unwrap(),
-            repo: format!("{}/{REPO}.git", github.url),
-            forge: ForgeName("github".to_owned()),
+            repo: format!("{}/{REPO}.git", forge.url),
+            forge: ForgeName(kind.name().to_owned()),
             base: None,
             branch_prefix: "skep".to_owned(),
             checks: vec![check],
@@ -102,7 +195,7 @@ impl World {
             hosts: LOOPBACK.iter().map(|h| (*h).to_owned()).collect(),
             streams: Arc::new(tokio::sync::Semaphore::new(4)),
         });
-        World { _tmp: tmp, github, services, router, progress: Progress::default(), sent: 0 }
+        World { _tmp: tmp, kind, forge, services, router, progress: Progress::default(), sent: 0 }
     }
 
     /// Sends a request, and returns the status and the text of the response.
@@ -115,13 +208,11 @@ impl World {
 
     /// Sends a webhook with this signature.
     pub async fn send(&self, id: &str, event: &str, body: &[u8], signature: Option<&str>) -> StatusCode {
-        let mut request = Request::post("/webhooks/github")
+        let mut request = Request::post(format!("/webhooks/{}", self.kind.name()))
             .header("host", "localhost:7377")
-            .header("content-length", body.len())
-            .header("x-github-delivery", id)
-            .header("x-github-event", event);
-        if let Some(signature) = signature {
-            request = request.header("x-hub-signature-256", signature);
+            .header("content-length", body.len());
+        for (name, value) in self.kind.headers(id, event, signature) {
+            request = request.header(name, value);
         }
         self.request(request.body(Body::from(body.to_vec())).unwrap()).await.0
     }
@@ -135,33 +226,43 @@ impl World {
         self.send(&id, event, &body, Some(&signature(SECRET, &body))).await
     }
 
-    /// Labels an issue, and lets GitHub report it.
+    /// Labels an issue, and lets the forge report it.
     pub async fn label(&mut self, number: u64, by: &str, label: &str) {
-        self.github.state().label(number, by, label);
+        self.forge.state().label(number, by, label);
         self.report_label(number, by, label).await;
     }
 
     pub async fn report_label(&mut self, number: u64, by: &str, label: &str) {
-        let event =
-            if self.github.state().issues.iter().any(|i| i.number == number) { "issues" } else { "pull_request" };
-        let mut body = json!({ "action": "labeled", "label": { "name": label }, "sender": { "login": by } });
-        match event {
-            "issues" => body["issue"] = json!({ "number": number }),
-            _ => body["pull_request"] = json!({ "number": number, "head": { "ref": "x" } }),
-        }
+        let (event, body) = self.label_hook(number, by, label);
         assert_eq!(self.hook(event, body).await, StatusCode::ACCEPTED);
     }
 
-    /// Comments, and lets GitHub report it.
+    /// Returns the event and the payload by which the forge reports that a label was set.
+    pub fn label_hook(&self, number: u64, by: &str, label: &str) -> (&'static str, Value) {
+        let state = self.forge.state();
+        let is_issue = state.issues.iter().any(|issue| issue.number == number);
+        let (event, part) = if is_issue { ("issues", "issue") } else { ("pull_request", "pull_request") };
+        let labels = state.labels.iter().filter(|(of, _)| *of == number);
+        let labels: Vec<Value> = labels.map(|(_, name)| json!({ "name": name })).collect();
+        let about = json!({ "number": number, "labels": labels, "head": { "ref": "x" } });
+        let mut body = match self.kind {
+            Kind::GitHub => json!({ "action": "labeled", "label": { "name": label } }),
+            Kind::Forgejo => json!({ "action": "label_updated", "number": number }),
+        };
+        body["sender"] = json!({ "login": by });
+        body[part] = about;
+        (event, body)
+    }
+
+    /// Comments, and lets the forge report it.
     pub async fn comment(&mut self, number: u64, by: &str, text: &str) -> u64 {
-        let id = self.github.state().post_comment(number, by, text);
+        let id = self.forge.state().post_comment(number, by, text);
         self.report_comment(number, id, text).await;
         id
     }
 
     pub async fn report_comment(&mut self, number: u64, id: u64, text: &str) {
-        let body = json!({ "action": "created", "issue": { "number": number }, "comment": { "id": id, "body": text } });
-        assert_eq!(self.hook("issue_comment", body).await, StatusCode::ACCEPTED);
+        assert_eq!(self.hook("issue_comment", comment_hook(number, id, text)).await, StatusCode::ACCEPTED);
     }
 
     /// Applies what was reported.
@@ -185,7 +286,7 @@ impl World {
     /// Returns the reply to a comment.
     pub fn reply(&self, comment: u64) -> Option<String> {
         let marker = format!("<!-- skep:intake:reply:{comment} -->");
-        let state = self.github.state();
+        let state = self.forge.state();
         let mut replies = state.comments.iter().filter(|c| c.body.ends_with(&marker));
         let reply = replies.next().map(|c| c.body.clone());
         assert!(replies.next().is_none(), "it was replied twice");
@@ -193,7 +294,7 @@ impl World {
     }
 
     pub async fn deliveries(&self) -> Vec<Delivery> {
-        self.services.intake.deliveries(&ForgeName("github".to_owned()), None, 500).await.unwrap()
+        self.services.intake.deliveries(&ForgeName(self.kind.name().to_owned()), None, 500).await.unwrap()
     }
 
     /// Returns the state and the reason of the newest delivery.

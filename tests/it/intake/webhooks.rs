@@ -1,6 +1,6 @@
 //! Webhooks: their signatures, repetitions, limits, and what is stored of them.
 
-use super::{PREVIOUS_SECRET, SECRET, TOKEN, World, signature};
+use super::{Kind, PREVIOUS_SECRET, SECRET, TOKEN, World, signature};
 use crate::support::github::REPO;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -9,34 +9,36 @@ use skep::domain::DeliveryState;
 
 #[tokio::test]
 async fn only_a_signature_over_the_raw_bytes_by_a_current_secret_is_accepted() {
-    let w = World::new().await;
-    let body = json!({ "zen": "é", "repository": { "full_name": REPO } }).to_string().into_bytes();
-    let right = signature(SECRET, &body);
-    let (previous, another, none) =
-        (signature(PREVIOUS_SECRET, &body), signature("another", &body), signature("", &body));
-    let truncated = &body[..body.len() - 1];
-    let table: [(&str, &[u8], Option<&str>, u16); 9] = [
-        ("right", &body, Some(&right), 202),
-        ("previous", &body, Some(&previous), 202),
-        ("missing", &body, None, 401),
-        ("empty", &body, Some(""), 401),
-        ("no digits", &body, Some("sha256="), 401),
-        ("another secret", &body, Some(&another), 401),
-        ("no secret", &body, Some(&none), 401),
-        ("truncated body", truncated, Some(&right), 401),
-        ("shortened", &body, Some(&right[..right.len() - 2]), 401),
-    ];
-    for (name, body, signature, expected) in table {
-        assert_eq!(w.send(name, "ping", body, signature).await.as_u16(), expected, "{name}");
+    for kind in Kind::ALL {
+        let w = World::on(kind).await;
+        let body = json!({ "zen": "é", "repository": { "full_name": REPO } }).to_string().into_bytes();
+        let right = signature(SECRET, &body);
+        let (previous, another, none) =
+            (signature(PREVIOUS_SECRET, &body), signature("another", &body), signature("", &body));
+        let truncated = &body[..body.len() - 1];
+        let table: [(&str, &[u8], Option<&str>, u16); 9] = [
+            ("right", &body, Some(&right), 202),
+            ("previous", &body, Some(&previous), 202),
+            ("missing", &body, None, 401),
+            ("empty", &body, Some(""), 401),
+            ("no digits", &body, Some("sha256="), 401),
+            ("another secret", &body, Some(&another), 401),
+            ("no secret", &body, Some(&none), 401),
+            ("truncated body", truncated, Some(&right), 401),
+            ("shortened", &body, Some(&right[..right.len() - 2]), 401),
+        ];
+        for (name, body, signature, expected) in table {
+            assert_eq!(w.send(name, "ping", body, signature).await.as_u16(), expected, "{name}");
+        }
+        // A repetition is acknowledged again and stored once.
+        for _ in 0..3 {
+            assert_eq!(w.send("right", "ping", &body, Some(&right)).await, StatusCode::ACCEPTED);
+        }
+        let stored = w.deliveries().await;
+        let ids: Vec<&str> = stored.iter().map(|d| d.new.id.as_str()).collect();
+        assert_eq!(ids, ["previous", "right"]);
+        assert!(stored.iter().all(|d| d.state == DeliveryState::Ignored && d.reason.contains("does not use")));
     }
-    // A repetition is acknowledged again and stored once.
-    for _ in 0..3 {
-        assert_eq!(w.send("right", "ping", &body, Some(&right)).await, StatusCode::ACCEPTED);
-    }
-    let stored = w.deliveries().await;
-    let ids: Vec<&str> = stored.iter().map(|d| d.new.id.as_str()).collect();
-    assert_eq!(ids, ["previous", "right"]);
-    assert!(stored.iter().all(|d| d.state == DeliveryState::Ignored && d.reason.contains("does not use")));
 }
 
 fn to(forge: &str, body: &[u8], length: usize) -> axum::http::request::Builder {
@@ -92,22 +94,73 @@ async fn what_is_too_large_or_malformed_is_refused_and_unknown_events_are_visibl
 
 #[tokio::test]
 async fn a_change_that_moves_is_observed_at_once() {
-    let mut w = World::new().await;
-    let issue = w.github.state().open_issue("ann", "Say hello", "");
+    for kind in Kind::ALL {
+        let mut w = World::on(kind).await;
+        let issue = w.forge.state().open_issue("ann", "Say hello", "");
+        w.label(issue, "ann", "skep").await;
+        w.pass().await;
+        let run = w.until_approval().await;
+        let number = run.change.as_ref().unwrap().number.0;
+        w.forge.state().close_pull(number, "ann");
+        let pull = json!({ "number": number, "head": { "ref": run.settings.branch } });
+        w.hook("pull_request", json!({ "action": "closed", "pull_request": pull })).await;
+        match kind {
+            Kind::GitHub => {
+                let suite = json!({ "head_branch": "skep/00000000" });
+                w.hook("check_suite", json!({ "action": "completed", "check_suite": suite })).await
+            }
+            Kind::Forgejo => w.hook("status", json!({ "sha": "0".repeat(40), "context": "ci" })).await,
+        };
+        w.pass().await;
+        // Nothing else observes it within the sweep's 30 seconds; the pass has waited for it.
+        let run = w.run().await;
+        assert!(run.blocks.iter().any(|b| b.kind.code() == "change_closed"), "{:?}", run.blocks);
+        let states: Vec<DeliveryState> = w.deliveries().await.iter().take(2).map(|d| d.state).collect();
+        assert_eq!(states, [DeliveryState::Ignored, DeliveryState::Done]);
+    }
+}
+
+#[tokio::test]
+async fn the_result_of_a_ci_is_observed_by_its_commit() {
+    let mut w = World::on(Kind::Forgejo).await;
+    let name = skep::domain::ProjectName::new("calc").unwrap();
+    let mut project = w.services.store.project(&name).await.unwrap().unwrap();
+    project.policy.as_mut().unwrap().required_statuses = vec!["ci".to_owned()];
+    project.policy.as_mut().unwrap().approve_merge = false;
+    w.services.store.put_project(&project, true).await.unwrap();
+    let issue = w.forge.state().open_issue("ann", "Say hello", "");
     w.label(issue, "ann", "skep").await;
     w.pass().await;
-    let run = w.until_approval().await;
-    let number = run.change.as_ref().unwrap().number.0;
-    w.github.state().close_pull(number, "ann");
-    let pull = json!({ "number": number, "head": { "ref": run.settings.branch } });
-    w.hook("pull_request", json!({ "action": "closed", "pull_request": pull })).await;
-    w.hook("check_suite", json!({ "action": "completed", "check_suite": { "head_branch": "skep/00000000" } })).await;
+    let waits = |run: &skep::domain::Run| run.phase == skep::domain::Phase::Gating && run.change.is_some();
+    let head = w.until("waits for its CI", waits).await.head.to_string();
+    w.forge.state().status(&head, "ci", "success");
+    let run = json!({ "commit_sha": head, "prettyref": "#2" });
+    w.hook("action_run_success", json!({ "action": "success", "run": run })).await;
     w.pass().await;
-    // Nothing else observes it within the sweep's 30 seconds; the pass has waited for it.
-    let run = w.run().await;
-    assert!(run.blocks.iter().any(|b| b.kind.code() == "change_closed"), "{:?}", run.blocks);
-    let states: Vec<DeliveryState> = w.deliveries().await.iter().take(2).map(|d| d.state).collect();
-    assert_eq!(states, [DeliveryState::Ignored, DeliveryState::Done]);
+    assert_eq!(w.last().await.0, DeliveryState::Done, "{:?}", w.last().await);
+    w.until("ends", skep::domain::Run::ended).await;
+    assert_eq!(w.forge.state().merges, 1);
+}
+
+#[tokio::test]
+async fn the_headers_of_gitea_and_no_others_are_enough() {
+    let w = World::on(Kind::Forgejo).await;
+    let body = json!({ "zen": "é", "repository": { "full_name": REPO } }).to_string().into_bytes();
+    let signature = signature(SECRET, &body);
+    let plain = signature.trim_start_matches("sha256=");
+    for (name, value, expected) in [
+        ("x-gitea-signature", plain, StatusCode::ACCEPTED),
+        // Gitea does not sign with a prefix.
+        ("x-gitea-signature", &signature, StatusCode::UNAUTHORIZED),
+        ("x-hub-signature-256", &signature, StatusCode::UNAUTHORIZED),
+    ] {
+        let request = Request::post("/webhooks/forgejo").header("host", "localhost").header(name, value);
+        let request = request.header("content-length", body.len()).header("x-gitea-delivery", "1");
+        let request = request.header("x-gitea-event", "push").body(Body::from(body.clone())).unwrap();
+        assert_eq!(w.request(request).await.0, expected, "{name}: {value}");
+    }
+    let stored = w.deliveries().await;
+    assert_eq!((stored.len(), stored[0].new.event.as_str()), (1, "push"));
 }
 
 #[tokio::test]

@@ -62,6 +62,12 @@ pub(super) fn sha(text: &str) -> PortResult<Sha> {
     Ok(sha)
 }
 
+/// Returns whether a page with this many entries is the last one. A server may be configured to give smaller pages; then
+/// only the total says where the list ends.
+pub(super) fn is_last(count: usize, seen: usize, total: Option<usize>) -> bool {
+    count == 0 || count < PAGE && total.is_none_or(|total| seen >= total)
+}
+
 /// A repository on a forge.
 pub(super) struct Api<'a> {
     pub forge: &'a ForgejoForge,
@@ -113,23 +119,33 @@ impl Api<'_> {
         max_pages: usize,
         doing: &str,
     ) -> PortResult<(Vec<T>, bool)> {
-        let (mut all, mark) = (Vec::new(), if path.contains('?') { '&' } else { '?' });
+        let mut all = Vec::new();
         for page in 1..=max_pages {
-            let url = self.url(&format!("{path}{mark}limit={PAGE}&page={page}"));
-            let answer = self.send(Method::GET, &url, None, doing).await?;
-            if answer.status != StatusCode::OK {
-                return Err(self.refusal(&answer, doing, true));
-            }
-            let more: Vec<T> = read(&answer, doing)?;
+            let (more, total) = self.page(path, page, doing).await?;
             let count = more.len();
             all.extend(more);
-            // A server may be configured to give smaller pages; then only the total says where the list ends.
-            let total: Option<usize> = answer.header("x-total-count").and_then(|total| total.parse().ok());
-            if count == 0 || count < PAGE && total.is_none_or(|total| all.len() >= total) {
+            if is_last(count, all.len(), total) {
                 return Ok((all, true));
             }
         }
         Ok((all, false))
+    }
+
+    /// Reads a page of a list, the first one being 1, and returns how many entries the whole list has, if that is known.
+    pub async fn page<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        page: usize,
+        doing: &str,
+    ) -> PortResult<(Vec<T>, Option<usize>)> {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let url = self.url(&format!("{path}{mark}limit={PAGE}&page={page}"));
+        let answer = self.send(Method::GET, &url, None, doing).await?;
+        if answer.status != StatusCode::OK {
+            return Err(self.refusal(&answer, doing, true));
+        }
+        let total = answer.header("x-total-count").and_then(|total| total.parse().ok());
+        Ok((read(&answer, doing)?, total))
     }
 
     /// Returns the account that Skep acts as.
@@ -179,9 +195,9 @@ impl Api<'_> {
     }
 
     /// Returns whether a person may write to the repository: only they steer a run.
-    pub async fn may_write(&self, user: &User) -> PortResult<bool> {
-        let doing = format!("read the permission of {}", user.login);
-        let url = self.url(&format!("/collaborators/{}/permission", escaped(&user.login)));
+    pub async fn may_write(&self, login: &str) -> PortResult<bool> {
+        let doing = format!("read the permission of {login}");
+        let url = self.url(&format!("/collaborators/{}/permission", escaped(login)));
         let answer = self.send(Method::GET, &url, None, &doing).await?;
         match answer.status {
             StatusCode::OK => {
@@ -193,7 +209,7 @@ impl Api<'_> {
             // assigned to, which are those who may write.
             StatusCode::FORBIDDEN if super::error::scope(&answer).is_none() => {
                 let all: Vec<User> = self.get("/assignees", &doing).await?;
-                Ok(all.iter().any(|other| other.id == user.id))
+                Ok(all.iter().any(|other| other.login.eq_ignore_ascii_case(login)))
             }
             _ => Err(self.refusal(&answer, &doing, true)),
         }

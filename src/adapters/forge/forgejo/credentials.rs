@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 pub(super) struct Credentials {
     forge: ForgeName,
     source: SecretSource,
-    secrets: SecretReader,
+    pub secrets: SecretReader,
     used: Mutex<Option<TokenInUse>>,
 }
 

@@ -78,7 +78,7 @@ pub(super) fn scope(answer: &Answer) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::forge::settings::{SecretSource, Software};
+    use crate::adapters::forge::settings::{Intake, SecretSource, Software};
 
     fn refusal(status: u16, headers: &[(&'static str, &str)], message: &str, is_read: bool) -> PortError {
         let settings = Forgejo {
@@ -86,6 +86,7 @@ mod tests {
             url: "https://code.example.org".to_owned(),
             token: SecretSource::Env("FORGEJO_TOKEN".to_owned()),
             merge_method: None,
+            intake: Intake::default(),
         };
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         let body = serde_json::json!({ "message": message, "url": "https://code.example.org/api/swagger" });

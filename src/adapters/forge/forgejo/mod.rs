@@ -11,22 +11,31 @@
 mod api;
 mod change;
 mod ci;
-mod comment;
 mod credentials;
 mod error;
+mod issues;
 mod land;
 mod observe;
 mod review;
 mod self_test;
 mod transport;
+mod webhook;
 mod wire;
 
 use super::client::{Client, Dialect, http_client};
+use super::once::WriteOnce;
 use super::settings::{Forgejo, RepoName};
 use super::unsure::UnsureWrites;
-use crate::domain::{ChangeNumber, ChangeRef, CiFailure, ForgeName, Observation, Sha, StatusState, WorkflowRun};
+use super::webhook::Webhooks;
+use crate::domain::{
+    ChangeNumber, ChangeRef, CiFailure, ForgeName, Observation, Sha, StatusState, Timestamp, WorkflowRun,
+};
 use crate::platform::git::{check_branch, check_sha};
 use crate::ports::forge::{ChangeText, Landing};
+use crate::ports::forge_issues::{
+    Actor, ForgeIssues, IntakeRules, Issue, IssueAct, IssueComment, LabelledIssue, OwnIssue, WebhookEvent,
+    WebhookRefusal,
+};
 use crate::ports::{Forge, GitCredential, GitCredentials, PortError, PortResult, Repo, Vault};
 use api::{Account, Api};
 use async_trait::async_trait;
@@ -36,6 +45,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use transport::Plain;
+use webhook::ForgejoPayload;
 
 /// A Forgejo or Gitea forge.
 pub struct ForgejoForge {
@@ -45,7 +55,8 @@ pub struct ForgejoForge {
     credentials: Credentials,
     /// The account that Skep acts as.
     account: OnceCell<Account>,
-    unsure_comments: UnsureWrites,
+    unsure_writes: UnsureWrites,
+    webhooks: Webhooks,
 }
 
 impl std::fmt::Debug for ForgejoForge {
@@ -67,8 +78,9 @@ impl ForgejoForge {
             Dialect { kind: "forgejo", accept: "application/json", scheme: "token" },
         );
         let credentials = Credentials::new(name.clone(), &settings, vault);
-        let (account, unsure_comments) = (OnceCell::new(), UnsureWrites::default());
-        Ok(ForgejoForge { name, settings, client, credentials, account, unsure_comments })
+        let webhooks = Webhooks::new(name.clone(), webhook::FORMAT);
+        let (account, unsure_writes) = (OnceCell::new(), UnsureWrites::default());
+        Ok(ForgejoForge { name, settings, client, credentials, account, unsure_writes, webhooks })
     }
 
     fn api(&self, repo: &Repo) -> PortResult<Api<'_>> {
@@ -168,5 +180,65 @@ impl Forge for ForgejoForge {
 
     async fn close(&self, repo: &Repo, change: ChangeNumber) -> PortResult<()> {
         self.api(repo)?.close(change).await
+    }
+}
+
+#[async_trait]
+impl ForgeIssues for ForgejoForge {
+    fn rules(&self) -> IntakeRules {
+        self.settings.intake.rules()
+    }
+
+    fn repository_name(&self, repo: &Repo) -> Option<String> {
+        self.settings.repository(&repo.origin).map(|name| name.to_string().to_ascii_lowercase())
+    }
+
+    async fn read_webhook(
+        &self,
+        header: &(dyn for<'a> Fn(&'a str) -> Option<String> + Send + Sync),
+        body: &[u8],
+    ) -> Result<WebhookEvent, WebhookRefusal> {
+        let (intake, secrets) = (&self.settings.intake, &self.credentials.secrets);
+        self.webhooks.read::<ForgejoPayload>(intake, secrets, header, body).await
+    }
+
+    async fn may_write(&self, repo: &Repo, actor: &Actor) -> PortResult<bool> {
+        self.api(repo)?.actor_may_write(actor).await
+    }
+
+    async fn issue(&self, repo: &Repo, number: u64) -> PortResult<Option<Issue>> {
+        self.api(repo)?.issue(number).await
+    }
+
+    async fn labelled(&self, repo: &Repo, issue: &Issue, label: &str) -> PortResult<Option<IssueAct>> {
+        self.api(repo)?.labelled(issue, label).await
+    }
+
+    async fn edited(&self, repo: &Repo, issue: &Issue, since: Timestamp) -> PortResult<Vec<IssueAct>> {
+        self.api(repo)?.edited(issue, since).await
+    }
+
+    async fn comment(&self, repo: &Repo, id: u64) -> PortResult<Option<IssueComment>> {
+        self.api(repo)?.comment_by_id(id).await
+    }
+
+    async fn list_labelled(&self, repo: &Repo, label: &str) -> PortResult<Vec<LabelledIssue>> {
+        self.api(repo)?.list_labelled(label).await
+    }
+
+    async fn comments_since(&self, repo: &Repo, since: Timestamp) -> PortResult<Vec<IssueComment>> {
+        self.api(repo)?.comments_since(since).await
+    }
+
+    async fn put_comment(&self, repo: &Repo, number: ChangeNumber, marker: &str, text: &str) -> PortResult<()> {
+        self.api(repo)?.put_comment(number, marker, text).await
+    }
+
+    async fn put_issue(&self, repo: &Repo, marker: &str, title: &str, text: &str) -> PortResult<OwnIssue> {
+        self.api(repo)?.put_issue(marker, title, text).await
+    }
+
+    async fn close_issue(&self, repo: &Repo, number: u64) -> PortResult<()> {
+        self.api(repo)?.close_issue(number).await
     }
 }

@@ -67,7 +67,7 @@ impl Api<'_> {
             let by = principal(Some(&user));
             let comment = Comment { id, by, at: Timestamp(0), text, marker: None };
             let Some(unblock) = parse_unblock(&comment) else { continue };
-            if self.may_write(&user).await? {
+            if self.may_write(&user.login).await? {
                 unblocks.push(unblock);
             }
         }

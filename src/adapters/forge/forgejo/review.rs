@@ -3,6 +3,7 @@
 use super::api::{Api, is_person, principal};
 use super::wire::{PullReview, ReviewComment, User};
 use crate::adapters::forge::comment::{hidden, shortened, whole};
+use crate::adapters::forge::once::WriteOnce;
 use crate::adapters::forge::rest::RestApi;
 use crate::domain::{ChangeNumber, ChangeRequest, LineComment, Principal, Sha};
 use crate::ports::PortResult;
@@ -68,7 +69,7 @@ impl Api<'_> {
         }
         let mut approvals = Vec::new();
         for (user, _) in latest.into_values().filter(|(_, approves)| *approves) {
-            if self.may_write(user).await? {
+            if self.may_write(&user.login).await? {
                 approvals.push(principal(Some(user)));
             }
         }
@@ -82,7 +83,7 @@ impl Api<'_> {
             let (Some(user), Some(head)) = (&review.user, &review.commit_id) else { continue };
             let is_answered = || reviews[at..].iter().any(|later| later.approves() && is_by(later, user));
             let counts = review.requests_changes() && is_person(user) && !is_answered();
-            if counts && open.len() < ChangeRequest::MAX && self.may_write(user).await? {
+            if counts && open.len() < ChangeRequest::MAX && self.may_write(&user.login).await? {
                 open.push((review, user, head));
             }
         }
@@ -136,7 +137,7 @@ impl Api<'_> {
             let comments = self.review_comments(number, review).await?;
             let Some(first) = comments.iter().find(|comment| comment.id == thread) else { continue };
             if comments.iter().any(is_own) {
-                self.forge.unsure_comments.forget(&key);
+                self.forge.unsure_writes.forget(&key);
                 return Ok(());
             }
             let doing = format!("answer a review comment on pull request {number}");

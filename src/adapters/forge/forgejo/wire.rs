@@ -58,13 +58,58 @@ pub(super) struct IssueComment {
     pub body: Option<String>,
 }
 
-/// An event in the history of a pull request.
+/// An issue or a pull request.
+#[derive(Debug, Deserialize)]
+pub(super) struct IssueAnswer {
+    pub number: u64,
+    #[serde(default)]
+    pub title: String,
+    #[serde(default)]
+    pub body: Option<String>,
+    pub html_url: String,
+    pub state: String,
+    #[serde(default)]
+    pub labels: Option<Vec<Label>>,
+    #[serde(default)]
+    pub pull_request: Option<serde::de::IgnoredAny>,
+    pub updated_at: String,
+    #[serde(default)]
+    pub user: Option<User>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Label {
+    pub name: String,
+}
+
+/// A comment in the list of a repository. One of the two addresses is empty.
+#[derive(Debug, Deserialize)]
+pub(super) struct RepoComment {
+    pub id: u64,
+    pub user: Option<User>,
+    #[serde(default)]
+    pub body: Option<String>,
+    #[serde(default)]
+    pub issue_url: String,
+    #[serde(default)]
+    pub pull_request_url: String,
+    pub created_at: String,
+    pub updated_at: String,
+}
+
+/// An event in the history of an issue or a pull request.
 #[derive(Debug, Deserialize)]
 pub(super) struct TimelineEvent {
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(default)]
     pub user: Option<User>,
+    #[serde(default)]
+    pub body: Option<String>,
+    #[serde(default)]
+    pub label: Option<Label>,
+    #[serde(default)]
+    pub created_at: String,
 }
 
 /// A review of a pull request.

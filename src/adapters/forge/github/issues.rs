@@ -1,12 +1,14 @@
 //! Reads issues, their labels and comments; writes comments in place and closes issues.
 
 use super::api::{Account, Api, PAGE, is_person, sha};
-use super::wire::{Pull, User};
+use super::wire::{IssueComment as WrittenComment, Pull, User};
 use crate::adapters::forge::client::read;
-use crate::adapters::forge::comment::{hidden, is_marked, whole};
+use crate::adapters::forge::comment::is_marked;
+use crate::adapters::forge::once::{OwnComment, OwnIssueText, WriteOnce};
 use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::unsure::UnsureWrites;
 use crate::domain::{ChangeNumber, Principal, Timestamp};
-use crate::ports::forge_issues::{Actor, Issue, IssueAct, IssueComment, LabelledIssue, OwnIssue};
+use crate::ports::forge_issues::{Actor, Issue, IssueAct, IssueComment, LabelledIssue};
 use crate::ports::{PortError, PortResult};
 use chrono::{DateTime, SecondsFormat};
 use http::{Method, StatusCode};
@@ -18,6 +20,7 @@ use serde_json::json;
 const MAX_EVENT_PAGES: usize = 20;
 const MAX_ISSUE_PAGES: usize = 5;
 const MAX_COMMENT_PAGES: usize = 10;
+const MAX_COMMENT_LIST_PAGES: usize = 20;
 
 const LAST_EDIT: &str = "query($owner: String!, $name: String!, $number: Int!) { repository(owner: $owner, name: $name) \
     { issue(number: $number) { lastEditedAt editor { login __typename } } } }";
@@ -139,7 +142,7 @@ impl Api<'_> {
     }
 
     pub(super) async fn labelled(&self, issue: &Issue, label: &str) -> PortResult<Option<IssueAct>> {
-        if !issue.labels.iter().any(|name| name.eq_ignore_ascii_case(label)) {
+        if !issue.has(label) {
             return Ok(None);
         }
         let account = self.account().await?;
@@ -155,7 +158,7 @@ impl Api<'_> {
         Ok(Some(IssueAct { by: account.actor(last.actor.as_ref()), at: time(&last.created_at)? }))
     }
 
-    pub(super) async fn edited(&self, issue: &Issue) -> PortResult<Vec<IssueAct>> {
+    pub(super) async fn edited(&self, issue: &Issue, since: Timestamp) -> PortResult<Vec<IssueAct>> {
         let account = self.account().await?;
         let mut edits = Vec::new();
         for event in self.events(issue.number).await?.iter().filter(|event| event.event == "renamed") {
@@ -181,7 +184,14 @@ impl Api<'_> {
             let editor = edit.editor.map(User::from);
             edits.push(IssueAct { by: account.actor(editor.as_ref()), at: time(&at)? });
         }
+        edits.retain(|edit| edit.at >= since);
         Ok(edits)
+    }
+
+    /// Returns the comments on an issue or pull request, oldest first.
+    pub(super) async fn comments(&self, number: ChangeNumber) -> PortResult<Vec<WrittenComment>> {
+        let doing = format!("read the comments on #{number}");
+        self.list(&format!("/issues/{number}/comments"), MAX_COMMENT_LIST_PAGES, &doing).await
     }
 
     fn issue_comment(&self, account: &Account, found: CommentAnswer) -> PortResult<IssueComment> {
@@ -201,7 +211,7 @@ impl Api<'_> {
         })
     }
 
-    pub(super) async fn issue_comment_by_id(&self, id: u64) -> PortResult<Option<IssueComment>> {
+    pub(super) async fn comment_by_id(&self, id: u64) -> PortResult<Option<IssueComment>> {
         let account = self.account().await?;
         let found: Option<CommentAnswer> =
             self.find(&format!("/issues/comments/{id}"), &format!("read comment {id}")).await?;
@@ -250,40 +260,6 @@ impl Api<'_> {
         }
     }
 
-    /// Opens the issue with this marker, or brings the open one up to date.
-    pub(super) async fn put_issue(&self, marker: &str, title: &str, text: &str) -> PortResult<OwnIssue> {
-        let account = self.account().await?;
-        let hidden = hidden(marker);
-        let key = format!("{} {hidden}", self.repo);
-        let creator = super::api::escaped(&account.login);
-        let path = format!("/issues?state=all&sort=created&direction=desc&creator={creator}");
-        let is_own = |issue: &IssueAnswer| {
-            account.is(issue.user.as_ref())
-                && issue.pull_request.is_none()
-                && issue.body.as_deref().unwrap_or_default().trim_end().ends_with(&hidden)
-        };
-        let listed: Vec<IssueAnswer> = self.pages(&path, MAX_ISSUE_PAGES, "list Skep's own issues").await?;
-        let body = whole(text, &hidden);
-        let new = json!({ "title": title, "body": body });
-        let Some(own) = listed.into_iter().find(is_own) else {
-            let doing = "open an issue";
-            let answer = self.post_once(key, "/issues", &new, doing).await?;
-            if answer.status != StatusCode::CREATED {
-                return Err(self.refusal(&answer, doing, false));
-            }
-            let opened: IssueAnswer = read(&answer, doing)?;
-            return Ok(OwnIssue { url: opened.html_url, is_open: true });
-        };
-        self.forge.unsure_comments.forget(&key);
-        let is_open = own.state == "open";
-        let is_same = own.title == title && own.body.as_deref().unwrap_or_default().replace("\r\n", "\n") == body;
-        if is_open && !is_same {
-            let (path, doing) = (format!("/issues/{}", own.number), format!("update issue {}", own.number));
-            self.write(Method::PATCH, &path, &new, StatusCode::OK, &doing).await?;
-        }
-        Ok(OwnIssue { url: own.html_url, is_open })
-    }
-
     pub(super) async fn close_issue(&self, number: u64) -> PortResult<()> {
         let doing = format!("close issue {number}");
         let path = format!("/issues/{number}");
@@ -293,5 +269,40 @@ impl Api<'_> {
         }
         let change = json!({ "state": "closed", "state_reason": "completed" });
         self.write(Method::PATCH, &path, &change, StatusCode::OK, &doing).await.map(drop)
+    }
+}
+
+impl WriteOnce for Api<'_> {
+    const ISSUE_CHANGED: StatusCode = StatusCode::OK;
+
+    fn place(&self) -> String {
+        self.repo.to_string()
+    }
+
+    fn unsure(&self) -> &UnsureWrites {
+        &self.forge.unsure_writes
+    }
+
+    async fn own_comments(&self, number: ChangeNumber) -> PortResult<Vec<OwnComment>> {
+        let account = self.account().await?;
+        let mut all = self.comments(number).await?;
+        all.retain(|comment| account.is(comment.user.as_ref()));
+        Ok(all.into_iter().map(|c| OwnComment { id: c.id, body: c.body.unwrap_or_default() }).collect())
+    }
+
+    async fn own_issues(&self) -> PortResult<Vec<OwnIssueText>> {
+        let account = self.account().await?;
+        let creator = super::api::escaped(&account.login);
+        let path = format!("/issues?state=all&sort=created&direction=desc&creator={creator}");
+        let mut all: Vec<IssueAnswer> = self.pages(&path, MAX_ISSUE_PAGES, "list Skep's own issues").await?;
+        all.retain(|issue| account.is(issue.user.as_ref()) && issue.pull_request.is_none());
+        let own = all.into_iter().map(|issue| OwnIssueText {
+            number: issue.number,
+            title: issue.title,
+            body: issue.body.unwrap_or_default(),
+            url: issue.html_url,
+            is_open: issue.state == "open",
+        });
+        Ok(own.collect())
     }
 }

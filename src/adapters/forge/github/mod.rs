@@ -8,7 +8,6 @@
 mod api;
 mod change;
 mod ci;
-mod comment;
 mod credentials;
 mod error;
 mod issues;
@@ -23,8 +22,10 @@ mod webhook;
 mod wire;
 
 use super::client::{Client, Dialect, http_client, unusable};
+use super::once::WriteOnce;
 use super::settings::{GitHub, RepoName};
 use super::unsure::UnsureWrites;
+use super::webhook::Webhooks;
 use crate::domain::{
     ChangeNumber, ChangeRef, CiFailure, ForgeName, Observation, Sha, StatusState, Timestamp, WorkflowRun,
 };
@@ -40,10 +41,10 @@ use async_trait::async_trait;
 use credentials::Credentials;
 pub use self_test::test;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::sync::OnceCell;
 use transport::Crab;
-use webhook::WebhookSecrets;
+use webhook::GitHubPayload;
 
 /// User name that goes with every kind of token in git over https.
 const GIT_USER: &str = "x-access-token";
@@ -56,8 +57,8 @@ pub struct GitHubForge {
     credentials: Credentials,
     /// The account that Skep acts as.
     account: OnceCell<Account>,
-    unsure_comments: UnsureWrites,
-    webhook_secrets: Mutex<Option<Arc<WebhookSecrets>>>,
+    unsure_writes: UnsureWrites,
+    webhooks: Webhooks,
 }
 
 impl std::fmt::Debug for GitHubForge {
@@ -78,14 +79,15 @@ impl GitHubForge {
         let dialect = Dialect { kind: "github", accept: "application/vnd.github+json", scheme: "Bearer" };
         let client = Client::new(Box::new(Crab(crab)), dialect);
         let credentials = Credentials::new(name.clone(), settings.clone(), vault);
+        let webhooks = Webhooks::new(name.clone(), webhook::FORMAT);
         Ok(GitHubForge {
             name,
             settings,
             client,
             credentials,
             account: OnceCell::new(),
-            unsure_comments: UnsureWrites::default(),
-            webhook_secrets: Mutex::default(),
+            unsure_writes: UnsureWrites::default(),
+            webhooks,
         })
     }
 
@@ -185,9 +187,7 @@ impl Forge for GitHubForge {
 #[async_trait]
 impl ForgeIssues for GitHubForge {
     fn rules(&self) -> IntakeRules {
-        let intake = &self.settings.intake;
-        let is_polled = intake.label.is_some() && !intake.poll_interval.is_zero();
-        IntakeRules { label: intake.label.clone(), poll_interval: is_polled.then_some(intake.poll_interval) }
+        self.settings.intake.rules()
     }
 
     fn repository_name(&self, repo: &Repo) -> Option<String> {
@@ -199,7 +199,8 @@ impl ForgeIssues for GitHubForge {
         header: &(dyn for<'a> Fn(&'a str) -> Option<String> + Send + Sync),
         body: &[u8],
     ) -> Result<WebhookEvent, WebhookRefusal> {
-        self.webhook(header, body).await
+        let (intake, secrets) = (&self.settings.intake, &self.credentials.secrets);
+        self.webhooks.read::<GitHubPayload>(intake, secrets, header, body).await
     }
 
     async fn may_write(&self, repo: &Repo, actor: &Actor) -> PortResult<bool> {
@@ -214,12 +215,12 @@ impl ForgeIssues for GitHubForge {
         self.api(repo)?.labelled(issue, label).await
     }
 
-    async fn edited(&self, repo: &Repo, issue: &Issue) -> PortResult<Vec<IssueAct>> {
-        self.api(repo)?.edited(issue).await
+    async fn edited(&self, repo: &Repo, issue: &Issue, since: Timestamp) -> PortResult<Vec<IssueAct>> {
+        self.api(repo)?.edited(issue, since).await
     }
 
     async fn comment(&self, repo: &Repo, id: u64) -> PortResult<Option<IssueComment>> {
-        self.api(repo)?.issue_comment_by_id(id).await
+        self.api(repo)?.comment_by_id(id).await
     }
 
     async fn list_labelled(&self, repo: &Repo, label: &str) -> PortResult<Vec<LabelledIssue>> {

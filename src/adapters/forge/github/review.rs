@@ -3,6 +3,7 @@
 use super::api::{Account, Api, is_person};
 use super::wire::{PullReview, ReviewComment, User};
 use crate::adapters::forge::comment::{hidden, shortened, whole};
+use crate::adapters::forge::once::WriteOnce;
 use crate::adapters::forge::rest::RestApi;
 use crate::domain::{ChangeNumber, ChangeRequest, LineComment, Principal, Sha};
 use crate::ports::PortResult;
@@ -110,7 +111,7 @@ impl Api<'_> {
                 && comment.body.as_deref().unwrap_or_default().trim_end().ends_with(&hidden)
         };
         if comments.iter().any(is_own) {
-            self.forge.unsure_comments.forget(&key);
+            self.forge.unsure_writes.forget(&key);
             return Ok(());
         }
         if !comments.iter().any(|comment| comment.id == thread) {

@@ -265,6 +265,9 @@ impl State {
     pub fn post_comment(&mut self, pull: u64, by: &str, body: &str) -> u64 {
         let id = self.id();
         let (at, by, body) = (now(), by.to_owned(), body.to_owned());
+        if let Some(issue) = self.issues.iter_mut().find(|issue| issue.number == pull) {
+            issue.updated_at = at;
+        }
         self.comments.push(Comment { id, pull, by, body, at, updated_at: at });
         id
     }

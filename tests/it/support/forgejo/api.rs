@@ -1,7 +1,8 @@
 //! The double's REST API.
 
+use super::issues;
 use crate::support::forge_server::{
-    CheckRun, Comment, LOGIN, Pull, REPO, Review, ReviewComment, Served, State, Status, TOKEN, git, query_value, time,
+    CheckRun, LOGIN, Pull, REPO, Review, ReviewComment, Served, State, Status, TOKEN, git, query_value, time,
 };
 use axum::body::Bytes;
 use axum::http::request::Parts;
@@ -19,7 +20,7 @@ pub struct Answered {
 }
 
 impl Answered {
-    fn new(status: u16, body: Value) -> Answered {
+    pub fn new(status: u16, body: Value) -> Answered {
         Answered { status, body, total: None, text: None }
     }
 }
@@ -28,12 +29,12 @@ fn error(status: u16, message: &str) -> Answered {
     Answered::new(status, json!({ "message": message, "url": "https://forgejo.example.org/api/swagger" }))
 }
 
-fn missing() -> Answered {
+pub fn missing() -> Answered {
     error(404, "The target couldn't be found.")
 }
 
 /// The ids of the forge's own accounts are negative.
-fn user(login: &str) -> Value {
+pub fn user(login: &str) -> Value {
     let id = match login {
         "Ghost" => -1,
         "forgejo-actions" => -2,
@@ -42,7 +43,7 @@ fn user(login: &str) -> Value {
     json!({ "id": id, "login": login, "full_name": "", "is_admin": false })
 }
 
-fn pull_json(served: &Served, pull: &Pull) -> Value {
+pub fn pull_json(served: &Served, pull: &Pull) -> Value {
     let url = &served.url;
     let is_there = pull.head_repo != REPO || git::head(&bare(served), &pull.branch).is_some();
     let head_ref = if is_there { pull.branch.clone() } else { format!("refs/pull/{}/head", pull.number) };
@@ -66,11 +67,6 @@ fn pull_json(served: &Served, pull: &Pull) -> Value {
 fn is_draft(pull: &Pull) -> bool {
     let title = pull.title.to_ascii_lowercase();
     title.starts_with("wip:") || title.starts_with("[wip]")
-}
-
-fn comment_json(comment: &Comment) -> Value {
-    json!({ "id": comment.id, "user": user(&comment.by), "body": comment.body,
-            "created_at": time(comment.at), "updated_at": time(comment.updated_at) })
 }
 
 fn review_json(state: &State, review: &Review) -> Value {
@@ -138,14 +134,14 @@ pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Answe
 }
 
 /// Returns a page of a list.
-fn page(state: &State, all: Vec<Value>, query: &str) -> Answered {
+pub fn page(state: &State, all: Vec<Value>, query: &str) -> Answered {
     let number = |name: &str, or: usize| query_value(query, name).map_or(or, |value| value.parse().unwrap());
     let (size, page, total) = (number("limit", 30).min(state.max_page), number("page", 1), all.len());
     let shown = all.into_iter().skip((page - 1) * size).take(size).collect();
     Answered { total: Some(total), ..Answered::new(200, shown) }
 }
 
-fn list(all: Vec<Value>) -> Answered {
+pub fn list(all: Vec<Value>) -> Answered {
     Answered::new(200, Value::Array(all))
 }
 
@@ -268,27 +264,6 @@ fn repository(
             state.review_comments.push(comment);
             Answered::new(200, json!({ "id": id }))
         }
-        ("GET", ["issues", n, "comments"]) => {
-            let mut comments: Vec<&Comment> = state.comments.iter().filter(|c| c.pull == number(n)).collect();
-            if state.stale_lists > 0 {
-                comments.pop();
-            }
-            let all = comments.into_iter().map(comment_json).collect();
-            state.stale_lists = state.stale_lists.saturating_sub(1);
-            list(all)
-        }
-        ("POST", ["issues", n, "comments"]) => {
-            let id = state.post_comment(number(n), LOGIN, &text("body"));
-            Answered::new(201, json!({ "id": id }))
-        }
-        ("PATCH", ["issues", "comments", "0"]) => missing(),
-        ("GET", ["issues", n, "timeline"]) => {
-            let of_pull = state.comments.iter().filter(|comment| comment.pull == number(n));
-            let mut events: Vec<Value> = of_pull.map(|c| json!({ "type": "comment", "user": user(&c.by) })).collect();
-            let closed_by = state.pulls.iter().find(|p| p.number == number(n)).and_then(|p| p.closed_by.clone());
-            events.extend(closed_by.map(|by| json!({ "type": "close", "user": user(&by) })));
-            page(state, events, query)
-        }
         ("GET", ["commits", sha, "statuses"]) => {
             let of_commit = state.statuses.iter().enumerate().rev().filter(|(_, status)| status.sha == *sha);
             let status = |(at, s): (usize, &Status)| {
@@ -326,7 +301,8 @@ fn repository(
                 None => missing(),
             }
         }
-        _ => panic!("Forgejo's double does not know {method} {rest:?}"),
+        _ => issues::handle(state, served, (method, rest), query, body)
+            .unwrap_or_else(|| panic!("Forgejo's double does not know {method} {rest:?}")),
     }
 }
 

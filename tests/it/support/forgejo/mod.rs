@@ -3,6 +3,7 @@
 //! `swagger.json` is a part.
 
 mod api;
+mod issues;
 mod swagger;
 
 pub use super::forge_server::{Fault, LOGIN, REPO, TOKEN};
@@ -39,6 +40,7 @@ impl Forgejo {
             url: self.url.clone(),
             token: SecretSource::File(self.private_file("token", TOKEN)),
             merge_method: None,
+            intake: Default::default(),
         }
     }
 }
