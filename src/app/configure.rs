@@ -6,6 +6,7 @@ use crate::service::host::{AllowedHosts, HostContext, HostError, HostResult};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
 /// Allows hosts for the commands of one project, in addition to those it may reach already.
@@ -33,23 +34,60 @@ pub fn allow_hosts(
 /// # Errors
 /// The result would be invalid, or the file cannot be written; then nothing was changed.
 pub fn add(context: &HostContext, addition: &str) -> HostResult<PathBuf> {
+    propose(context, addition)?.accept()
+}
+
+/// A changed configuration file, beside the one in force.
+pub struct Proposed {
+    path: PathBuf,
+    addition: String,
+    new: NamedTempFile,
+    config: Config,
+}
+
+impl Proposed {
+    /// Returns the configuration that it leads to.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Puts it in the place of the file in force, and returns its path.
+    ///
+    /// # Errors
+    /// The file cannot be written; then nothing was changed.
+    pub fn accept(self) -> HostResult<PathBuf> {
+        // A link to the file stays one.
+        let target = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        match self.new.persist(target) {
+            Ok(_) => Ok(self.path),
+            Err(e) => Err(unusable(&self.path, &self.addition, &e.error.to_string())),
+        }
+    }
+}
+
+fn unusable(path: &Path, addition: &str, what: &str) -> HostError {
+    HostError::config(format!("cannot change {}: {what}", path.display()), format!("add to it:\n{addition}"))
+}
+
+/// Writes the configuration file with more keys beside the one in force, and loads it.
+///
+/// # Errors
+/// The result would be invalid, or cannot be written.
+pub fn propose(context: &HostContext, addition: &str) -> HostResult<Proposed> {
     let path = context.sources.file.clone().unwrap_or_else(|| context.sources.data_dir.join("skep.toml"));
-    let unusable = |what: String| {
-        HostError::config(format!("cannot change {}: {what}", path.display()), format!("add to it:\n{addition}"))
-    };
+    let unusable = |what: String| unusable(&path, addition, &what);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(unusable(e.to_string())),
     };
     let mut document: DocumentMut = text.parse().map_err(|_| unusable("it is not valid TOML".to_owned()))?;
-    let addition: DocumentMut = addition.parse().map_err(|e: toml_edit::TomlError| unusable(e.message().to_owned()))?;
-    merge(document.as_table_mut(), addition.as_table());
-    write(&path, &document.to_string(), &context.sources).map_err(|why| match why {
-        Why::Invalid(problems) => problems.into(),
-        Why::Io(error) => unusable(error.to_string()),
-    })?;
-    Ok(path)
+    let new: DocumentMut = addition.parse().map_err(|e: toml_edit::TomlError| unusable(e.message().to_owned()))?;
+    merge(document.as_table_mut(), new.as_table());
+    let new = write(&path, &document.to_string()).map_err(|e| unusable(e.to_string()))?;
+    let candidate = Sources { file: Some(new.path().to_owned()), ..context.sources.clone() };
+    let config = config::load(&candidate)?.config;
+    Ok(Proposed { path, addition: addition.to_owned(), new, config })
 }
 
 fn merge(into: &mut Table, from: &Table) {
@@ -80,23 +118,14 @@ fn unplaced(item: &mut Item) {
     }
 }
 
-enum Why {
-    Invalid(config::Problems),
-    Io(std::io::Error),
-}
-
-/// Writes the file beside the old one, loads it, and then puts it in the old one's place.
-fn write(path: &Path, text: &str, sources: &Sources) -> Result<(), Why> {
+/// Writes the new file beside the old one.
+fn write(path: &Path, text: &str) -> std::io::Result<NamedTempFile> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut new = tempfile::Builder::new().prefix("skep-").suffix(".toml").tempfile_in(dir).map_err(Why::Io)?;
+    let mut new = tempfile::Builder::new().prefix("skep-").suffix(".toml").tempfile_in(dir)?;
     let mode = std::fs::metadata(path).map_or(0o600, |m| m.permissions().mode() & 0o777);
-    new.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(Why::Io)?;
-    new.write_all(text.as_bytes()).and_then(|()| new.as_file().sync_all()).map_err(Why::Io)?;
-    let candidate = Sources { file: Some(new.path().to_owned()), ..sources.clone() };
-    config::load(&candidate).map_err(Why::Invalid)?;
-    // A link to the file stays one.
-    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    new.persist(target).map(drop).map_err(|e| Why::Io(e.error))
+    new.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    new.write_all(text.as_bytes()).and_then(|()| new.as_file().sync_all())?;
+    Ok(new)
 }
 
 #[cfg(test)]

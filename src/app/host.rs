@@ -2,7 +2,8 @@
 
 use super::program::{Program, prepare};
 use super::{
-    backup, configure, doctor, forges, gc, notify, probe, prompts, restore, runners, sandbox, vault_of, verify,
+    add_forge, backup, configure, doctor, forges, gc, notify, probe, prompts, restore, runners, sandbox, vault_of,
+    verify,
 };
 use crate::actors::Scope;
 use crate::adapters::checks::repo_file::NAME as RULES_FILE;
@@ -11,9 +12,10 @@ use crate::domain::{ProjectName, Role};
 use crate::platform::git::{Git, Identity, uncommitted_files};
 use crate::platform::sandbox::Sandbox;
 use crate::service::host::{
-    AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis, EngineOffer,
-    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, NotifyTest,
-    RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
+    AddedForge, AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis,
+    EngineOffer, EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel,
+    NewForge, NotifyTest, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted,
+    Verification,
 };
 use crate::telemetry;
 use async_trait::async_trait;
@@ -146,6 +148,14 @@ impl Host for Program {
         self.init_logs(context, &config, false)?;
         let vault = vault_of(&config, &context.sources.data_dir).await?;
         forges::test(&config, vault, name, repo).await
+    }
+
+    async fn add_forge(&self, context: &HostContext, new: &NewForge) -> HostResult<AddedForge> {
+        let config = self.config(context)?;
+        prepare(&context.sources.data_dir, &config)?;
+        self.init_logs(context, &config, false)?;
+        let vault = vault_of(&config, &context.sources.data_dir).await?;
+        add_forge::add(context, &config, vault, new).await
     }
 
     async fn test_notify(&self, context: &HostContext, name: &str) -> HostResult<NotifyTest> {

@@ -28,6 +28,7 @@ use reloadable::{Reloadable, Surroundings};
 use std::path::Path;
 use std::sync::Arc;
 
+mod add_forge;
 mod backup;
 mod configure;
 mod doctor;

@@ -1,11 +1,12 @@
-//! Forges: `forge list`, `forge test`, `forge deliveries`.
+//! Forges: `forge list`, `forge add`, `forge test`, `forge deliveries`.
 
 use super::client::{Client, encode};
 use super::context::CliContext;
-use super::exit::{ExitStatus, Stop};
+use super::exit::{CliError, ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::{moment, table};
 use crate::http::rest::wire::{Delivery, DeliveryState};
+use crate::service::host::{ForgeTest, NewForge};
 use serde_json::json;
 
 /// `skep forge list`.
@@ -22,11 +23,27 @@ pub async fn list(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
     Ok(ExitStatus::Success)
 }
 
+/// `skep forge add`.
+pub async fn add(cli: &CliContext<'_>, new: NewForge) -> Result<ExitStatus, Stop> {
+    let token_file = new.token_file.map(std::path::absolute).transpose();
+    let token_file = token_file
+        .map_err(|e| CliError::usage(format!("--token-file: {e}"), "name a file that exists, by its path"))?;
+    let new = NewForge { token_file, ..new };
+    let added = cli.backend.add_forge(cli.host, &new).await?;
+    cli.terminal.object(&json!(added))?;
+    cli.terminal.print(&format!("Added [forges.{}], {}, to {}.", new.name, added.account, added.file))?;
+    show(cli.terminal, &added.test, new.repo.as_deref())
+}
+
 /// `skep forge test`.
 pub async fn test(cli: &CliContext<'_>, name: &str, repo: Option<&str>) -> Result<ExitStatus, Stop> {
-    let terminal = cli.terminal;
     let tested = cli.backend.test_forge(cli.host, name, repo).await?;
-    terminal.object(&json!(tested))?;
+    cli.terminal.object(&json!(tested))?;
+    show(cli.terminal, &tested, repo)
+}
+
+/// Prints each permission, and what is missing.
+fn show(terminal: &Terminal, tested: &ForgeTest, repo: Option<&str>) -> Result<ExitStatus, Stop> {
     let rows = tested.permissions.iter().map(|p| {
         let state = match (p.granted, p.optional) {
             (true, _) => "ok",

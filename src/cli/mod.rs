@@ -59,11 +59,11 @@ mod tests;
 
 use crate::http::backend::Backend;
 use crate::secrets::redact_all;
-use crate::service::host::HostContext;
+use crate::service::host::{HostContext, NewForge};
 use actions::Action;
 use args::{
-    BudgetCommand, Command, ConfigCommand, EngineCommand, ForgeCommand, NotifyCommand, ProjectCommand, RunnerCommand,
-    SandboxCommand, ScheduleCommand, Skep,
+    BudgetCommand, Command, ConfigCommand, EngineCommand, ForgeCommand, ForgeKind, NotifyCommand, ProjectCommand,
+    RunnerCommand, SandboxCommand, ScheduleCommand, Skep,
 };
 use clap::Parser;
 use client::Client;
@@ -224,6 +224,15 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Runner(RunnerCommand::Test { name }) => runner::test(cli, &name).await,
         Command::Notify(NotifyCommand::Test { name }) => notify::test(cli, &name).await,
         Command::Forge(ForgeCommand::List) => forge::list(cli).await,
+        Command::Forge(ForgeCommand::Add { kind, repo, name, url, token_file, label }) => {
+            let kind = match kind {
+                ForgeKind::Github => "github",
+                ForgeKind::Forgejo => "forgejo",
+                ForgeKind::Gitea => "gitea",
+            };
+            let (name, kind) = (name.unwrap_or_else(|| kind.to_owned()), kind.to_owned());
+            forge::add(cli, NewForge { name, kind, url, token_file, label, repo }).await
+        }
         Command::Forge(ForgeCommand::Test { name, repo }) => forge::test(cli, &name, repo.as_deref()).await,
         Command::Place { .. } => Err(CliError::usage(
             "`skep place` is now called `skep runner`",

@@ -38,6 +38,15 @@ const SCHEMES: [&str; 3] = ["https", "ssh", "file"];
 /// Roles with an engine; `ops` has none.
 const ENGINE_ROLES: [Role; 4] = [Role::Manager, Role::Scout, Role::Dev, Role::Reviewer];
 
+/// Parses the name of a table of the configuration.
+pub fn table_name(text: &str) -> Result<String, String> {
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    match is_plain && (1..=50).contains(&text.len()) {
+        true => Ok(text.to_owned()),
+        false => Err("use letters, digits, - and _ only, at most 50".to_owned()),
+    }
+}
+
 /// Parses a repository. A path must name a directory; it becomes absolute, without `.` and `..`.
 pub fn origin(text: &str) -> Result<Origin, String> {
     if text.is_empty() {

@@ -5,6 +5,9 @@ use crate::domain::{CommandTarget, DeliveryState, Fact, ForgeName, RunId, Timest
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+/// The kind of event of a comment that a sweep found.
+pub const COMMENTED: &str = "sweep.commented";
+
 /// A delivery to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDelivery {
@@ -79,7 +82,8 @@ pub struct IssueRun {
 pub trait Intake: Send + Sync {
     /// Stores a delivery; returns `false` if it was stored before.
     async fn receive(&self, new: &NewDelivery) -> PortResult<bool>;
-    /// Returns the deliveries to apply that are due, in order of arrival, at most `limit`.
+    /// Returns the deliveries to apply that are due, at most `limit`: the comments that a sweep found first, which it
+    /// stores in the order in which they were written, then the others in order of arrival.
     async fn due(&self, now: Timestamp, limit: u64) -> PortResult<Vec<Delivery>>;
     /// Returns when the next delivery is due.
     async fn next_due(&self) -> PortResult<Option<Timestamp>>;

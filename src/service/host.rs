@@ -4,8 +4,10 @@
 //! Invariant: no adapter and no transport is named here; the composition root implements [`Host`].
 
 pub mod evaluation;
+mod forges;
 mod maintenance;
 
+pub use forges::{AddedForge, ForgePermission, ForgeRow, ForgeTest, NewForge};
 pub use maintenance::{BackupReport, BackupRequest, CleanupItem, CleanupReport, CleanupRequest, Verification};
 
 use crate::config::{self, Sources};
@@ -345,30 +347,6 @@ pub struct RunnerRequirement {
     pub observed: String,
 }
 
-/// Configured forge.
-#[derive(Clone, Debug, Serialize)]
-pub struct ForgeRow {
-    /// Its name.
-    pub name: String,
-    /// Its kind, such as `github`.
-    pub kind: String,
-    /// Its address.
-    pub url: String,
-    /// How Skep authenticates, without any secret.
-    pub account: String,
-}
-
-/// Result of a forge test.
-#[derive(Clone, Debug, Serialize)]
-pub struct ForgeTest {
-    /// The forge's name.
-    pub name: String,
-    /// Whether every permission that is not optional is granted.
-    pub passed: bool,
-    /// Each permission.
-    pub permissions: Vec<ForgePermission>,
-}
-
 /// Result of a test message.
 #[derive(Clone, Debug, Serialize)]
 pub struct NotifyTest {
@@ -378,19 +356,6 @@ pub struct NotifyTest {
     pub delivered: bool,
     /// Why not.
     pub error: Option<String>,
-}
-
-/// One permission that Skep uses on a forge.
-#[derive(Clone, Debug, Serialize)]
-pub struct ForgePermission {
-    /// The permission, as the forge names it.
-    pub permission: String,
-    /// Whether it is granted.
-    pub granted: bool,
-    /// Whether Skep works without it.
-    pub optional: bool,
-    /// What was observed, or where to grant it.
-    pub detail: String,
 }
 
 /// An engine that is ready on this machine.
@@ -487,6 +452,8 @@ pub trait Host: evaluation::Evaluator {
     async fn test_notify(&self, context: &HostContext, name: &str) -> HostResult<NotifyTest>;
     /// Tests the account of a forge, and its permissions in a repository if one is given.
     async fn test_forge(&self, context: &HostContext, name: &str, repo: Option<&str>) -> HostResult<ForgeTest>;
+    /// Tests a forge, and adds it to the configuration file.
+    async fn add_forge(&self, context: &HostContext, new: &NewForge) -> HostResult<AddedForge>;
     /// Allows hosts for a project's commands, in the configuration file.
     async fn allow_hosts(&self, context: &HostContext, project: &str, hosts: &[String]) -> HostResult<AllowedHosts>;
     /// Adds keys to the configuration file, and returns its path. Keys that exist stay.

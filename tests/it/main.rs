@@ -12,7 +12,7 @@
 //! | `backup` | a backup restores an open run elsewhere, on either database; damaged ones are refused |
 //! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
 //! | `forges_contract`, `forge_contract`, `github*`, `forgejo`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
-//! | `intake`, `story_intake` | issues and comments on a forge start and steer runs |
+//! | `intake`, `story_intake`, `story_forgejo_intake` | issues and comments on a forge start and steer runs |
 //! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent` | isolation of commands and agents |
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
@@ -120,6 +120,7 @@ mod story_ask;
 mod story_base;
 mod story_flags;
 mod story_forgejo;
+mod story_forgejo_intake;
 mod story_github;
 mod story_intake;
 mod story_land;

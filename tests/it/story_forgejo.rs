@@ -86,6 +86,29 @@ fn a_goal_becomes_a_merged_pull_request() {
 }
 
 #[test]
+fn a_forge_is_added_to_the_configuration_once_it_works() {
+    let forgejo = started();
+    let cli = Cli::new();
+    let file = |name: &str, text: &str| forgejo.private_file(name, text).display().to_string();
+    let (good, bad) = (file("token", TOKEN), file("bad", "another"));
+    let add = |token: &str| {
+        let url = forgejo.url.as_str();
+        let args = ["forge", "add", "forgejo", REPO, "--name", "code", "--url", url, "--label", "skep"];
+        cli.run(&[&args[..], &["--token-file", token]].concat())
+    };
+    let refused = add(&bad);
+    assert!(refused.code != 0 && refused.err.contains("create a new one"), "{}", refused.err);
+    assert!(!cli.path("data/skep.toml").exists(), "nothing was written");
+    add(&good).exits_with(0).prints("Added [forges.code]").prints("write:repository").prints("works");
+    let text = std::fs::read_to_string(cli.path("data/skep.toml")).unwrap();
+    assert!(text.contains(&format!("token_file = {good:?}")) && text.contains("label = \"skep\""), "{text}");
+    cli.run(&["forge", "list"]).exits_with(0).prints("code");
+    let again = add(&good).exits_with(2);
+    assert!(again.err.contains("configured already"), "{}", again.err);
+    cli.run(&["forge", "add", "gitea", "--token-file", &good]).exits_with(2);
+}
+
+#[test]
 fn a_run_that_is_killed_while_it_writes_to_forgejo_ends_the_same() {
     for fault in ["before-change", "after-change", "before-comment", "after-comment", "before-land", "after-land-push"]
     {

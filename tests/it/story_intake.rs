@@ -1,65 +1,75 @@
 //! The whole story through the real service: a labelled issue becomes a merged pull request and a closed issue, also if
 //! the service is killed between any two of its steps.
 
-use crate::intake::{SECRET, signature};
+use crate::intake::{Double, Kind, SECRET, comment_hook, signature};
 use crate::support::cli::{BackgroundProcess, Cli};
-use crate::support::github::{GitHub, REPO, TOKEN};
+use crate::support::forge_server::{ForgeServer, REPO, TOKEN};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
+const SED: &str = "command: sed -i s/helo/hello/ greet.txt";
+
 /// A machine whose configuration names the double.
-fn machine(github: &GitHub, more: &str) -> Cli {
+pub fn machine(kind: Kind, forge: &ForgeServer, more: &str) -> Cli {
     let cli = Cli::new();
-    let (token, secret) = (github.private_file("token", TOKEN), github.private_file("webhook", SECRET));
+    let (token, secret) = (forge.private_file("token", TOKEN), forge.private_file("webhook", SECRET));
+    let api_url = if kind == Kind::GitHub { format!("api_url = \"{}\"\n", forge.url) } else { String::new() };
     let config = format!(
-        "[policy]\nbase_checks = \"off\"\n\n[forges.github]\nkind = \"github\"\nurl = \"{0}\"\napi_url = \"{0}\"\n\
-         token_file = \"{1}\"\nwebhook_secret_file = \"{2}\"\nlabel = \"skep\"\n{more}",
-        github.url,
+        "[policy]\nbase_checks = \"off\"\n\n[runs]\nsweep_interval = \"1s\"\n\n[forges.{0}]\nkind = \"{0}\"\n\
+         url = \"{1}\"\n{api_url}token_file = \"{2}\"\nwebhook_secret_file = \"{3}\"\nlabel = \"skep\"\n{more}",
+        kind.name(),
+        forge.url,
         token.display(),
         secret.display()
     );
     std::fs::create_dir_all(cli.path("data")).unwrap();
     std::fs::write(cli.path("data/skep.toml"), config).unwrap();
-    let engine = ["--engine", "command: sed -i s/helo/hello/ greet.txt", "--check", "grep -q hello greet.txt"];
-    cli.run(&[&["project", "add", REPO][..], &engine[..]].concat()).exits_with(0);
     cli
 }
 
-fn started() -> GitHub {
-    let github = GitHub::start();
-    github.push("main", &[("greet.txt", "helo\n")]);
-    github
+/// Adds the project, with the engine that develops.
+pub fn add_project(cli: &Cli, engine: &str) {
+    let check = ["--check", "grep -q hello greet.txt"];
+    cli.run(&[&["project", "add", REPO, "--engine", engine][..], &check[..]].concat()).exits_with(0);
 }
 
-/// Sends a webhook as GitHub does; returns the status, or `None` if nobody answers.
-fn hook(cli: &Cli, id: &str, event: &str, mut body: Value) -> Option<u16> {
+pub fn started(kind: Kind) -> Double {
+    let forge = kind.start();
+    forge.push("main", &[("greet.txt", "helo\n")]);
+    forge
+}
+
+/// Sends a webhook as a forge does; returns the status, or `None` if nobody answers.
+pub fn hook(cli: &Cli, kind: Kind, id: &str, event: &str, mut body: Value) -> Option<u16> {
     let service: Value = serde_json::from_str(&std::fs::read_to_string(cli.path("data/service.json")).ok()?).ok()?;
-    let url = format!("http://{}/webhooks/github", service["address"].as_str()?);
+    let url = format!("http://{}/webhooks/{}", service["address"].as_str()?, kind.name());
     body["repository"] = json!({ "full_name": REPO });
     let body = body.to_string();
     skep::telemetry::install_crypto();
     let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
-    let sent = client
-        .post(url)
-        .header("x-hub-signature-256", signature(SECRET, body.as_bytes()))
-        .header("x-github-delivery", id)
-        .header("x-github-event", event)
-        .body(body);
-    sent.send().ok().map(|response| response.status().as_u16())
+    let mut sent = client.post(url);
+    for (name, value) in kind.headers(id, event, Some(&signature(SECRET, body.as_bytes()))) {
+        sent = sent.header(name, value);
+    }
+    sent.body(body).send().ok().map(|response| response.status().as_u16())
 }
 
-fn labelled(issue: u64) -> Value {
-    json!({ "action": "labeled", "issue": { "number": issue }, "label": { "name": "skep" } })
+pub fn labelled(kind: Kind, issue: u64) -> Value {
+    let label = json!({ "name": "skep" });
+    match kind {
+        Kind::GitHub => json!({ "action": "labeled", "issue": { "number": issue }, "label": label }),
+        Kind::Forgejo => json!({ "action": "label_updated", "issue": { "number": issue, "labels": [label] } }),
+    }
 }
 
-fn asks_for_approval(github: &GitHub, issue: u64) -> bool {
-    github.state().comments_on(issue).iter().any(|comment| comment.body.contains("/skep approve"))
+fn asks_for_approval(forge: &ForgeServer, issue: u64) -> bool {
+    forge.state().comments_on(issue).iter().any(|comment| comment.body.contains("/skep approve"))
 }
 
 /// Asserts what is left of the story.
 #[track_caller]
-fn assert_told(github: &GitHub, issue: u64) {
-    let mut state = github.state();
+fn assert_told(forge: &ForgeServer, issue: u64) {
+    let mut state = forge.state();
     assert_eq!((state.pulls.len(), state.merges), (1, 1), "{:?}", state.pulls);
     assert!(!state.issue(issue).open);
     let mut marks: Vec<&str> = state.comments.iter().filter_map(|c| c.body.lines().next_back()).collect();
@@ -68,34 +78,37 @@ fn assert_told(github: &GitHub, issue: u64) {
     marks.sort_unstable();
     marks.dedup();
     assert_eq!(marks.len(), all, "a comment was written twice: {marks:?}");
-    assert_eq!(crate::git_world::git(&github.bare(), &["show", "main:greet.txt"]), "hello");
+    assert_eq!(crate::git_world::git(&forge.bare(), &["show", "main:greet.txt"]), "hello");
 }
 
 #[test]
 fn a_labelled_issue_ends_merged_and_closed() {
-    let github = started();
-    let cli = machine(&github, "poll_interval = \"0s\"\n");
-    let issue = github.state().open_issue("eve", "Say hello", "It says helo.");
-    let _service = cli.serve();
-    github.state().label(issue, "ann", "skep");
-    assert_eq!(hook(&cli, "1", "issues", labelled(issue)), Some(202));
-    assert_eq!(hook(&cli, "1", "issues", labelled(issue)), Some(202));
-    cli.until("the run asks on the issue", || asks_for_approval(&github, issue));
-    let pull = github.state().pulls[0].number;
-    let comment = github.state().post_comment(pull, "ann", "/skep approve");
-    let commented = json!({ "action": "created", "issue": { "number": pull },
-        "comment": { "id": comment, "body": "/skep approve" } });
-    assert_eq!(hook(&cli, "2", "issue_comment", commented), Some(202));
-    cli.until("the issue is closed", || !github.state().issue(issue).open);
-    assert_told(&github, issue);
-    cli.run(&["forge", "deliveries", "github"]).exits_with(0).prints("issues.labeled").prints("done");
-    let listed = cli.run(&["forge", "deliveries", "github", "--limit", "1", "--json"]).exits_with(0).json();
-    assert_eq!(listed["deliveries"][0]["event"], "issue_comment.created");
-    cli.run(&["forge", "deliveries", "gitlab"]).exits_with(2);
+    for kind in Kind::ALL {
+        let forge = started(kind);
+        let cli = machine(kind, &forge, "poll_interval = \"0s\"\n");
+        add_project(&cli, SED);
+        let issue = forge.state().open_issue("eve", "Say hello", "It says helo.");
+        let _service = cli.serve();
+        forge.state().label(issue, "ann", "skep");
+        assert_eq!(hook(&cli, kind, "1", "issues", labelled(kind, issue)), Some(202));
+        assert_eq!(hook(&cli, kind, "1", "issues", labelled(kind, issue)), Some(202));
+        cli.until("the run asks on the issue", || asks_for_approval(&forge, issue));
+        let pull = forge.state().pulls[0].number;
+        let comment = forge.state().post_comment(pull, "ann", "/skep approve");
+        let commented = comment_hook(pull, comment, "/skep approve");
+        assert_eq!(hook(&cli, kind, "2", "issue_comment", commented), Some(202));
+        cli.until("the issue is closed", || !forge.state().issue(issue).open);
+        assert_told(&forge, issue);
+        let name = kind.name();
+        cli.run(&["forge", "deliveries", name]).exits_with(0).prints("issues.label").prints("done");
+        let listed = cli.run(&["forge", "deliveries", name, "--limit", "1", "--json"]).exits_with(0).json();
+        assert_eq!(listed["deliveries"][0]["event"], "issue_comment.created");
+        cli.run(&["forge", "deliveries", "gitlab"]).exits_with(2);
+    }
 }
 
 /// Starts the service, with a fault point at which it is killed.
-fn serve(cli: &Cli, fault: Option<&str>) -> BackgroundProcess {
+pub fn serve(cli: &Cli, fault: Option<&str>) -> BackgroundProcess {
     let _gone = std::fs::remove_file(cli.path("data/service.json"));
     let mut command = cli.skep(&["serve", "--listen", "127.0.0.1:0"]);
     if let Some(fault) = fault {
@@ -109,32 +122,35 @@ fn serve(cli: &Cli, fault: Option<&str>) -> BackgroundProcess {
 
 #[test]
 fn a_service_that_is_killed_between_two_steps_tells_the_same_story() {
-    for fault in skep::fault::INTAKE_POINTS {
-        let github = started();
-        let cli = machine(&github, "poll_interval = \"1s\"\n");
-        let issue = github.state().open_issue("ann", "Say hello", "");
+    for (kind, fault) in
+        Kind::ALL.into_iter().flat_map(|kind| skep::fault::INTAKE_POINTS.iter().map(move |f| (kind, f)))
+    {
+        let forge = started(kind);
+        let cli = machine(kind, &forge, "poll_interval = \"1s\"\n");
+        add_project(&cli, SED);
+        let issue = forge.state().open_issue("ann", "Say hello", "");
         let mut service = serve(&cli, Some(fault));
         let mut is_killed = false;
-        github.state().label(issue, "ann", "skep");
+        forge.state().label(issue, "ann", "skep");
         // Killed or not, the answer does not matter: the sweep finds what a webhook lost.
-        let _status = hook(&cli, "1", "issues", labelled(issue));
+        let _status = hook(&cli, kind, "1", "issues", labelled(kind, issue));
         let mut comment = None;
         let end = Instant::now() + Duration::from_secs(90);
-        while github.state().issue(issue).open {
-            assert!(Instant::now() < end, "the issue is never closed after {fault}");
+        while forge.state().issue(issue).open {
+            assert!(Instant::now() < end, "the issue is never closed after {fault} on {kind:?}");
             if !is_killed && service.0.try_wait().unwrap().is_some() {
                 is_killed = true;
                 service = serve(&cli, None);
             }
-            if comment.is_none() && asks_for_approval(&github, issue) {
-                let pull = github.state().pulls[0].number;
-                comment = Some(github.state().post_comment(pull, "ann", "/skep approve"));
+            if comment.is_none() && asks_for_approval(&forge, issue) {
+                let pull = forge.state().pulls[0].number;
+                comment = Some(forge.state().post_comment(pull, "ann", "/skep approve"));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        assert!(is_killed, "{fault} is reached");
+        assert!(is_killed, "{fault} is reached on {kind:?}");
         // The last comment is written before the issue is closed.
-        assert_told(&github, issue);
+        assert_told(&forge, issue);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::SeaStore;
 use super::run_index::bounded;
 use crate::domain::{CommandTarget, DeliveryState, ForgeName, RunId, Timestamp};
-use crate::ports::intake::{Delivery, Intake, IssueRun, NewDelivery};
+use crate::ports::intake::{COMMENTED, Delivery, Intake, IssueRun, NewDelivery};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use sea_orm::{DbErr, QueryResult, Value};
@@ -17,8 +17,8 @@ const MAX_REASON_BYTES: usize = 8 * 1024;
 const RECEIVE: &str = "INSERT INTO delivery \
     (home, forge, id, event, repository, fact, key, state, reason, tries, received_at, due_at, settled_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $10, $11) ON CONFLICT (home, forge, id) DO NOTHING RETURNING seq";
-const DUE: &str =
-    "SELECT * FROM delivery WHERE home = $1 AND settled_at IS NULL AND due_at <= $2 ORDER BY seq LIMIT $3";
+const DUE: &str = "SELECT * FROM delivery WHERE home = $1 AND settled_at IS NULL AND due_at <= $2 \
+    ORDER BY CASE WHEN event = $4 THEN 0 ELSE 1 END, seq LIMIT $3";
 const NEXT_DUE: &str = "SELECT min(due_at) AS at FROM delivery WHERE home = $1 AND settled_at IS NULL";
 const PIN: &str = "UPDATE delivery SET target = $3 WHERE home = $1 AND seq = $2 AND target IS NULL";
 const TARGET: &str = "SELECT target FROM delivery WHERE home = $1 AND seq = $2";
@@ -72,7 +72,8 @@ impl Intake for SeaStore {
     }
 
     async fn due(&self, now: Timestamp, limit: u64) -> PortResult<Vec<Delivery>> {
-        let rows = self.read(DUE, [self.home(), now.0.into(), bounded(limit, MAX_ROWS).into()]).await?;
+        let values = [self.home(), now.0.into(), bounded(limit, MAX_ROWS).into(), COMMENTED.into()];
+        let rows = self.read(DUE, values).await?;
         self.all(&rows, delivery)
     }
 

@@ -2,6 +2,7 @@
 
 mod agents;
 mod eval;
+mod forge;
 mod improve;
 mod maintenance;
 mod resources;
@@ -10,12 +11,13 @@ mod spec;
 
 pub use agents::{AgentsCommand, WorkCommand, WorkReviewArgs};
 pub use eval::{EvalCommand, SuiteArgs};
+pub use forge::{ForgeCommand, ForgeKind};
 pub use improve::{ImproveArgs, ImproveCommand, OutcomesCommand, Publish};
 pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
 pub use resources::{
-    BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, ForgeCommand, Isolation, NotifyCommand,
-    ProjectCommand, PromptsCommand, RaiseArgs, RunnerCommand, RunsArgs, SandboxCommand, ScheduleCommand, SecretCommand,
-    State, TokenCommand, UserCommand,
+    BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, Isolation, NotifyCommand, ProjectCommand,
+    PromptsCommand, RaiseArgs, RunnerCommand, RunsArgs, SandboxCommand, ScheduleCommand, SecretCommand, State,
+    TokenCommand, UserCommand,
 };
 pub use run::{CheckArgs, DemoArgs, InitArgs, RunArgs, SettingsArgs};
 pub use spec::{ImportArgs, SpecCommand, VerifyArgs};

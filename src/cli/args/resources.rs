@@ -371,32 +371,6 @@ pub enum RunnerCommand {
     },
 }
 
-/// `skep forge …`.
-#[derive(Debug, Subcommand)]
-pub enum ForgeCommand {
-    /// List the configured forges
-    List,
-    /// Test the account of a forge, and its permissions in a repository; changes nothing there
-    #[command(after_help = "Examples:\n  skep forge test github\n  skep forge test github my-org/calc")]
-    Test {
-        /// Name of the forge: NAME of its table [forges.NAME] in the configuration
-        #[arg(value_name = "NAME", value_parser = parse::not_empty)]
-        name: String,
-        /// Repository, as OWNER/REPO or its clone URL
-        #[arg(value_name = "OWNER/REPO", value_parser = parse::not_empty)]
-        repo: Option<String>,
-    },
-    /// List what a forge reported by webhook and what sweeps found there, newest first
-    Deliveries {
-        /// Name of the forge
-        #[arg(value_name = "NAME", value_parser = parse::not_empty)]
-        name: String,
-        /// Maximum number of rows, 1 to 500
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=500))]
-        limit: Option<u64>,
-    },
-}
-
 /// `skep notify …`.
 #[derive(Debug, Subcommand)]
 pub enum NotifyCommand {

@@ -11,9 +11,10 @@ use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceRead
 use crate::http::rest::wire::{self, NewRun};
 use crate::service::host::evaluation::{Evaluation, Evaluator, FinishedTrial, SuiteRequest, TaskProof, TrialsRequest};
 use crate::service::host::{
-    AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis, EngineOffer,
-    EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel, NotifyTest,
-    RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted, Verification,
+    AddedForge, AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis,
+    EngineOffer, EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel,
+    NewForge, NotifyTest, RunnerRow, RunnerTest, SandboxTest, SchemaStep, Setting, StepPrompt, Uncommitted,
+    Verification,
 };
 use async_trait::async_trait;
 use axum::extract::{Path, State};
@@ -223,6 +224,9 @@ impl Host for FakeBackend {
         unreachable!()
     }
     async fn test_forge(&self, _: &HostContext, _: &str, _: Option<&str>) -> HostResult<ForgeTest> {
+        unreachable!()
+    }
+    async fn add_forge(&self, _: &HostContext, _: &NewForge) -> HostResult<AddedForge> {
         unreachable!()
     }
     async fn test_notify(&self, _: &HostContext, _: &str) -> HostResult<NotifyTest> {

@@ -153,7 +153,7 @@ pub(super) async fn run_of(s: &Services, tracked: &TrackedRepo, issue: &Issue) -
 
 async fn labelled(s: &Services, tracked: &TrackedRepo, number: u64, label: &str) -> ServiceResult<Settled> {
     match tracked.tracker.issue(&tracked.repo, number).await? {
-        Some(issue) => apply_label(s, tracked, &issue, label).await,
+        Some(issue) => apply_label(s, tracked, &issue, label, None).await,
         None => Ok(Settled::ignored("the issue does not exist any more")),
     }
 }
@@ -167,13 +167,34 @@ async fn relabelled(s: &Services, tracked: &TrackedRepo, number: u64) -> Service
     let mut all = Vec::new();
     for label in start.as_deref().into_iter().chain([UNBLOCKED_LABEL]) {
         if issue.has(label) {
-            all.push(apply_label(s, tracked, &issue, label).await?);
+            all.push(apply_label(s, tracked, &issue, label, None).await?);
         }
     }
     Ok(Settled::join(all).unwrap_or_else(|| Settled::ignored("the label was removed")))
 }
 
-async fn apply_label(s: &Services, tracked: &TrackedRepo, issue: &Issue, label: &str) -> ServiceResult<Settled> {
+/// Applies the label that starts a run if it was set before a command was written: its delivery may be late or lost.
+async fn apply_earlier_label(
+    s: &Services,
+    tracked: &TrackedRepo,
+    issue: &Issue,
+    asked_at: Timestamp,
+) -> ServiceResult<()> {
+    let label = tracked.tracker.rules().label.filter(|label| issue.is_open && issue.pull.is_none() && issue.has(label));
+    match label {
+        Some(label) => apply_label(s, tracked, issue, &label, Some(asked_at)).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Applies a label of an issue, unless it was set after a time.
+async fn apply_label(
+    s: &Services,
+    tracked: &TrackedRepo,
+    issue: &Issue,
+    label: &str,
+    until: Option<Timestamp>,
+) -> ServiceResult<Settled> {
     let rules = tracked.tracker.rules();
     let is_start = rules.label.as_deref().is_some_and(|start| start.eq_ignore_ascii_case(label));
     let is_unblock = label == UNBLOCKED_LABEL;
@@ -186,6 +207,9 @@ async fn apply_label(s: &Services, tracked: &TrackedRepo, issue: &Issue, label: 
     let Some(act) = tracked.tracker.labelled(&tracked.repo, issue, label).await? else {
         return Ok(Settled::ignored("the label was removed"));
     };
+    if until.is_some_and(|until| act.at > until) {
+        return Ok(Settled::ignored("the label was set later"));
+    }
     let Some(requester) = person_who_may_write(tracked, act.by, act.at).await? else {
         return Ok(Settled::ignored("whoever set the label may not write to the repository"));
     };
@@ -240,6 +264,7 @@ async fn commented(s: &Services, tracked: &TrackedRepo, delivery: &Delivery, id:
     let Some(issue) = tracked.tracker.issue(&tracked.repo, comment.number).await? else {
         return Ok(Settled::ignored("the issue does not exist any more"));
     };
+    apply_earlier_label(s, tracked, &issue, requester.at).await?;
     let outcome = carry_out(s, tracked, delivery, &issue, &requester, &command).await;
     let text = match outcome {
         Ok(text) => text,

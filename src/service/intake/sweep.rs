@@ -4,7 +4,7 @@ use super::{key_of, projects_of, repo_of, store};
 use crate::domain::delivery::UNBLOCKED_LABEL;
 use crate::domain::{Fact, ForgeName, Timestamp, command};
 use crate::ports::forge_issues::ForgeIssues;
-use crate::ports::intake::NewDelivery;
+use crate::ports::intake::{COMMENTED, Delivery, NewDelivery};
 use crate::ports::{PortResult, Repo};
 use crate::service::Services;
 use std::collections::BTreeSet;
@@ -26,6 +26,38 @@ pub(super) async fn sweep(s: &Services, forge: &ForgeName, label: &str) -> PortR
         }
     }
     Ok(())
+}
+
+/// Reads the comments of the repositories that these deliveries are about, so that what was written earlier is applied
+/// earlier, even if its webhook is late or lost. `read` are the repositories that were read before. Returns whether one
+/// was read.
+///
+/// # Errors
+/// If the store cannot be read.
+pub(super) async fn read_earlier_comments(
+    s: &Services,
+    due: &[Delivery],
+    read: &mut BTreeSet<(ForgeName, String)>,
+) -> PortResult<bool> {
+    let mut is_read = false;
+    for new in due.iter().map(|delivery| &delivery.new).filter(|new| new.event != COMMENTED) {
+        let needs_order =
+            matches!(new.fact, Ok(Fact::Commented { .. } | Fact::Labelled { .. } | Fact::Relabelled { .. }));
+        let (forge, repository) = (&new.forge, &new.repository);
+        if !needs_order || !read.insert((forge.clone(), repository.clone())) {
+            continue;
+        }
+        let found = projects_of(s, forge).await?.into_iter().find(|(name, _)| name == repository);
+        let (Some((_, project)), Ok(tracker)) = (found, s.forges.issues(forge)) else { continue };
+        let sweep = Sweep { s, forge, tracker: &*tracker, repository, repo: repo_of(&project) };
+        match sweep.comments().await {
+            Ok(()) => is_read = true,
+            Err(error) => {
+                tracing::warn!(%forge, repository, %error, "cannot read the earlier comments of a repository")
+            }
+        }
+    }
+    Ok(is_read)
 }
 
 struct Sweep<'a> {
@@ -72,7 +104,7 @@ impl Sweep<'_> {
             }
             let id = format!("sweep:comment:{}:{}", self.repository, comment.id);
             let fact = Fact::Commented { number: comment.number, comment: comment.id };
-            self.found(id, "sweep.commented", fact).await?;
+            self.found(id, COMMENTED, fact).await?;
         }
         if known != Some(read_to) {
             self.s.intake.put_cursor(self.forge, self.repository, read_to).await?;

@@ -110,10 +110,14 @@ pub async fn pass(s: &Services, progress: &mut Progress) -> ServiceResult<Durati
         }
         wait = wait.min(interval.saturating_sub(elapsed.filter(|e| *e < interval).unwrap_or_default()));
     }
+    let mut read = BTreeSet::new();
     loop {
         let due = s.intake.due(s.clock.now(), BATCH).await?;
         if due.is_empty() {
             break;
+        }
+        if sweep::read_earlier_comments(s, &due, &mut read).await? {
+            continue;
         }
         for delivery in &due {
             attempt(s, delivery).await?;

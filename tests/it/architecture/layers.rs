@@ -120,7 +120,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("octocrab", &["adapters::forge::github"]),
-    ("ring", &["adapters::forge::github", "adapters::notify"]),
+    ("ring", &["adapters::forge", "adapters::notify"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),

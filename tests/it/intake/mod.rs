@@ -3,6 +3,7 @@
 mod ci;
 mod commands;
 mod issues;
+mod shuffled;
 mod webhooks;
 
 use crate::support::forge_server::{ForgeServer, REPO};
@@ -49,7 +50,8 @@ impl Kind {
         }
     }
 
-    fn start(self) -> Double {
+    /// Starts its double.
+    pub fn start(self) -> Double {
         match self {
             Kind::GitHub => Double::GitHub(GitHub::start()),
             Kind::Forgejo => Double::Forgejo(Forgejo::start()),
@@ -57,7 +59,7 @@ impl Kind {
     }
 
     /// Returns the headers of a webhook. The signature is written as GitHub does.
-    fn headers(self, id: &str, event: &str, signature: Option<&str>) -> Vec<(&'static str, String)> {
+    pub fn headers(self, id: &str, event: &str, signature: Option<&str>) -> Vec<(&'static str, String)> {
         let (id, event) = (id.to_owned(), event.to_owned());
         let plain = signature.map(|text| text.trim_start_matches("sha256=").to_owned());
         let signature = signature.map(str::to_owned);
@@ -142,15 +144,20 @@ impl World {
 
     /// A world that learns everything by webhooks.
     pub async fn on(kind: Kind) -> World {
-        World::with_poll_interval(kind, Duration::ZERO).await
+        World::with(kind, Duration::ZERO, 8).await
+    }
+
+    /// A world that sweeps once, and where every run waits for a slot.
+    pub async fn idle(kind: Kind) -> World {
+        World::with(kind, Duration::from_secs(86_400), 0).await
     }
 
     /// A world that sweeps in every pass.
     pub async fn sweeping(kind: Kind) -> World {
-        World::with_poll_interval(kind, Duration::from_nanos(1)).await
+        World::with(kind, Duration::from_nanos(1), 8).await
     }
 
-    async fn with_poll_interval(kind: Kind, poll_interval: Duration) -> World {
+    async fn with(kind: Kind, poll_interval: Duration, max_live_runs: u32) -> World {
         let tmp = tempfile::tempdir().unwrap();
         let forge = kind.start();
         forge.push("main", &[("greet.txt", "helo\n")]);
@@ -161,6 +168,7 @@ impl World {
         let intake = Intake { label: Some("skep".to_owned()), poll_interval, webhook_secrets };
         config.forges.insert(kind.name().to_owned(), forge.settings(intake));
         config.store.database = Database::InDataDir;
+        config.runs.max_live_runs = max_live_runs;
         let data = tmp.path().join("data");
         std::fs::create_dir_all(&data).unwrap();
         let sandbox = crate::support::sandbox::strict();
@@ -268,6 +276,12 @@ impl World {
     /// Applies what was reported.
     pub async fn pass(&mut self) {
         pass(&self.services, &mut self.progress).await.unwrap();
+    }
+
+    /// Sweeps, and applies what was reported.
+    pub async fn sweep(&mut self) {
+        self.progress = Progress::default();
+        self.pass().await;
     }
 
     /// Applies what was reported, and compares every issue with its run.

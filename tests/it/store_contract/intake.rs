@@ -2,10 +2,11 @@
 
 use crate::support::stores::TestStore;
 use skep::domain::{BlockId, CommandTarget, DeliveryState, Fact, ForgeName, RunId, Timestamp};
-use skep::ports::intake::{Intake, IssueProgress, IssueRun, NewDelivery};
+use skep::ports::intake::{COMMENTED, Intake, IssueProgress, IssueRun, NewDelivery};
 
 on_both!(
     a_delivery_is_stored_once_and_settled_once,
+    comments_that_a_sweep_found_come_first,
     only_settled_deliveries_are_forgotten,
     an_issue_has_one_run,
     cursors_are_kept_for_each_data_directory
@@ -75,6 +76,17 @@ async fn a_delivery_is_stored_once_and_settled_once(b: TestStore) {
     let other = sea.clone().at_home("elsewhere");
     assert!(other.deliveries(&forge(), None, 10).await.unwrap().is_empty());
     assert!(other.receive(&delivery("a", None)).await.unwrap());
+}
+
+async fn comments_that_a_sweep_found_come_first(b: TestStore) {
+    let sea = &b.sea;
+    let found = |id: &str| NewDelivery { event: COMMENTED.to_owned(), ..delivery(id, None) };
+    for new in [delivery("a", None), found("b"), delivery("c", None), found("d")] {
+        sea.receive(&new).await.unwrap();
+    }
+    let due = sea.due(Timestamp(1_000), 3).await.unwrap();
+    let ids: Vec<&str> = due.iter().map(|d| d.new.id.as_str()).collect();
+    assert_eq!(ids, ["b", "d", "a"]);
 }
 
 async fn only_settled_deliveries_are_forgotten(b: TestStore) {
