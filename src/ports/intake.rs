@@ -89,6 +89,8 @@ pub trait Intake: Send + Sync {
     async fn next_due(&self) -> PortResult<Option<Timestamp>>;
     /// Stores what a command is about, unless that is stored already; returns what is stored.
     async fn pin(&self, seq: u64, target: &CommandTarget) -> PortResult<CommandTarget>;
+    /// Stores what a delivery turned out to be about: of several deliveries with the same key, one takes effect.
+    async fn put_key(&self, seq: u64, key: &str) -> PortResult<()>;
     /// Moves a delivery to a state.
     async fn settle(&self, seq: u64, state: DeliveryState, reason: &str, at: Timestamp) -> PortResult<()>;
     /// Counts a failed try, and postpones the next one.

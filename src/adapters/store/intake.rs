@@ -21,6 +21,7 @@ const DUE: &str = "SELECT * FROM delivery WHERE home = $1 AND settled_at IS NULL
     ORDER BY CASE WHEN event = $4 THEN 0 ELSE 1 END, seq LIMIT $3";
 const NEXT_DUE: &str = "SELECT min(due_at) AS at FROM delivery WHERE home = $1 AND settled_at IS NULL";
 const PIN: &str = "UPDATE delivery SET target = $3 WHERE home = $1 AND seq = $2 AND target IS NULL";
+const PUT_KEY: &str = "UPDATE delivery SET key = $3 WHERE home = $1 AND seq = $2";
 const TARGET: &str = "SELECT target FROM delivery WHERE home = $1 AND seq = $2";
 const SETTLE: &str =
     "UPDATE delivery SET state = $3, reason = $4, settled_at = $5, due_at = $6 WHERE home = $1 AND seq = $2";
@@ -92,6 +93,10 @@ impl Intake for SeaStore {
         let row = rows.first().ok_or_else(|| PortError::transient("the delivery was removed meanwhile"))?;
         let stored: String = row.try_get("", "target").map_err(|e| self.reading(&e))?;
         parsed(&stored).map_err(|e| self.reading(&e))
+    }
+
+    async fn put_key(&self, seq: u64, key: &str) -> PortResult<()> {
+        self.write(PUT_KEY, [self.home(), number(seq), key.into()]).await.map(drop)
     }
 
     async fn settle(&self, seq: u64, state: DeliveryState, reason: &str, at: Timestamp) -> PortResult<()> {

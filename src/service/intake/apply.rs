@@ -87,8 +87,8 @@ pub(super) async fn apply(s: &Services, delivery: &Delivery) -> ServiceResult<Se
     let tracked = TrackedRepo { forge: forge.clone(), repository: repository.clone(), tracker, project, repo };
     match fact {
         Fact::Moved { branches } => moved(s, &tracked, branches).await,
-        Fact::Labelled { number, label } => labelled(s, &tracked, *number, label).await,
-        Fact::Relabelled { number } => relabelled(s, &tracked, *number).await,
+        Fact::Labelled { number, label } => labelled(s, &tracked, delivery, *number, label).await,
+        Fact::Relabelled { number } => relabelled(s, &tracked, delivery, *number).await,
         Fact::Tested { sha } => tested(s, &tracked, sha).await,
         Fact::Commented { comment, .. } => commented(s, &tracked, delivery, *comment).await,
     }
@@ -151,15 +151,21 @@ pub(super) async fn run_of(s: &Services, tracked: &TrackedRepo, issue: &Issue) -
     }
 }
 
-async fn labelled(s: &Services, tracked: &TrackedRepo, number: u64, label: &str) -> ServiceResult<Settled> {
+async fn labelled(
+    s: &Services,
+    tracked: &TrackedRepo,
+    delivery: &Delivery,
+    number: u64,
+    label: &str,
+) -> ServiceResult<Settled> {
     match tracked.tracker.issue(&tracked.repo, number).await? {
-        Some(issue) => apply_label(s, tracked, &issue, label, None).await,
+        Some(issue) => apply_label(s, tracked, delivery, &issue, label, None).await,
         None => Ok(Settled::ignored("the issue does not exist any more")),
     }
 }
 
 /// Applies each label that an issue has.
-async fn relabelled(s: &Services, tracked: &TrackedRepo, number: u64) -> ServiceResult<Settled> {
+async fn relabelled(s: &Services, tracked: &TrackedRepo, delivery: &Delivery, number: u64) -> ServiceResult<Settled> {
     let Some(issue) = tracked.tracker.issue(&tracked.repo, number).await? else {
         return Ok(Settled::ignored("the issue does not exist any more"));
     };
@@ -167,7 +173,7 @@ async fn relabelled(s: &Services, tracked: &TrackedRepo, number: u64) -> Service
     let mut all = Vec::new();
     for label in start.as_deref().into_iter().chain([UNBLOCKED_LABEL]) {
         if issue.has(label) {
-            all.push(apply_label(s, tracked, &issue, label, None).await?);
+            all.push(apply_label(s, tracked, delivery, &issue, label, None).await?);
         }
     }
     Ok(Settled::join(all).unwrap_or_else(|| Settled::ignored("the label was removed")))
@@ -177,12 +183,13 @@ async fn relabelled(s: &Services, tracked: &TrackedRepo, number: u64) -> Service
 async fn apply_earlier_label(
     s: &Services,
     tracked: &TrackedRepo,
+    delivery: &Delivery,
     issue: &Issue,
     asked_at: Timestamp,
 ) -> ServiceResult<()> {
     let label = tracked.tracker.rules().label.filter(|label| issue.is_open && issue.pull.is_none() && issue.has(label));
     match label {
-        Some(label) => apply_label(s, tracked, issue, &label, Some(asked_at)).await.map(drop),
+        Some(label) => apply_label(s, tracked, delivery, issue, &label, Some(asked_at)).await.map(drop),
         None => Ok(()),
     }
 }
@@ -191,6 +198,7 @@ async fn apply_earlier_label(
 async fn apply_label(
     s: &Services,
     tracked: &TrackedRepo,
+    delivery: &Delivery,
     issue: &Issue,
     label: &str,
     until: Option<Timestamp>,
@@ -214,7 +222,7 @@ async fn apply_label(
         return Ok(Settled::ignored("whoever set the label may not write to the repository"));
     };
     if !is_start {
-        return commands::unblock_by_label(s, tracked, issue, &requester).await;
+        return commands::unblock_by_label(s, tracked, delivery, issue, &requester).await;
     }
     let Started { settled, notice, .. } = start::start(s, tracked, issue, &requester, "").await?;
     if let Some(notice) = notice {
@@ -264,7 +272,7 @@ async fn commented(s: &Services, tracked: &TrackedRepo, delivery: &Delivery, id:
     let Some(issue) = tracked.tracker.issue(&tracked.repo, comment.number).await? else {
         return Ok(Settled::ignored("the issue does not exist any more"));
     };
-    apply_earlier_label(s, tracked, &issue, requester.at).await?;
+    apply_earlier_label(s, tracked, delivery, &issue, requester.at).await?;
     let outcome = carry_out(s, tracked, delivery, &issue, &requester, &command).await;
     let text = match outcome {
         Ok(text) => text,

@@ -194,6 +194,7 @@ async fn follow(
 pub(super) async fn unblock_by_label(
     s: &Services,
     tracked: &TrackedRepo,
+    delivery: &Delivery,
     issue: &Issue,
     requester: &Requester,
 ) -> ServiceResult<Settled> {
@@ -208,6 +209,16 @@ pub(super) async fn unblock_by_label(
     let Some(block) = run.blocks.iter().find(takes_yes) else {
         return Ok(Settled::ignored("the run asks nothing that a label can answer"));
     };
+    // A label answers one question, however often it is reported.
+    let key = format!("label:{}:{}:{}", tracked.repository, issue.number, requester.at.0);
+    if s.intake.was_applied(&tracked.forge, &key, delivery.seq).await? {
+        return Ok(Settled::ignored("another delivery of the same label was applied"));
+    }
+    s.intake.put_key(delivery.seq, &key).await?;
+    let target = CommandTarget { run: run.id, block: Some(block.id) };
+    if s.intake.pin(delivery.seq, &target).await? != target {
+        return Ok(Settled::done("the question was answered before"));
+    }
     let (id, named) = (run.id.to_string(), block.id.to_string());
     let (on, settings) = (Target { run: &id, if_seq: None }, NewSettings::default());
     let caller = caller(&requester.actor.principal);
