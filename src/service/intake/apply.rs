@@ -272,8 +272,8 @@ async fn commented(s: &Services, tracked: &TrackedRepo, delivery: &Delivery, id:
     let Some(issue) = tracked.tracker.issue(&tracked.repo, comment.number).await? else {
         return Ok(Settled::ignored("the issue does not exist any more"));
     };
-    apply_earlier_label(s, tracked, delivery, &issue, requester.at).await?;
-    let outcome = carry_out(s, tracked, delivery, &issue, &requester, &command).await;
+    Box::pin(apply_earlier_label(s, tracked, delivery, &issue, requester.at)).await?;
+    let outcome = Box::pin(carry_out(s, tracked, delivery, &issue, &requester, &command)).await;
     let text = match outcome {
         Ok(text) => text,
         Err(error) if error.kind == ErrorKind::Unavailable => return Err(error),

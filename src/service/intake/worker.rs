@@ -139,7 +139,8 @@ pub async fn pass(s: &Services, progress: &mut Progress) -> ServiceResult<Durati
 async fn attempt(s: &Services, delivery: &Delivery) -> PortResult<()> {
     let now = s.clock.now();
     let seq = delivery.seq;
-    match apply(s, delivery).await {
+    // On the heap: the futures of all commands together are large.
+    match Box::pin(apply(s, delivery)).await {
         Ok(Settled { state, reason }) => {
             crate::fault!("before-settle");
             s.intake.settle(seq, state, &reason, now).await

@@ -275,7 +275,7 @@ impl World {
 
     /// Applies what was reported.
     pub async fn pass(&mut self) {
-        pass(&self.services, &mut self.progress).await.unwrap();
+        Box::pin(pass(&self.services, &mut self.progress)).await.unwrap();
     }
 
     /// Sweeps, and applies what was reported.
