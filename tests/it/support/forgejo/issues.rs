@@ -72,9 +72,9 @@ pub fn handle(
     let number = |text: &str| text.parse::<u64>().unwrap_or(0);
     Some(match (method, rest) {
         ("GET", ["issues"]) => {
-            let wanted = query_value(query, "labels").into_iter();
             // A label that nothing has may as well not exist; then the filter is ignored.
-            let label = wanted.filter(|label| state.labels.iter().any(|(_, name)| name == label)).next();
+            let wanted = query_value(query, "labels");
+            let label = wanted.filter(|label| state.labels.iter().any(|(_, name)| name == label));
             let by = query_value(query, "created_by");
             let (kind, which) = (query_value(query, "type"), query_value(query, "state"));
             let fits = |number: u64, open: bool, author: &str| {
