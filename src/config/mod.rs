@@ -131,3 +131,21 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         false => Err(Problems(reader.problems)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::Policy;
+
+    #[test]
+    fn files_that_configure_a_built_in_agent_are_not_changed_unseen() {
+        let reference: toml::Table = REFERENCE.parse().unwrap();
+        let agents = reference["agents"].as_table().unwrap();
+        let files = agents.values().filter_map(|agent| agent.get("files")?.as_table());
+        let paths: Vec<&String> = files.flat_map(toml::Table::keys).collect();
+        assert!(paths.len() > 5, "{paths:?}");
+        for path in paths {
+            assert!(Policy::default().protects(path), "{path}");
+        }
+    }
+}

@@ -235,6 +235,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn instructions_in_notes_are_not_changed_unseen() {
+        // README.md is read as a description of the program, and honest work changes it every day.
+        for path in INSTRUCTIONS.iter().filter(|path| **path != "README.md") {
+            assert!(crate::domain::policy::Policy::default().protects(path), "{path}");
+        }
+    }
+
+    #[test]
     fn a_conflict_is_found_with_its_line_and_a_lone_marker_is_not() {
         let patch = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +10,7 @@\n same\n+<<<<<<< ours\n+a\n+=======\n+b\n+>>>>>>> theirs\n";
         let found = conflict_markers(patch);

@@ -70,3 +70,16 @@ impl Prompts for FilePrompts {
             .map_err(|what| PortError::permanent(what, "fix the template, or remove it from the prompts folder"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::Policy;
+
+    #[test]
+    fn what_is_put_into_prompts_is_not_changed_unseen() {
+        for path in INSTRUCTIONS {
+            assert!(Policy::default().protects(path), "{path}");
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! The rules a run is born with, pinned. A configuration change affects new runs only.
 
 mod check_files;
+mod command_files;
 pub mod gate;
 mod patterns;
+mod protected;
 
 pub use patterns::glob;
 
@@ -172,52 +174,7 @@ impl Default for Policy {
             approve_plan: false,
             approve_merge: true,
             self_approval: true,
-            // CI, code ownership and the rules that agents read decide what is proven and by whom; editors and hooks run
-            // what is configured. So a person reviews changes to the files of the common tools.
-            protected_paths: list(&[
-                ".skep.toml",
-                ".github/workflows/**",
-                ".gitlab-ci.yml",
-                ".gitea/**",
-                ".forgejo/**",
-                "**/CODEOWNERS",
-                ".github/actions/**",
-                ".github/copilot-instructions.md",
-                ".github/instructions/**",
-                ".circleci/**",
-                ".woodpecker/**",
-                ".woodpecker.*",
-                ".drone.*",
-                ".travis.yml",
-                ".buildkite/**",
-                ".azure-pipelines/**",
-                "azure-pipelines.*",
-                "bitbucket-pipelines.yml",
-                "**/Jenkinsfile*",
-                "**/AGENTS*.md",
-                "**/CLAUDE*.md",
-                "**/GEMINI*.md",
-                "**/QWEN.md",
-                "**/.claude/**",
-                "**/.codex/**",
-                "**/.gemini/**",
-                "**/.qwen/**",
-                "**/.cursor/**",
-                "**/.cursorrules",
-                "**/.windsurf/**",
-                "**/.windsurfrules",
-                "**/.clinerules",
-                "**/.clinerules/**",
-                "**/.aider*",
-                "**/.mcp.json",
-                "**/.husky/**",
-                "**/.pre-commit-config.yaml",
-                "**/.vscode/**",
-                "**/.devcontainer/**",
-                "**/.devcontainer.json",
-                "**/.envrc",
-                "**/.gitattributes",
-            ]),
+            protected_paths: list(protected::PROTECTED),
             // The author of a change must not weaken its tests unseen.
             test_paths: list(&[
                 "**/tests/**",
@@ -364,49 +321,62 @@ pub struct Tightening {
 }
 
 #[cfg(test)]
+impl Policy {
+    /// Returns whether a person has to approve any change of this file.
+    pub(crate) fn protects(&self, path: &str) -> bool {
+        matches!(&self.concerns(&tests::diff(path))[..], [Concern::Protected { .. }])
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    pub(super) fn diff(path: &str) -> DiffStat {
+        let file = FileChange { path: path.to_owned(), kind: FileKind::Modified, added: 1, removed: 0, binary: false };
+        DiffStat { files: vec![file], files_total: 1, added: 1, ..DiffStat::default() }
+    }
 
     #[test]
     fn files_that_decide_what_runs_are_protected_in_any_case() {
         let policy = Policy::default();
-        let diff = |path: &str| {
-            let file =
-                FileChange { path: path.to_owned(), kind: FileKind::Modified, added: 1, removed: 0, binary: false };
-            DiffStat { files: vec![file], files_total: 1, added: 1, ..DiffStat::default() }
-        };
-        for path in [
-            ".claude/settings.json",
-            "GEMINI.md",
-            "sub/Claude.md",
-            "agents.md",
-            "AGENTS.override.md",
-            ".mcp.json",
-            ".github/copilot-instructions.md",
-            ".cursor/rules/x.mdc",
-            ".cursorrules",
-            ".windsurfrules",
-            ".clinerules",
-            ".github/actions/a/action.yml",
-            ".circleci/config.yml",
-            "Jenkinsfile",
-            ".travis.yml",
-            "azure-pipelines.yml",
-            ".woodpecker.yml",
-            ".drone.yml",
-            "bitbucket-pipelines.yml",
-            ".husky/pre-commit",
-            ".vscode/tasks.json",
-            ".devcontainer/devcontainer.json",
-            ".envrc",
-            "a/.gitattributes",
-            ".GitHub/Workflows/ci.yml",
-            ".SKEP.toml",
-        ] {
-            let concerns = policy.concerns(&diff(path));
-            assert!(matches!(&concerns[..], [Concern::Protected { .. }]), "{path}: {concerns:?}");
+        #[rustfmt::skip]
+        let protected = [
+            ".agents/skills/a/SKILL.md", ".aider.conf.yml", ".amazonq/rules/a.md", ".appveyor.yml", ".augment-guidelines",
+            ".augment/rules/a.md", ".azure-pipelines/a.yml", ".azuredevops/a.yml", ".build.yml", ".buildkite/pipeline.yml",
+            ".builds/a.yml", ".circleci/config.yml", ".cirrus.yml", ".claude/settings.json", ".cline/a.json", ".clinerules", ".clinerules/a.md",
+            ".codex/config.toml", ".continue/config.yaml", ".continuerc.json", ".cursor/rules/x.mdc", ".cursorrules",
+            ".devcontainer/devcontainer.json", ".drone.yml", ".envrc", ".exrc", ".factory/droids/a.md", ".forgejo/workflows/a.yml",
+            ".gemini/settings.json", ".gitea/workflows/a.yml", ".githooks/pre-commit", ".github/actions/a/action.yml",
+            ".github/agents/a.md", ".github/chatmodes/a.md", ".github/CONTRIBUTING.md", ".github/copilot-instructions.md",
+            ".github/dependabot.yml", ".github/hooks/a.json", ".github/instructions/a.md", ".github/prompts/a.md",
+            ".GitHub/Workflows/ci.yml", ".gitlab-ci-templates/a.yml", ".gitlab-ci.yml", ".gitlab/ci/a.yml", ".gitpod.yml",
+            ".goosehints", ".husky/pre-commit", ".idea/workspace.xml", ".junie/guidelines.md", ".kilocode/rules/a.md",
+            ".kilocodemodes", ".kiro/hooks/a", ".lefthook.yml", ".lefthook/pre-commit/a.sh", ".mcp.json", ".mergify.yml",
+            ".opencode/agent/a.md", ".openhands/setup.sh", ".overcommit.yml", ".pi/settings.json", ".pre-commit-config.yaml",
+            ".qwen/settings.json", ".renovaterc", ".roo/rules/a.md", ".roomodes", ".rules", ".semaphore/semaphore.yml",
+            ".SKEP.toml", ".teamcity/settings.kts", ".tekton/a.yaml", ".trae/rules/a.md", ".travis.yml", ".vscode/tasks.json",
+            ".windsurfrules", ".woodpecker.yml", ".woodpecker/a.yml", ".zed/tasks.json", ".zuul.yaml", "a.code-workspace",
+            "a/.claude/settings.json", "a/.gitattributes", "a/Jenkinsfile.release", "AGENT.md", "agents.md", "AGENTS.override.md",
+            "appveyor.yml", "azure-pipelines-1.yml", "azure-pipelines.yml", "bitbucket-pipelines.yml", "bitrise.yml", "buildspec.yml",
+            "cloudbuild.yaml", "codemagic.yaml", "CONTRIBUTING.md", "CONVENTIONS.md", "CRUSH.md", "docs/CODEOWNERS",
+            "docs/contributing.md", "GEMINI.md", "Jenkinsfile", "lefthook-local.yml", "lefthook.yaml", "opencode.json",
+            "opencode.jsonc", "renovate.json5", "sub/Claude.md", "WARP.md",
+        ];
+        for path in protected {
+            assert!(policy.protects(path), "{path}");
         }
-        assert!(policy.concerns(&diff("src/agents/mod.rs")).is_empty());
+        for path in [
+            "src/agents/mod.rs",
+            "README.md",
+            "docs/rules.md",
+            "src/lefthook.rs",
+            "ci/a.rs",
+            "src/ideas/a.rs",
+            ".gitignore",
+        ] {
+            assert!(!policy.protects(path), "{path}");
+        }
         assert!(policy.forbids(&diff(".GITMODULES"), &[]).is_some());
     }
 
