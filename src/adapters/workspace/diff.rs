@@ -53,7 +53,7 @@ impl GitWorkspaces {
         let call = call.args(["--no-abbrev", "--ignore-submodules=none"]);
         let output = call.args(["--end-of-options", from.as_str(), to.as_str()]).output("compare two trees").await?;
         let (mut stat, entries) = parse(&output);
-        stat.unusual = self.unusual(repo, &entries).await?;
+        stat.unusual = self.unusual(repo, to, &entries).await?;
         Ok((stat, entries))
     }
 }

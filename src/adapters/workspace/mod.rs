@@ -13,6 +13,7 @@ mod push;
 mod rebase;
 mod release;
 mod scan;
+mod shadows;
 mod stored_form;
 mod unusual;
 mod wip;
@@ -59,12 +60,20 @@ pub struct GitWorkspaces {
     mirrors: Arc<Mirrors>,
     locks: Locks,
     limits: WorkspaceLimits,
+    home: Option<PathBuf>,
 }
 
 impl GitWorkspaces {
     /// Workspaces under `data`, on mirrors shared with the forge.
     pub fn new(data: PathBuf, mirrors: Arc<Mirrors>) -> Self {
-        Self { data, mirrors, locks: Locks::default(), limits: WorkspaceLimits::default() }
+        Self { data, mirrors, locks: Locks::default(), limits: WorkspaceLimits::default(), home: None }
+    }
+
+    /// Notes what git would do in the hands of the person with this home.
+    #[must_use]
+    pub fn of_person(mut self, home: Option<PathBuf>) -> Self {
+        self.home = home;
+        self
     }
 
     /// Replaces the limits.

@@ -174,16 +174,22 @@ pub(super) async fn read_settings(git: &Git, git_dir: &Path, common_dir: &Path) 
         if !std::fs::metadata(&file).is_ok_and(|m| m.is_file()) {
             continue;
         }
-        let call = git.bare_call().args(["config", "--no-includes", "-z", "--list", "--file"]).arg(&file);
-        let output = call.output(&format!("read {}", file.display())).await?;
-        for entry in output.split(|b| *b == 0).filter(|e| !e.is_empty()) {
-            let text = String::from_utf8_lossy(entry);
-            // A name without a value means true.
-            let (name, value) = text.split_once('\n').unwrap_or((&text, "true"));
-            settings.insert(name.to_lowercase(), value.to_owned());
-        }
+        settings.extend(read_entries(git, &file).await?.into_iter().map(|(name, value)| (name.to_lowercase(), value)));
     }
     Ok(settings)
+}
+
+/// Reads the entries of a file of settings in order, without following includes.
+pub(super) async fn read_entries(git: &Git, file: &Path) -> PortResult<Vec<(String, String)>> {
+    let call = git.bare_call().args(["config", "--no-includes", "-z", "--list", "--file"]).arg(file);
+    let output = call.output(&format!("read {}", file.display())).await?;
+    let entries = output.split(|b| *b == 0).filter(|e| !e.is_empty()).map(|entry| {
+        let text = String::from_utf8_lossy(entry);
+        // A name without a value means true.
+        let (name, value) = text.split_once('\n').unwrap_or((&text, "true"));
+        (name.to_owned(), value.to_owned())
+    });
+    Ok(entries.collect())
 }
 
 /// Returns whether a boolean setting is on.

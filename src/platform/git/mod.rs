@@ -14,6 +14,7 @@ mod lock;
 mod mirror;
 mod object;
 mod origin;
+mod personal;
 mod push;
 mod read;
 mod tags;
@@ -24,13 +25,16 @@ pub use access::Access;
 pub use errors::{command_error, output_tail};
 pub use hardening::Identity;
 pub use index_lock::IndexLock;
-pub use local::{LocalRepository, LocalView, WorkingCopy, is_on};
+pub use local::{LocalRepository, LocalView, Settings, WorkingCopy, is_on};
 pub use lock::{LockGuard, Locks};
 pub use mirror::{Mirrors, RemoteHeads};
 pub use object::{CommitParts, check_branch, check_sha, write_commit};
 pub use origin::Origin;
+pub use personal::{from_home, personal_settings};
 pub use push::{BranchUpdate, lock_error};
-pub use read::{commit_tree, is_ancestor, paths, read_blob, read_commit, read_objects, with_repo};
+pub use read::{
+    commit_tree, folder_names, is_ancestor, paths, read_blob, read_commit, read_objects, read_starts, with_repo,
+};
 pub use uncommitted::{UncommittedFiles, uncommitted_files};
 pub use working_copy::WorkingCopyMove;
 

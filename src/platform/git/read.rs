@@ -4,7 +4,7 @@ use super::durable_fs::run_blocking;
 use super::object::{CommitParts, check_sha};
 use crate::domain::Sha;
 use crate::ports::{PortError, PortResult};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 fn read_error(doing: &str, error: &dyn std::fmt::Display) -> PortError {
@@ -121,6 +121,61 @@ pub async fn read_objects(mirror: &Path, ids: Vec<String>, max_bytes: u64) -> Po
             small.then(|| repo.find_blob(id).ok().map(|mut blob| std::mem::take(&mut blob.data)))?
         };
         Ok(ids.iter().map(read).collect())
+    })
+    .await
+}
+
+/// Upper bound on a file whose beginning is read.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Reads the first `max_bytes` of files by their object ids; `None` = larger than 64 MiB, or no file.
+///
+/// # Errors
+/// When the mirror cannot be opened.
+pub async fn read_starts(mirror: &Path, ids: Vec<String>, max_bytes: usize) -> PortResult<Vec<Option<Vec<u8>>>> {
+    with_repo(mirror, move |repo| {
+        let read = |id: &String| {
+            let id = gix::ObjectId::from_hex(id.as_bytes()).ok()?;
+            let small = repo.find_header(id).ok()?.size() <= MAX_FILE_BYTES;
+            small.then(|| repo.find_blob(id).ok().map(|blob| blob.data[..blob.data.len().min(max_bytes)].to_vec()))?
+        };
+        Ok(ids.iter().map(read).collect())
+    })
+    .await
+}
+
+/// Returns the names in each of these folders of a tree or commit, up to `max_names` in each; "" = the root. A folder
+/// that does not exist has none.
+///
+/// # Errors
+/// When the tree does not exist.
+pub async fn folder_names(
+    mirror: &Path,
+    root: &Sha,
+    folders: BTreeSet<String>,
+    max_names: usize,
+) -> PortResult<BTreeMap<String, BTreeSet<String>>> {
+    let root = root.clone();
+    with_repo(mirror, move |repo| {
+        let object = repo.find_object(id(&root)?).map_err(|e| read_error("read a tree", &e))?;
+        let tree = object.peel_to_tree().map_err(|e| read_error("read a tree", &e))?;
+        let names = |tree: &gix::Tree<'_>| {
+            let names = tree.iter().filter_map(Result::ok).map(|entry| entry.filename().to_string());
+            names.take(max_names).collect::<BTreeSet<String>>()
+        };
+        let mut found = BTreeMap::new();
+        for folder in folders {
+            let listed = if folder.is_empty() {
+                names(&tree)
+            } else {
+                let parts = folder.split('/').map(str::as_bytes);
+                let entry = tree.lookup_entry(parts).map_err(|e| read_error("read a tree", &e))?;
+                let inner = entry.filter(|e| e.mode().is_tree()).and_then(|e| e.object().ok()?.try_into_tree().ok());
+                inner.as_ref().map(names).unwrap_or_default()
+            };
+            found.insert(folder, listed);
+        }
+        Ok(found)
     })
     .await
 }
