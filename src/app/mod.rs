@@ -123,7 +123,8 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
     let forges = Arc::new(ConfiguredForges::new(vault.clone()));
     let mirrors = Arc::new(Mirrors::new(data_dir.to_owned(), git).with_credentials(forges.clone()));
     let forge = Arc::new(LocalForge::new(data_dir.to_owned(), mirrors.clone(), clock.clone()));
-    let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors));
+    let of_person = std::env::home_dir().filter(|home| home.is_absolute());
+    let workspaces = Arc::new(GitWorkspaces::new(data_dir.to_owned(), mirrors).of_person(of_person));
     let runs_engines = scope != Scope::Nothing;
     let unusable = |why: String| PortError::permanent(why, "fix the configuration");
     let surroundings = Surroundings {

@@ -24,7 +24,7 @@ pub enum Notice {
         /// Their names.
         names: Vec<String>,
     },
-    /// The repository requires signed commits; Skep does not sign its commits.
+    /// In a person's hands, git signs commits of this repository; Skep does not sign its commits.
     Unsigned,
     /// Submodules, which stay empty in worktrees.
     Submodules {

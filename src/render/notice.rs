@@ -51,9 +51,9 @@ fn line(notice: &Notice) -> String {
             "only committed files are in the worktrees of a run; git ignores {}",
             listed(paths, paths.len() as u64)
         ),
-        Notice::Hooks { names } => format!("Skep does not run the repository's hooks: {}", names.join(", ")),
+        Notice::Hooks { names } => format!("Skep does not run the hooks that git would run here: {}", names.join(", ")),
         Notice::Unsigned => {
-            "the repository requires signed commits (commit.gpgsign), but Skep does not sign its commits".to_owned()
+            "git is set to sign commits here (commit.gpgsign), but Skep does not sign its commits".to_owned()
         }
         Notice::Submodules { paths } => {
             format!("submodules are empty in the worktrees of a run: {}", listed(paths, paths.len() as u64))

@@ -194,6 +194,62 @@ async fn content_never_replaces_a_pointer_or_an_encrypted_file() {
 }
 
 #[tokio::test]
+async fn a_filter_that_may_encrypt_is_never_bypassed() {
+    let w = World::new().await;
+    let attributes = "*.sec filter=git-agecrypt\n*.own filter=our-secrets\n*.ipynb filter=nbstripout\n";
+    write(&w.origin(), ".gitattributes", attributes);
+    write(&w.origin(), "a.sec", "age-encryption.org/v1\n");
+    write(&w.origin(), "a.ipynb", "{}\n");
+    write(&w.origin(), "vault.yml", "$ANSIBLE_VAULT;1.1;AES256\n6162\n");
+    write(&w.origin(), "local.key", "x\n");
+    commit_all(&w.origin(), "Secrets");
+    // Attributes that no commit has.
+    write(&w.origin(), ".git/info/attributes", "*.key filter=git-crypt\n");
+    let base = w.base().await;
+    for (path, product) in [
+        ("a.sec", "git-agecrypt"),
+        ("new.own", "the filter our-secrets"),
+        ("vault.yml", "Ansible Vault"),
+        ("local.key", "git-crypt"),
+    ] {
+        let dir = w.task(T1, &base).await;
+        write(&dir, path, "password: x\n");
+        let error = w.commit(T1, &base).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            matches!(error, PortError::Permanent { .. }) && text.contains(product) && text.contains(path),
+            "{text}"
+        );
+    }
+    let dir = w.task(T1, &base).await;
+    write(&dir, "a.ipynb", "{\"cells\": []}\n");
+    assert_eq!(w.commit(T1, &base).await.unwrap().diff.files_total, 1);
+}
+
+#[tokio::test]
+async fn modules_that_take_the_place_of_others_and_hidden_text_are_described() {
+    let w = World::new().await;
+    write(&w.origin(), "test_calc.py", "import unittest\n");
+    write(&w.origin(), "hebrew.txt", "\u{202b}\u{5e9}\u{202c}\n");
+    commit_all(&w.origin(), "Tests");
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "test_calc/__init__.py", "");
+    write(&dir, "turned.py", "a = 1\nb = '\u{202e}'\n");
+    write(&dir, "wide.py", format!("a = 1{}; evil()\n", " ".repeat(300)));
+    write(&dir, "plain.py", "a = 1\n");
+    write(&dir, "hebrew.txt", "\u{202b}\u{5e9}\u{5e9}\u{202c}\n");
+    assert_eq!(
+        w.commit(T1, &base).await.unwrap().diff.unusual,
+        [
+            "test_calc/__init__.py can be loaded instead of test_calc.py",
+            "turned.py has characters that change the reading direction in line 2",
+            "wide.py has text behind many blanks in line 1",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn worktrees_have_recent_history_and_its_tags() {
     let w = World::new().await;
     git(&w.origin(), &["tag", "-a", "v1.2.3", "-m", "v"]);

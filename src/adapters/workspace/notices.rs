@@ -3,10 +3,10 @@
 use super::GitWorkspaces;
 use super::stored_form::product;
 use crate::domain::{Notice, Sha};
-use crate::platform::git::{LocalView, is_on, read_blob};
+use crate::platform::git::{LocalView, Settings, from_home, is_on, personal_settings, read_blob};
 use crate::ports::{PortError, PortResult, Repo};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Upper bound on paths kept of a list.
@@ -39,11 +39,15 @@ impl GitWorkspaces {
         let access = self.mirrors.access(repo).await?;
         if let Some(view) = &access.view {
             notices.extend(self.of_working_copy(repo, view).await);
-            let names = hooks(view);
+            let settings = match &self.home {
+                Some(home) => personal_settings(self.git(), view, home).await,
+                None => view.settings.clone(),
+            };
+            let names = hooks(view, &settings, self.home.as_deref());
             if !names.is_empty() {
                 notices.push(Notice::Hooks { names });
             }
-            if is_on(&view.settings, "commit.gpgsign") {
+            if is_on(&settings, "commit.gpgsign") {
                 notices.push(Notice::Unsigned);
             }
             if std::fs::metadata(view.repository.common_dir.join("shallow")).is_ok_and(|m| m.len() > 0) {
@@ -129,7 +133,7 @@ impl GitWorkspaces {
         if let Some(Ok(rules)) = read_blob(&mirror, base, ".gitattributes", MAX_RULES_BYTES).await? {
             let text = String::from_utf8_lossy(&rules);
             let filters = text.lines().filter(|l| !l.trim_start().starts_with('#')).flat_map(str::split_whitespace);
-            let filters = filters.filter_map(|word| product(word.strip_prefix("filter=")?).map(str::to_owned));
+            let filters = filters.filter_map(|word| product(word.strip_prefix("filter=")?));
             let mut names: Vec<String> = filters.collect();
             names.sort();
             names.dedup();
@@ -142,11 +146,13 @@ impl GitWorkspaces {
 }
 
 /// Returns the names of the hooks that git would run in a person's hands.
-fn hooks(view: &LocalView) -> Vec<String> {
+fn hooks(view: &LocalView, settings: &Settings, home: Option<&Path>) -> Vec<String> {
     let common = &view.repository.common_dir;
-    let dir = match view.settings.get("core.hookspath") {
-        // Relative to the working copy.
-        Some(path) => view.repository.top.join(path),
+    let dir = match settings.get("core.hookspath") {
+        Some(path) => home
+            .and_then(|home| from_home(path, home))
+            // Relative to the working copy.
+            .unwrap_or_else(|| view.repository.top.join(path)),
         None => common.join("hooks"),
     };
     let runs =
