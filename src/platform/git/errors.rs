@@ -53,6 +53,17 @@ const PERMANENT: &[(&str, &str)] = &[
     ("mismatched algorithms", "repositories with SHA-256 objects are not supported yet"),
 ];
 
+/// Refusals by the proxy in between. The address that git names is that of the repository, so the fix names the proxy.
+const PROXY_REFUSED: &[&str] = &[
+    "HTTP code 403 from proxy",
+    "HTTP code 407 from proxy",
+    "HTTP code 400 from proxy",
+    "HTTP code 401 from proxy",
+    "HTTP code 404 from proxy",
+    "HTTP code 405 from proxy",
+    "CONNECT tunnel failed, response 4",
+];
+
 /// Parts of [`PERMANENT`] after which the other side hangs up.
 const REFUSED: &[&str] = &[
     "returned error: 401",
@@ -77,6 +88,13 @@ const TRANSIENT: &[&str] = &[
     "Connection reset",
     "Connection closed",
     "Operation timed out",
+    "Resolving timed out",
+    "SSL connection timeout",
+    "Host is down",
+    // A proxy in between could not reach the other side.
+    "from proxy after CONNECT",
+    "CONNECT tunnel failed",
+    "Proxy CONNECT aborted",
     "Operation too slow",
     "Network is unreachable",
     "No route to host",
@@ -93,6 +111,10 @@ const TRANSIENT: &[&str] = &[
     "Send failure",
     "Failure when receiving data",
     "not closed cleanly",
+    "HTTP/2 stream 0 was reset",
+    "closed by remote host",
+    // ssh, with ServerAliveInterval.
+    "not responding.",
     "SSL_ERROR_SYSCALL",
     "SSL_read",
     "GnuTLS recv error",
@@ -103,6 +125,15 @@ const TRANSIENT: &[&str] = &[
     "returned error: 408",
     "returned error: 429",
     "returned error: 5",
+    // The service behind the git server.
+    "(Internal Server Error)",
+    "GitLab is not responding",
+    "Internal API unreachable",
+    "unpacker error",
+    "unable to migrate objects",
+    "Too many open files",
+    // Another fetch made the history longer or shorter meanwhile.
+    "shallow file has changed",
     "Transport endpoint is not connected",
     "Stale file handle",
     "Input/output error",
@@ -123,6 +154,13 @@ pub fn command_error(doing: &str, finished: &ProcessOutput) -> PortError {
         return PortError::permanent(
             format!("cannot {doing}: the repository has a branch {branch:?}, so no branch can be below that name"),
             "rename that branch, or set another `branch_prefix` for new runs, then run `skep unblock`",
+        );
+    }
+    if PROXY_REFUSED.iter().any(|t| message.contains(t)) {
+        return PortError::permanent(
+            what,
+            "the proxy in between refused the connection: correct HTTPS_PROXY and NO_PROXY in Skep's environment, or \
+             let the proxy allow this host",
         );
     }
     // A full disk or a lost connection explains every other message, but a refusal ends the connection, too.
@@ -186,6 +224,22 @@ mod tests {
             "fatal: the remote end hung up upon initial contact",
             "error: RPC failed; curl 92 HTTP/2 stream 5 was not closed cleanly: CANCEL (err 8)",
             "fatal: Unable to create '/m/packed-refs.lock': File exists.",
+            "fatal: unable to access 'https://x/': Received HTTP code 502 from proxy after CONNECT",
+            "fatal: unable to access 'https://x/': CONNECT tunnel failed, response 503",
+            "fatal: unable to access 'https://x/': Proxy CONNECT aborted",
+            "fatal: unable to access 'https://x/': SSL connection timeout",
+            "fatal: unable to access 'https://x/': Resolving timed out after 5000 milliseconds",
+            "error: RPC failed; curl 92 HTTP/2 stream 0 was reset",
+            "Connection to git.example.org closed by remote host.\nfatal: Could not read from remote repository.",
+            "Timeout, server git.example.org not responding.\nfatal: Could not read from remote repository.",
+            "ssh: connect to host git.example.org port 22: Host is down",
+            " ! [remote rejected] b -> b (Internal Server Error)\nerror: failed to push some refs to 'x'",
+            "remote: GitLab is not responding\nfatal: Could not read from remote repository.",
+            "remote: Internal API unreachable\nfatal: Could not read from remote repository.",
+            " ! [remote rejected] b -> b (unpacker error)",
+            "remote: fatal: unable to migrate objects to permanent storage",
+            "error: cannot open .git/FETCH_HEAD: Too many open files",
+            "fatal: shallow file has changed since we read it",
         ] {
             assert!(matches!(error_of(passing), PortError::Transient { .. }), "{passing}");
         }
@@ -194,8 +248,24 @@ mod tests {
             "error: RPC failed; HTTP 403 curl 22 The requested URL returned error: 403\nfatal: the remote end hung up unexpectedly",
             "fatal: Authentication failed for 'https://x/'",
             "fatal: repository 'https://x/' not found",
+            "fatal: the branch was reset by its owner",
+            " ! [remote rejected] b -> b (pre-receive hook declined)",
         ] {
             assert!(matches!(error_of(lasting), PortError::Permanent { .. }), "{lasting}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_by_the_proxy_names_the_proxy() {
+        for refused in [
+            "fatal: unable to access 'https://x/': Received HTTP code 403 from proxy after CONNECT",
+            "fatal: unable to access 'https://x/': Received HTTP code 407 from proxy after CONNECT",
+            "fatal: unable to access 'https://x/': CONNECT tunnel failed, response 407",
+            "fatal: unable to access 'https://x/': CONNECT tunnel failed, response 403",
+        ] {
+            let error = error_of(refused);
+            let PortError::Permanent { fix, .. } = &error else { panic!("{refused}: {error:?}") };
+            assert!(fix.contains("proxy") && fix.contains("HTTPS_PROXY"), "{fix}");
         }
     }
 
