@@ -204,7 +204,14 @@ fn words(json: &Value) -> String {
             Value::Array(items) => items.iter().for_each(|item| collect(item, depth - 1, found)),
             Value::Object(fields) => {
                 let known = fields.iter().filter(|(name, _)| MEMBERS.contains(&name.to_ascii_lowercase().as_str()));
-                known.for_each(|(_, value)| collect(value, depth - 1, found));
+                known.for_each(|(name, value)| {
+                    // A number alone could be anything: a limit, a time.
+                    let digits = value.is_number() || value.as_str().is_some_and(|v| v.parse::<u32>().is_ok());
+                    if digits && name.eq_ignore_ascii_case("code") {
+                        found.push_str("code=");
+                    }
+                    collect(value, depth - 1, found);
+                });
             }
             Value::Null | Value::Bool(_) => {}
         }

@@ -119,9 +119,18 @@ const SAMPLES: &[(&str, Sent, Cause)] = &[
     ("anthropic", Http(429, r#"{"error":{"message":"Extra usage is required for long context requests."}}"#), Credit),
     ("moonshot", Http(429, r#"{"error":{"type":"exceeded_current_quota_error"}}"#), Credit),
     ("gemini", Http(403, r#"{"error":{"message":"This API method requires billing to be enabled."}}"#), Credit),
+    ("zhipu", Http(429, r#"{"error":{"code":"1113","message":"请充值后重试"}}"#), Credit),
+    ("zhipu", Agent("您的账户已欠费,请充值后重试。"), Credit),
+    ("moonshot", Http(429, r#"{"error":{"message":"账户余额不足"}}"#), Credit),
+    ("zhipu", Http(429, r#"{"error":{"code":"1302","message":"rate limit: 1113 of 1000 requests"}}"#), Limit),
     ("any", Agent("402 Payment Required"), Credit),
     ("any", Agent("you are out of credits"), Credit),
     ("any", Http(402, ""), Credit),
+
+    // A key for other models.
+    ("litellm", Http(401, r#"{"error":{"message":"no","type":"key_model_access_denied","param":"model","code":"401"}}"#), Model),
+    ("litellm", Agent("401 key not allowed to access model. This key can only access models=['a']. Tried to access b"), Model),
+    ("litellm", Http(401, r#"{"error":{"message":"Authentication Error, team not allowed","type":"team_model_access_denied","code":"401"}}"#), Model),
 
     // Keys and logins.
     ("claude-code", Agent("Invalid session. Please run /login"), Login),
@@ -247,6 +256,12 @@ const SAMPLES: &[(&str, Sent, Cause)] = &[
     ("tgi", Http(422, r#"{"error":"`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens"}"#), TooLong),
     ("tgi", Http(422, r#"{"error":"`inputs` must have less than 4096 tokens. Given: 5000"}"#), TooLong),
     ("mistral", Http(400, r#"{"message":"Prompt contains 9 tokens, too large for model with 8 maximum context"}"#), TooLong),
+    ("anthropic", Http(400, r#"{"error":{"type":"invalid_request_error","message":"input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000, decrease input length or `max_tokens` and try again"}}"#), TooLong),
+    ("lmstudio", Http(400, r#"{"error":"Cannot truncate prompt with n_keep (13575) >= n_ctx (4096)"}"#), TooLong),
+    ("poolside", Http(400, r#"{"error":{"message":"Input length 131393 exceeds the maximum allowed input length of 131040 tokens."}}"#), TooLong),
+    ("llama.cpp", Http(500, r#"{"error":{"code":500,"message":"the input exceeds the context size"}}"#), TooLong),
+    ("openai", Http(429, r#"{"error":{"message":"Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 40000. The input or output tokens must be reduced in order to run successfully.","type":"tokens","code":"rate_limit_exceeded"}}"#), TooLong),
+    ("openai", Http(429, r#"{"error":{"message":"Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Used 20000, Requested 15000.","code":"rate_limit_exceeded"}}"#), Limit),
     ("groq", Http(400, r#"{"error":{"message":"Please reduce the length of the messages or completion."}}"#), TooLong),
     ("cohere", Http(400, r#"{"message":"too many tokens: size limit exceeded by 12 tokens"}"#), TooLong),
     ("anthropic", Http(413, r#"{"error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}"#), TooLong),
@@ -286,6 +301,13 @@ const SAMPLES: &[(&str, Sent, Cause)] = &[
     ("ollama", Http(500, r#"{"error":"llama runner process has terminated: signal: killed"}"#), Memory),
     ("lmstudio", Http(400, r#"{"error":"Error loading model. (Exit code: 137)"}"#), Memory),
 
+    ("ollama", Http(500, r#"{"error":"model failed to load, this may be due to resource limitations or an internal error, check ollama server logs for details"}"#), Memory),
+    ("ollama", Http(500, r#"{"error":"llama runner process has terminated: exit status 2"}"#), Memory),
+    ("llama.cpp", Http(500, r#"{"error":"backend is out-of-memory"}"#), Memory),
+    ("ollama", Http(500, r#"{"error":"memory layout cannot be allocated"}"#), Memory),
+    ("lmstudio", Http(400, r#"{"error":{"message":"Failed to load model \"qwen\". Error: Error loading model."}}"#), NotLoaded),
+    ("lmstudio", Http(500, r#"{"error":"Error loading model."}"#), NotLoaded),
+
     // The address.
     ("lmstudio", Stream(r#"{"error":"Unexpected endpoint or method. (POST /chat/completions)"}"#), Address),
     ("openai", Http(404, r#"{"error":{"message":"Invalid URL (POST /v1/v1/chat/completions)"}}"#), Address),
@@ -306,6 +328,7 @@ const SAMPLES: &[(&str, Sent, Cause)] = &[
     ("ollama", Http(503, r#"{"error":"server busy, please try again. maximum pending requests exceeded"}"#), Overloaded),
     ("codex", Agent("unexpected status: Service Unavailable"), Overloaded),
     ("llama.cpp", Http(503, r#"{"error":{"message":"Loading model","type":"unavailable_error"}}"#), Overloaded),
+    ("lmstudio", Http(404, r#"{"error":"Model unloaded."}"#), Overloaded),
     ("hf", Http(503, r#"{"error":"Model x is currently loading"}"#), Overloaded),
     ("openai", Http(429, r#"{"error":{"code":"rate_limit_exceeded"}}"#), Limit),
     ("litellm", Agent("litellm.RateLimitError: nope"), Limit),

@@ -203,9 +203,16 @@ pub const SIGNATURES: &[Signature] = &[
     both(Credit, "extra usage is required"),
     both(Credit, "exceeded_current_quota_error"),
     both(Credit, "requires billing to be enabled"),
+    response(Credit, REFUSED, "code=1113"),
+    both(Credit, "余额不足"),
+    both(Credit, "欠费"),
     both(Credit, "payment?required"),
     both(Credit, "out of credits"),
     by_status(Credit, 402..=402),
+
+    // A key for other models, before the words about wrong keys.
+    both(Model, "model_access_denied"),
+    both(Model, "key not allowed to access model"),
 
     // Keys and logins.
     agent(Login, "run /login"),
@@ -324,6 +331,12 @@ pub const SIGNATURES: &[Signature] = &[
     both(TooLong, "`inputs` tokens + `max_new_tokens` must be"),
     both(TooLong, "`inputs` must have less than"),
     both(TooLong, "too large for model with*maximum context"),
+    both(TooLong, "exceed context limit"),
+    both(TooLong, "cannot truncate prompt with n_keep"),
+    both(TooLong, "exceeds the maximum allowed input length"),
+    both(TooLong, "exceeds the context size"),
+    // No waiting helps: the request alone is larger than the limit.
+    both(TooLong, "request too large for*tokens per min"),
     both(TooLong, "reduce the length of the messages"),
     both(TooLong, "too many tokens: size limit exceeded"),
     both(TooLong, "request_too_large"),
@@ -353,7 +366,9 @@ pub const SIGNATURES: &[Signature] = &[
 
     // Memory of a local server.
     response(Memory, ANY, "requires more system memory"),
-    response(Memory, ANY, "out of memory"),
+    response(Memory, ANY, "out?of?memory"),
+    response(Memory, ANY, "due to resource limitations"),
+    response(Memory, ANY, "memory layout cannot be allocated"),
     response(Memory, ANY, "insufficient system resources"),
     response(Memory, ANY, "insufficient memory"),
     response(Memory, ANY, "not enough memory"),
@@ -361,7 +376,11 @@ pub const SIGNATURES: &[Signature] = &[
     response(Memory, ANY, "failed to allocate"),
     response(Memory, ANY, "no available memory for the cache blocks"),
     response(Memory, ANY, "runner process has terminated: signal: killed"),
+    response(Memory, ANY, "runner process has terminated: exit status 2"),
     response(Memory, ANY, "error loading model*exit code: 137"),
+    // Not "loading model", which passes.
+    response(NotLoaded, ANY, "failed to load model"),
+    response(NotLoaded, ANY, "error loading model"),
 
     // The address.
     response(Address, ANY, "unexpected endpoint or method"),
@@ -382,6 +401,7 @@ pub const SIGNATURES: &[Signature] = &[
     both(Overloaded, "maximum pending requests exceeded"),
     both(Overloaded, "service unavailable"),
     response(Overloaded, ANY, "loading model"),
+    response(Overloaded, ANY, "model unloaded"),
     response(Overloaded, ANY, "is currently loading"),
     both(Limit, "rate?limit"),
     both(Limit, "ratelimit"),

@@ -34,6 +34,9 @@ pub enum Kind {
     NeedsPerson(String),
     /// The conversation is too long for the model.
     TooLong,
+    /// The request was refused without a word. Some providers do so if the conversation is too long; if it is not, a
+    /// person has to do this first.
+    Unexplained(String),
 }
 
 /// Context of a call, for the text of faults.
@@ -131,7 +134,11 @@ impl CallContext<'_> {
             Some(status) => format!("answered {status}"),
             None => "reported an error within its answer".to_owned(),
         };
-        Fault { kind: self.kind(verdict), why: format!("{} {how}{message}", self.name()), began }
+        let kind = match self.kind(verdict) {
+            Kind::NeedsPerson(fix) if status == Some(400) && body.trim().is_empty() => Kind::Unexplained(fix),
+            kind => kind,
+        };
+        Fault { kind, why: format!("{} {how}{message}", self.name()), began }
     }
 
     /// Classifies a response that claims success but does not contain an answer; `None` = it may have been cut off.
@@ -243,6 +250,8 @@ mod tests {
         let long =
             r#"{"error":{"code":"context_length_exceeded","message":"This model's maximum context length is 8192"}}"#;
         assert_eq!(of(400, &[], long).kind, Kind::TooLong);
+        assert!(matches!(of(400, &[], "").kind, Kind::Unexplained(_)));
+        assert!(matches!(of(400, &[], "bad").kind, Kind::NeedsPerson(_)));
         assert_eq!(of(429, &[], "").kind, Kind::Cooldown(None));
         assert_eq!(of(429, &[("retry-after", "60")], "").kind, Kind::Cooldown(Some(Timestamp(1_060_000))));
         for status in [500, 502, 503, 529] {

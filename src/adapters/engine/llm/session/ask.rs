@@ -16,6 +16,8 @@ const RETRIES: u32 = 3;
 const BACKOFF: Duration = Duration::from_millis(500);
 /// Upper bound of the cooldowns waited for in one turn.
 const MAX_COOLDOWNS: u32 = 5;
+/// Conversation that may be too long for a model whose context window is smaller than configured.
+const LONG_TOKENS: u64 = 4_000;
 
 impl Session<'_> {
     /// Asks until there is an answer or a fault that ends the session.
@@ -97,7 +99,11 @@ impl Session<'_> {
                     }
                     return self.unavailable(fault.why, until);
                 }
-                Kind::NeedsPerson(fix) => {
+                Kind::Unexplained(_) if !too_long && context::estimate(&self.history) > LONG_TOKENS => {
+                    too_long = true;
+                    self.room = context::estimate(&self.history).min(self.room) / 2;
+                }
+                Kind::NeedsPerson(fix) | Kind::Unexplained(fix) => {
                     return Err(Box::new(StepOutcome::Unavailable { why: fault.why, until: None, fix: Some(fix) }));
                 }
                 Kind::TooLong if !too_long => {
