@@ -6,7 +6,7 @@ use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::super::units;
 use super::{Parsed, path, wrong};
-use crate::platform::sandbox::settings::{Level, refusal};
+use crate::platform::sandbox::settings::{Level, refusal_to_add};
 use std::path::{Path, PathBuf};
 
 /// Least size of anything, and of a command's memory: interpreters and compilers do not start with less.
@@ -74,7 +74,7 @@ fn toolchain(text: &str) -> Parsed<()> {
     let Some(path) = path(text)? else { return wrong("one entry is empty", fix) };
     // A folder that does not exist yet is allowed; what a link leads to is what would be shown.
     let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-    match refusal(&path).or_else(|| refusal(&real)) {
+    match refusal_to_add(&path).or_else(|| refusal_to_add(&real)) {
         Some(why) => wrong(format!("the entry {} {why}", printable(text)), fix),
         None if real.exists() && !real.is_dir() && !real.is_file() => {
             wrong(format!("the entry {} is a socket, a pipe or a device", printable(text)), fix)

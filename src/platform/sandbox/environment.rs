@@ -59,11 +59,13 @@ const FIXED: &[(&str, &str)] = &[
 /// Variables that decide what a shell, the loader or a language runtime executes: by full name, and by prefix.
 #[rustfmt::skip]
 const EXECUTION_VARS: &[&str] = &[
-    "BASH_ENV", "CLASSPATH", "EDITOR", "ENV", "HOME", "HOSTNAME", "IFS", "JAVA_TOOL_OPTIONS", "NODE_OPTIONS", "NODE_PATH", "OLDPWD",
-    "PAGER", "PATH", "PERL5LIB", "PERL5OPT", "PROMPT_COMMAND", "PS1", "PS2", "PS4", "PWD", "PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP",
-    "RUBYLIB", "RUBYOPT", "RUSTC", "RUSTC_WRAPPER", "RUSTFLAGS", "SHELLOPTS", "BASHOPTS", "TMPDIR", "VISUAL", "_JAVA_OPTIONS",
+    "BASH_ENV", "CLASSPATH", "DOTNET_ADDITIONAL_DEPS", "DOTNET_STARTUP_HOOKS", "EDITOR", "ENV", "GCONV_PATH", "GRADLE_OPTS", "HOME", "HOSTNAME",
+    "IFS", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "MAVEN_ARGS", "MAVEN_OPTS", "NODE_OPTIONS", "NODE_PATH", "OLDPWD", "OPENSSL_CONF",
+    "OPENSSL_ENGINES", "OPENSSL_MODULES", "PAGER", "PATH", "PERL5LIB", "PERL5OPT", "PHPRC", "PHP_INI_SCAN_DIR", "PROMPT_COMMAND", "PS1", "PS2", "PS4",
+    "PWD", "PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "RUBYLIB", "RUBYOPT", "RUSTC", "RUSTC_WRAPPER", "RUSTFLAGS", "SHELLOPTS", "BASHOPTS", "TMPDIR", "VISUAL", "_JAVA_OPTIONS",
 ];
-const EXECUTION_VAR_PREFIXES: &[&str] = &["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "SKEP"];
+const EXECUTION_VAR_PREFIXES: &[&str] =
+    &["BASH_FUNC_", "DYLD_", "GIT_", "LD_", "LUA_CPATH", "LUA_INIT", "LUA_PATH", "R_ENVIRON", "R_PROFILE", "SKEP"];
 
 /// Passed-on variables with the addresses of package sources, which may contain credentials.
 const MIRRORS: &[&str] = &["GOPROXY", "PIP_INDEX_URL", "npm_config_registry"];
@@ -328,6 +330,31 @@ mod tests {
         assert!(found.iter().all(|(name, value)| is_protected(name) && !value.contains(['|', ';', '&'])));
         let with_login = tool_proxies("http://skep:canary@127.0.0.1:9");
         assert!(with_login.iter().all(|(name, _)| name.starts_with("YARN_")), "{with_login:?}");
+    }
+
+    #[test]
+    fn variables_that_name_code_for_a_runtime_are_not_passed_on() {
+        for name in [
+            "DOTNET_STARTUP_HOOKS",
+            "LUA_INIT",
+            "LUA_INIT_5_4",
+            "GCONV_PATH",
+            "JDK_JAVA_OPTIONS",
+            "MAVEN_OPTS",
+            "GRADLE_OPTS",
+            "OPENSSL_CONF",
+            "PHPRC",
+            "PHP_INI_SCAN_DIR",
+            "R_PROFILE",
+            "R_PROFILE_USER",
+            "R_ENVIRON_USER",
+            "LD_PRELOAD",
+        ] {
+            assert!(decides_execution(name) && is_protected(name), "{name}");
+        }
+        for name in ["AGENT_KEY", "R_LIBS", "OPENSSL_DIR", "HOME"] {
+            assert!(!decides_execution(name), "{name}");
+        }
     }
 
     #[test]

@@ -3,4 +3,4 @@
 
 pub use super::environment::{decides_execution, is_protected};
 pub use super::policy::Level;
-pub use super::view::refusal;
+pub use super::view::refusal_to_add;

@@ -85,13 +85,16 @@ fn runtimes(etc: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// When one of them must not be shown.
 pub fn check(more: &[PathBuf], host: &Host) -> Result<(), SandboxError> {
-    match more.iter().find(|path| path.exists() && !may_show(path, host)) {
+    let is_refused = |path: &Path| refusal_to_add(path).is_some() || !may_show(path, host);
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match more.iter().find(|path| path.exists() && (is_refused(path) || refusal_to_add(&real(path)).is_some())) {
         None => Ok(()),
         Some(path) => Err(SandboxError {
             what: format!(
                 "sandbox.toolchains: {} {}",
                 path.display(),
-                refusal(path)
+                refusal_to_add(path)
+                    .or_else(|| refusal_to_add(&real(path)))
                     .unwrap_or("contains the home directory of Skep's user, or leads to what must stay hidden")
             ),
             fix: "name the folders with programs themselves, such as \"/opt/toolchains\"".into(),
@@ -200,12 +203,27 @@ const NEVER: &[&str] = &[
 ];
 /// Directories of the machine of which nothing is shown: devices, and the state of processes and the kernel.
 const NEVER_BELOW: &[&str] = &["/dev", "/proc", "/sys"];
+/// Directories of the machine of which the configuration may add nothing: settings with passwords, sockets, data of
+/// services. What programs need of them is in the lists above.
+const NOT_ADDED_BELOW: &[&str] = &["/boot", "/etc", "/root", "/run", "/var/lib", "/var/run"];
+/// Directories that contain homes.
+const HOMES: &[&str] = &["/export/home", "/home", "/Users", "/var/home"];
 /// Names of files and directories with credentials.
 #[rustfmt::skip]
 const CREDENTIALS: &[&str] = &[
-    ".aws", ".azure", ".docker", ".gnupg", ".kube", ".netrc", ".password-store", ".pgpass", ".ssh", "gcloud", "gnupg",
-    "keyrings",
+    ".aws", ".azure", ".boto", ".docker", ".git-credentials", ".gnupg", ".kube", ".mozilla", ".my.cnf", ".netrc",
+    ".password-store", ".pgpass", ".pypirc", ".s3cfg", ".ssh", ".terraform.d", ".thunderbird", ".vault-token", "gcloud", "gnupg", "keyrings",
 ];
+/// Beginnings of paths in a home that lead to credentials. Programs on `PATH` may lie there, too.
+#[rustfmt::skip]
+const CREDENTIALS_BELOW: &[&str] = &[
+    ".claude", ".codex", ".gemini", ".qwen", ".cargo/credentials", ".config/chromium", ".config/containers", ".config/gh", ".config/git", ".config/glab-cli", ".config/google-chrome",
+    ".config/hub", ".config/op", ".config/rclone", ".config/sops", ".gradle/gradle.properties", ".local/share/opencode", ".m2/settings",
+];
+/// Folders of a home with credentials among other things: the configuration may add parts of them.
+const MIXED: &[&str] = &[".cargo", ".config", ".gradle", ".local", ".local/share", ".m2"];
+/// Upper bound on the user database.
+const PASSWD_MAX: u64 = 1 << 20;
 
 /// Returns why a path must not be shown to commands, whoever asks for it; the text completes the sentence "it …".
 pub fn refusal(path: &Path) -> Option<&'static str> {
@@ -223,6 +241,52 @@ pub fn refusal(path: &Path) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Returns why the configuration must not add a path to what commands see; the text completes the sentence "it …".
+pub fn refusal_to_add(path: &Path) -> Option<&'static str> {
+    let text = path.to_string_lossy();
+    let in_home = |part: &str| text.contains(&format!("/{part}"));
+    if let Some(why) = refusal(path) {
+        Some(why)
+    } else if NOT_ADDED_BELOW.iter().any(|folder| path.starts_with(folder))
+        || HOMES.iter().any(|h| path == Path::new(h))
+    {
+        Some("belongs to the machine as a whole")
+    } else if path.parent().is_some_and(|above| HOMES.iter().any(|homes| above == Path::new(homes)))
+        || homes().iter().any(|home| home.starts_with(path))
+    {
+        Some("is a home directory, or contains one")
+    } else if CREDENTIALS_BELOW.iter().any(|part| in_home(part))
+        || path.ends_with(".npmrc")
+        || MIXED.iter().any(|folder| path.ends_with(folder))
+    {
+        Some("may contain credentials")
+    } else {
+        None
+    }
+}
+
+/// Returns the homes of the people who use this machine.
+fn homes() -> Vec<PathBuf> {
+    let passwd = Path::new("/etc/passwd");
+    match std::fs::metadata(passwd) {
+        Ok(meta) if meta.is_file() && meta.len() <= PASSWD_MAX => {
+            homes_in(&std::fs::read_to_string(passwd).unwrap_or_default())
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the homes in a user database. Those of services are folders of programs, such as `/usr/sbin`.
+fn homes_in(passwd: &str) -> Vec<PathBuf> {
+    let home = |line: &str| {
+        let mut fields = line.split(':');
+        let is_person = fields.nth(2)?.parse::<u32>().is_ok_and(|id| id == 0 || (1000..65_534).contains(&id));
+        let home = fields.nth(2).map(PathBuf::from)?;
+        (is_person && home.is_absolute() && home != Path::new("/")).then_some(home)
+    };
+    passwd.lines().filter_map(home).collect()
 }
 
 /// Returns whether a configuration file may contain credentials; a file that cannot be read counts as such.
@@ -263,6 +327,54 @@ mod tests {
         let found = runtimes(etc.path());
         let found: Vec<_> = found.iter().map(|path| path.strip_prefix(etc.path()).unwrap().to_str().unwrap()).collect();
         assert_eq!(found, ["java-17-openjdk", "php/8.2/cli", "php/8.2/mods-available"]);
+    }
+
+    #[test]
+    fn the_configuration_adds_no_home_no_credentials_and_nothing_of_the_machine() {
+        for refused in [
+            "/etc/app/tools",
+            "/run/user/1000/podman",
+            "/var/lib/docker",
+            "/var/run/x",
+            "/boot/x",
+            "/root/x",
+            "/proc/self",
+            "/sys/x",
+            "/dev/shm",
+            "/home",
+            "/home/me",
+            "/var/home/me",
+            "/Users/me",
+            "/export/home/me",
+            "/home/me/.config",
+            "/home/me/.config/gh",
+            "/home/me/.cargo",
+            "/home/me/.cargo/credentials.toml",
+            "/home/me/.git-credentials",
+            "/home/me/.npmrc",
+            "/home/me/.claude",
+            "/home/me/.codex/auth.json",
+            "/home/me/.gemini",
+            "/home/me/.vault-token",
+            "/home/me/.mozilla/firefox",
+            "/home/me/.docker/config.json",
+            "/home/me/.kube",
+            "/home/me/.aws",
+            "/home/me/.azure",
+            "/home/me/.gnupg",
+            "/home/me/.ssh/config",
+            "/home/me/.netrc",
+            "/home/me/.pypirc",
+            "/home/me/.m2/settings.xml",
+        ] {
+            assert!(refusal_to_add(Path::new(refused)).is_some(), "{refused}");
+        }
+        for added in ["/opt/toolchains", "/srv/tools/bin", "/home/me/tools", "/home/me/.cargo/bin", "/usr/local/x"] {
+            assert_eq!(refusal_to_add(Path::new(added)), None, "{added}");
+        }
+        let passwd =
+            "root:x:0:0::/root:/bin/sh\ndaemon:x:1:1::/usr/sbin:/bin/false\nme:x:1000:1000::/data/me:/bin/sh\nx";
+        assert_eq!(homes_in(passwd), ["/root", "/data/me"].map(PathBuf::from));
     }
 
     #[test]
