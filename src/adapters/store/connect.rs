@@ -76,6 +76,7 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
     let location = format!("the store {}", path.display());
     if !read_only {
         create_private(&path, &location)?;
+        make_private(&path);
     }
     let base = SqliteConnectOptions::new()
         .filename(&path)
@@ -167,6 +168,40 @@ fn create_private(path: &Path, location: &str) -> PortResult<()> {
             format!("cannot create {location}: {e}"),
             "create its folder and make it writable for the user Skep runs as",
         )),
+    }
+}
+
+/// Returns the files of the store at `url` that others than their owner can access. A server has none here.
+pub fn exposed_files(url: &str) -> Vec<PathBuf> {
+    match url.starts_with("sqlite:") {
+        true => sqlite_path(url).map(|(path, _)| exposed(&path)).unwrap_or_default(),
+        false => Vec::new(),
+    }
+}
+
+fn exposed(path: &Path) -> Vec<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    let files = ["", "-wal", "-shm"].map(|ending| {
+        let mut file = path.as_os_str().to_owned();
+        file.push(ending);
+        PathBuf::from(file)
+    });
+    let is_exposed = |file: &PathBuf| std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.mode() & 0o077 != 0);
+    files.into_iter().filter(is_exposed).collect()
+}
+
+/// Takes the access of others away, which a copy or a restore from another tool may have given.
+fn make_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    for file in exposed(path) {
+        match std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)) {
+            Ok(()) => {
+                tracing::warn!(file = %file.display(), "other users could access this file of the store; now only its owner can")
+            }
+            Err(error) => {
+                tracing::warn!(file = %file.display(), %error, "other users can access this file of the store")
+            }
+        }
     }
 }
 
@@ -278,6 +313,21 @@ mod tests {
             assert!(error.fix().contains("%40"), "{password}: {}", error.fix());
             assert!(!error.to_string().contains("9xQ") && !error.to_string().contains("plum"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn files_of_the_store_that_others_can_access_are_made_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("skep.db");
+        let url = format!("sqlite://{}", path.display());
+        drop(open(&url).await.unwrap());
+        assert_eq!(exposed_files(&url), [""; 0].map(PathBuf::from));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(exposed_files(&url), [path.clone()]);
+        let _store = open(&url).await.unwrap();
+        assert_eq!(exposed_files(&url), [""; 0].map(PathBuf::from));
+        assert_eq!(exposed_files("postgres://h/d"), [""; 0].map(PathBuf::from));
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod verify;
 mod written;
 
 pub use blobs::MAX_ARTIFACT_BYTES;
-pub use connect::connect;
+pub use connect::{connect, exposed_files};
 pub use schema::{SchemaStatus, migrate, status};
 pub use vault::SeaVault;
 pub use vault_keys::KeySource;

@@ -65,6 +65,7 @@ pub async fn diagnose(context: &HostContext) -> Diagnosis {
         Err(e) => finding("git", Severity::Error, e.to_string(), e.fix().to_owned()),
     });
     if let Some(config) = &config {
+        all.extend(exposed_store(config, data_dir));
         let schema = schema(config, data_dir).await;
         // A store that does not exist yet, or lacks its schema, has no secrets to check.
         let is_current = schema.severity == Severity::Ok && schema.detail != NEW_STORE;
@@ -98,6 +99,15 @@ pub async fn diagnose(context: &HostContext) -> Diagnosis {
         finding("agents", Severity::Warning, detail, hidden_fix(folder))
     }));
     Diagnosis { findings: all, proposed_config: propose::proposal(&config, &found) }
+}
+
+/// Inspects whether others can access the files of the store.
+fn exposed_store(config: &Config, data_dir: &Path) -> Option<Finding> {
+    let files = store::exposed_files(config.store.database.url(data_dir).expose());
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let fix = format!("run chmod 600 {}; the next start does so", names.join(" "));
+    (!names.is_empty())
+        .then(|| finding("store", Severity::Warning, format!("other users can access {}", names.join(", ")), fix))
 }
 
 async fn schema(config: &Config, data_dir: &Path) -> Finding {
