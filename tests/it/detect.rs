@@ -78,6 +78,46 @@ fn the_lock_file_decides_which_javascript_manager_is_used() {
 }
 
 #[test]
+fn what_npm_refuses_is_installed_by_another_manager() {
+    let with = |more: &str| format!(r#"{{"scripts":{{"test":"x"}},"dependencies":{{"a":"1"}},{more}}}"#);
+    for (more, test) in [
+        (r#""devDependencies":{"b":"workspace:*"}"#, "pnpm test"),
+        (r#""devDependencies":{"b":"catalog:"}"#, "pnpm test"),
+        (r#""optionalDependencies":{"b":"link:../b"}"#, "pnpm test"),
+        (r#""peerDependencies":{"b":"portal:../b"}"#, "yarn run test"),
+        (r#""engines":{"node":">=20","pnpm":">=9"}"#, "pnpm test"),
+        (r#""engines":{"yarn":">=1.22"}"#, "yarn run test"),
+        (r#""engines":{"node":">=20","npm":">=10"}"#, "npm test"),
+        (r#""scripts":{"test":"x","preinstall":"npx only-allow pnpm"}"#, "pnpm test"),
+        (r#""devEngines":{"packageManager":[{"name":"pnpm"}]}"#, "pnpm test"),
+    ] {
+        assert_eq!(commands(&[("package.json", &with(more))])[1], test, "{more}");
+    }
+    let yarn = |version: &str| commands(&[("package.json", &with(&format!(r#""engines":{{"yarn":"{version}"}}"#)))]);
+    assert_eq!(yarn(">=1.22")[0], "yarn install --no-lockfile --non-interactive");
+    assert_eq!(yarn(">= 4")[0], "yarn install --no-immutable");
+    let unknown = with(r#""packageManager":"vlt@1""#);
+    assert_eq!(commands(&[("package.json", &unknown)]), [""; 0]);
+    assert!(found(&[("package.json", &unknown)]).missing[0].contains("package manager \"vlt\""));
+}
+
+#[test]
+fn pytest_is_not_installed_for_a_word_in_a_docstring_or_a_plugin_of_the_documentation() {
+    let test = "\"\"\"Example::\n\n    import pytest\n\"\"\"\nimport unittest\n";
+    let project = "[project]\nname = \"a\"\n[project.optional-dependencies]\n";
+    for more in ["", "docs = [\"pytest-examples\"]\n"] {
+        let found = commands(&[("pyproject.toml", &format!("{project}{more}")), ("test_a.py", test)]);
+        assert!(found.iter().all(|c| !c.contains("pytest")), "{found:?}");
+    }
+    for more in ["docs = [\"pytest\"]\n", "test = [\"pytest-cov\"]\n"] {
+        let found = commands(&[("pyproject.toml", &format!("{project}{more}")), ("test_a.py", test)]);
+        assert!(found.iter().any(|c| c.contains("-m pytest")), "{found:?}");
+    }
+    let real = "'''A'''\nimport pytest\n";
+    assert!(commands(&[("setup.py", ""), ("test_a.py", real)]).iter().any(|c| c.contains("-m pytest")));
+}
+
+#[test]
 fn javascript_without_a_usable_script() {
     let init = r#"{"scripts":{"test":"echo \"Error: no test specified\" && exit 1"}}"#;
     for text in [init, "{ broken", r#"["not", "an object"]"#, "{}"] {

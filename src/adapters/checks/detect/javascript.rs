@@ -78,7 +78,7 @@ pub fn checks(tree: Tree<'_>) -> Vec<(String, CheckKind, String)> {
         return Vec::new();
     }
     let package = tree.json("package.json");
-    let manager = manager(tree, &package);
+    let Ok(manager) = manager(tree, &package) else { return Vec::new() };
     let test = match (test_script(&package), members(tree, &package)) {
         (true, _) => (format!("{}-test", short(manager)), manager.test),
         (false, true) => (format!("{}-test", short(manager)), manager.test_all),
@@ -110,7 +110,12 @@ pub fn missing(tree: Tree<'_>) -> Option<String> {
     match (tree.has("package.json"), package.is_object()) {
         (false, _) => None,
         (true, false) => Some("package.json is not valid JSON".to_owned()),
-        (true, true) => Some("package.json has no script \"test\"".to_owned()),
+        (true, true) => match manager(tree, &package) {
+            Ok(_) => Some("package.json has no script \"test\"".to_owned()),
+            Err(unknown) => {
+                Some(format!("package.json names the package manager {unknown:?}, which Skep does not know"))
+            }
+        },
     }
 }
 
@@ -118,24 +123,64 @@ fn short(manager: &Manager) -> &'static str {
     manager.name.split('-').next().unwrap_or(manager.name)
 }
 
-/// Chooses the manager: `packageManager` decides, else the lock file, else npm.
-fn manager(tree: Tree<'_>, package: &Value) -> &'static Manager {
-    let named = package["packageManager"].as_str().or_else(|| package["devEngines"]["packageManager"]["name"].as_str());
-    let named = named.map(|text| match text.split_once('@') {
-        // Yarn changed its options with version 2.
-        Some(("yarn", version)) if !version.starts_with('1') => "yarn-berry",
-        Some((name, _)) => name,
-        None => text,
-    });
-    let by_name = named.and_then(|name| MANAGERS.iter().find(|m| m.name == name));
+/// Chooses the manager: `packageManager` decides, else a script that allows no other, else the lock file, else what only
+/// that manager understands, else npm.
+///
+/// # Errors
+/// The name of a manager that is not known.
+fn manager(tree: Tree<'_>, package: &Value) -> Result<&'static Manager, String> {
     let is_berry = |m: &&Manager| m.name == "yarn" && tree.text("yarn.lock").contains("__metadata:");
-    let found = by_name.or_else(|| MANAGERS.iter().find(|m| tree.has(m.signs)));
+    let found = match named(package).or_else(|| only_allowed(package)) {
+        // Yarn changed its options with version 2.
+        Some(("yarn", version)) if !version.is_empty() && !version.starts_with('1') => by_name("yarn-berry"),
+        Some((name, _)) => Some(by_name(name).ok_or_else(|| name.chars().take(40).collect::<String>())?),
+        None => MANAGERS.iter().find(|m| tree.has(m.signs)).or_else(|| needed(package)),
+    };
     let found = match found {
-        Some(m) if is_berry(&m) => MANAGERS.iter().find(|m| m.name == "yarn-berry"),
+        Some(m) if is_berry(&m) => by_name("yarn-berry"),
         found => found,
     };
     // The last one is npm.
-    found.unwrap_or(&MANAGERS[MANAGERS.len() - 1])
+    Ok(found.unwrap_or(&MANAGERS[MANAGERS.len() - 1]))
+}
+
+fn by_name(name: &str) -> Option<&'static Manager> {
+    MANAGERS.iter().find(|m| m.name == name)
+}
+
+/// Returns the manager that the package names, and its version.
+fn named(package: &Value) -> Option<(&str, &str)> {
+    let wanted = &package["devEngines"]["packageManager"];
+    let wanted = wanted.get(0).unwrap_or(wanted)["name"].as_str();
+    let text = package["packageManager"].as_str().or(wanted)?.trim();
+    (!text.is_empty()).then(|| text.split_once('@').unwrap_or((text, "")))
+}
+
+/// Returns the manager beside which the package's own script accepts no other.
+fn only_allowed(package: &Value) -> Option<(&str, &str)> {
+    let mut words = package["scripts"]["preinstall"].as_str()?.split_whitespace();
+    words.find(|word| *word == "only-allow" || word.starts_with("only-allow@"))?;
+    Some((words.next()?, ""))
+}
+
+/// Returns the manager without which the package cannot be installed: npm refuses these dependencies.
+fn needed(package: &Value) -> Option<&'static Manager> {
+    let lists = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
+    let sources = || lists.iter().filter_map(|key| package[*key].as_object()).flatten().filter_map(|(_, v)| v.as_str());
+    let uses = |protocols: &[&str]| sources().any(|source| protocols.iter().any(|p| source.starts_with(p)));
+    let engines = &package["engines"];
+    match () {
+        () if engines["pnpm"].is_string() => by_name("pnpm"),
+        () if engines["yarn"].is_string() => {
+            let version =
+                engines["yarn"].as_str().unwrap_or_default().trim_start_matches(['>', '<', '=', '^', '~', ' ', 'v']);
+            by_name(if version.starts_with(|c: char| ('2'..='9').contains(&c)) { "yarn-berry" } else { "yarn" })
+        }
+        () if engines["bun"].is_string() && !engines["node"].is_string() => by_name("bun"),
+        () if uses(&["portal:", "patch:"]) => by_name("yarn-berry"),
+        () if uses(&["workspace:", "catalog:", "link:"]) => by_name("pnpm"),
+        () => None,
+    }
 }
 
 fn lock(manager: &Manager, tree: Tree<'_>) -> bool {

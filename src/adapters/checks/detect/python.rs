@@ -145,7 +145,7 @@ fn runner(tree: Tree<'_>, declared: &Declared, tests: &[&str]) -> Option<Runner>
             let line = line.trim_start();
             (line.starts_with("import ") || line.starts_with("from ")) && line.split([' ', ',', '.']).any(|w| w == word)
         };
-        tests.iter().any(|file| tree.text(file).lines().any(imports))
+        tests.iter().any(|file| code_lines(tree.text(file)).any(imports))
     };
     let functions = || tests.iter().any(|file| tree.text(file).lines().any(|l| l.starts_with("def test_")));
     match () {
@@ -155,6 +155,25 @@ fn runner(tree: Tree<'_>, declared: &Declared, tests: &[&str]) -> Option<Runner>
         () if functions() => Some(Runner::Pytest),
         () => tree.has("test*.py").then_some(Runner::Unittest),
     }
+}
+
+/// Returns the lines outside strings of several lines, such as docstrings with examples.
+fn code_lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut open: Option<&str> = None;
+    text.lines().filter(move |line| {
+        let was_open = open.is_some();
+        let mut rest = *line;
+        loop {
+            let found = match open {
+                Some(quotes) => rest.find(quotes).map(|at| (at, quotes)),
+                None => ["\"\"\"", "'''"].iter().filter_map(|q| Some((rest.find(q)?, *q))).min(),
+            };
+            let Some((at, quotes)) = found else { break };
+            open = if open.is_some() { None } else { Some(quotes) };
+            rest = &rest[at + quotes.len()..];
+        }
+        !was_open
+    })
 }
 
 /// Checks of a project that leaves everything to tox, nox or Hatch.

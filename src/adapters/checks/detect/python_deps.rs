@@ -107,8 +107,14 @@ pub fn declared(tree: Tree<'_>) -> Declared {
     let mut extras: Vec<(&String, Vec<String>)> = extras.into_iter().flatten().map(|(n, v)| (n, strings(v))).collect();
     extras.sort_by_key(|(name, _)| !name.contains("test"));
     let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    // A plugin in an extra for something else, such as documentation, is not there for the project's tests.
+    let for_tests = |name: &str| ["test", "dev", "ci"].iter().any(|word| name.to_ascii_lowercase().contains(word));
+    let names_pytest = |name: &str, requirement: &str| match for_tests(name) {
+        true => is_pytest(requirement),
+        false => requirement_name(requirement).is_some_and(|name| name.eq_ignore_ascii_case("pytest")),
+    };
     found.pytest.extra =
-        extras.into_iter().find(|(n, e)| is_name(n) && e.iter().any(|r| is_pytest(r))).map(|(n, _)| n.clone());
+        extras.into_iter().find(|(n, e)| is_name(n) && e.iter().any(|r| names_pytest(n, r))).map(|(n, _)| n.clone());
     found.pytest.always |= texts(&["project", "dependencies"]).iter().any(|r| is_pytest(r))
         || texts(&["tool", "uv", "dev-dependencies"]).iter().any(|r| is_pytest(r))
         || ["dependencies", "dev-dependencies"].into_iter().any(|table| {
