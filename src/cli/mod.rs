@@ -141,7 +141,17 @@ fn usage_error(error: &clap::Error, json: bool) -> ExitStatus {
 fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
-        let mut rest = line;
+        let line = without_query(line);
+        let mut rest = line.as_str();
+        // The address of ssh, user:password@host:path, and others without a scheme.
+        if let Some(start) = rest.find('\'').map(|at| at + 1).filter(|_| !rest.contains("://"))
+            && let Some(at) = rest[start..].find('@')
+            && rest[start..start + at].contains(':')
+        {
+            clean.push_str(&rest[..start]);
+            clean.push_str("[redacted]");
+            rest = &rest[rest.rfind('@').unwrap_or(start)..];
+        }
         while let Some(at) = rest.find("://") {
             let (before, after) = rest.split_at(at + 3);
             clean.push_str(before);
@@ -157,6 +167,26 @@ fn printable(text: &str) -> String {
         clean.push_str(rest);
     }
     text::escape_lines(&redact_all(&clean))
+}
+
+/// Returns a line without the queries of URLs, which often contain tokens.
+fn without_query(line: &str) -> String {
+    let mut clean = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find('?') {
+        let (before, after) = rest.split_at(at + 1);
+        clean.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || c == '\'' || c == '"').unwrap_or(after.len());
+        rest = match after[..end].contains('=') {
+            true => {
+                clean.push_str("[redacted]");
+                &after[end..]
+            }
+            false => after,
+        };
+    }
+    clean.push_str(rest);
+    clean
 }
 
 async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Result<ExitStatus, Stop> {
@@ -333,6 +363,11 @@ mod usage_tests {
             ("https://user:hunter2@host/x", "hunter2"),
             ("https://user:hun@ter/2#x@host/x", "ter/2"),
             ("https://user:it's mine@host/x", "mine"),
+            ("user:hunter2@host/x", "hunter2"),
+            ("user:hun@ter2@host/:x", "ter2"),
+            ("//user:hunter2@host/x", "hunter2"),
+            ("https://host/x?token=hunter2", "hunter2"),
+            ("https://host/x?a&b=hunter2#c", "hunter2"),
             ("ftp://user:hunter2@host/\u{202e}x\u{1b}[2J", "\u{202e}"),
             ("ftp://user:hunter2@host/\u{202e}x\u{1b}[2J", "\u{1b}"),
         ] {

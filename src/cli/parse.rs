@@ -60,6 +60,11 @@ pub fn origin(text: &str) -> Result<Origin, String> {
         if host.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             return Err("the URL contains a password, which would end up in logs; leave it out".to_owned());
         }
+        if rest.contains('?') {
+            return Err(
+                "the URL has a query, which may contain a token and would end up in logs; leave it out".to_owned()
+            );
+        }
         if rest.trim_matches('/').is_empty() {
             return Err("the URL has no repository path".to_owned());
         }
@@ -71,6 +76,9 @@ pub fn origin(text: &str) -> Result<Origin, String> {
         // A folder inside a repository stands for the repository, as it does for git.
         Ok(found) if found.is_dir() => path = repository_around(&path).unwrap_or(path),
         Ok(_) => return Err(format!("{} is not a directory; pass the directory of the repository", path.display())),
+        Err(_) if text.split_once('@').is_some_and(|(user, _)| user.contains(':')) => {
+            return Err("the address contains a password, which would end up in logs; leave it out".to_owned());
+        }
         Err(_) if is_scp_like(text) || is_owner_and_name(text) => return Ok(Origin(text.to_owned())),
         Err(e) if text.starts_with('~') => {
             return Err(format!("{}: {e}; only the shell expands `~`: remove the quotes", path.display()));
@@ -284,6 +292,9 @@ mod tests {
             ("http://example.org/a", "https"),
             ("git://example.org/a", "https"),
             ("https://me:secret@example.org/a", "password"),
+            ("me:secret@example.org:a", "password"),
+            ("//me:secret@example.org/a", "password"),
+            ("https://example.org/a?token=secret", "query"),
             ("https://", "no repository path"),
             ("/no/such/place", "exists"),
             ("~/no such", "quotes"),

@@ -45,6 +45,10 @@ impl Origin {
             return match scheme {
                 "file" if rest.starts_with('/') && !rest.contains('%') => Ok(Self::Local(PathBuf::from(rest))),
                 "file" => refuse("a file address with a host or '%' is not supported", "use the absolute path"),
+                "https" | "http" | "ssh" if rest.contains('?') => Err(PortError::permanent(
+                    "repository: its address has a query, which may contain a token",
+                    "remove everything from the '?' on and configure a credential instead",
+                )),
                 "https" | "http" | "ssh" if !is_host(host) => refuse("its host is not a valid host name", FORMS),
                 "https" | "http" if !user.is_empty() => refuse(
                     "it contains credentials, which would appear in logs and process lists",
@@ -119,11 +123,16 @@ impl Origin {
 /// Quotes an address for messages and removes anything that could be a credential.
 fn redact(text: &str) -> String {
     let short: String = text.chars().take(200).collect();
+    // The address of ssh, user:password@host:path, and others without a scheme.
+    let has_password = short.split_once('@').is_some_and(|(user, _)| user.contains(':'));
     match (short.find("://"), short.rfind('@')) {
         (Some(scheme), Some(at))
             if at > scheme && (!short.starts_with("ssh://") || short[scheme + 3..at].contains(':')) =>
         {
             format!("{:?}", format!("{}://***{}", &short[..scheme], &short[at..]))
+        }
+        (None, Some(at)) if has_password && !Path::new(text).exists() => {
+            format!("{:?}", format!("***{}", &short[at..]))
         }
         _ => format!("{short:?}"),
     }
@@ -160,6 +169,12 @@ mod tests {
     use super::Origin;
 
     #[test]
+    fn a_path_with_a_password_is_repeated_without_it() {
+        let origin = Origin::parse("//me:s3cret@example.org/a").unwrap();
+        assert_eq!(origin.redacted(), "\"***@example.org/a\"");
+    }
+
+    #[test]
     fn accepts_valid_origins_and_explains_invalid_ones() {
         for valid in [
             "/srv/a b.git",
@@ -188,6 +203,8 @@ mod tests {
             "https://user:s3cret@example.org/a",
             "ssh://-oProxyCommand=x/a",
             "ssh://git:s3cret@example.org/a",
+            "git:s3cret@example.org:a",
+            "https://example.org/a?token=s3cret",
             "ssh://-x@example.org/a",
             "git@-oProxyCommand=x:a",
             "git@example.org:-a",
