@@ -23,6 +23,8 @@ enum Other {
     Braced,
     /// `\xe9`, or `\u20ac` above one byte.
     HexChar,
+    /// `\xE9`, or `\u20AC` above one byte.
+    UpperHexChar,
     /// `\xc3\xa9`, as UTF-8.
     HexBytes,
     /// `\303\251`, as UTF-8.
@@ -98,6 +100,21 @@ const ESCAPES: &[Escape] = &[
     Escape { special: &[('\\', r"\\"), ('\'', r"\'"), ('\n', r"\n")], other: Other::HexBytes },
     Escape { special: JSON, other: Other::Octal },
     Escape { special: &[('\\', r"\\"), ('\'', r"\'"), ('\n', r"\n")], other: Other::Octal },
+    // PyYAML; properties of Java.
+    Escape { special: JSON, other: Other::UpperHexChar },
+    Escape {
+        special: &[
+            ('\\', r"\\"),
+            ('=', r"\="),
+            (':', r"\:"),
+            ('#', r"\#"),
+            ('!', r"\!"),
+            ('\n', r"\n"),
+            ('\r', r"\r"),
+            ('\t', r"\t"),
+        ],
+        other: Other::UpperUtf16,
+    },
     // HTML and XML: the usual names; Python; Go and Jinja; Mustache; XML serializers.
     Escape { special: &[('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;")], other: Other::Literal },
     Escape { special: &[('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;")], other: Other::Decimal },
@@ -194,6 +211,9 @@ impl Other {
             Other::HexChar if code <= 0xff => write!(out, "\\x{code:02x}"),
             Other::HexChar if code <= 0xffff => write!(out, "\\u{code:04x}"),
             Other::HexChar => write!(out, "\\U{code:08x}"),
+            Other::UpperHexChar if code <= 0xff => write!(out, "\\x{code:02X}"),
+            Other::UpperHexChar if code <= 0xffff => write!(out, "\\u{code:04X}"),
+            Other::UpperHexChar => write!(out, "\\U{code:08X}"),
             Other::HexBytes => bytes.into_iter().try_for_each(|byte| write!(out, "\\x{byte:02x}")),
             Other::Octal => bytes.into_iter().try_for_each(|byte| write!(out, "\\{byte:03o}")),
             Other::Decimal => write!(out, "&#{code};"),
@@ -220,6 +240,8 @@ mod tests {
         ("rust escape_default", r#"p\u{e4}\"ss\'&<w>/$x\u{20ac}\\y"#),
         ("python ascii()", r#"p\xe4"ss'&<w>/$x\u20ac\\y"#),
         ("python bytes", r#"p\xc3\xa4"ss\'&<w>/$x\xe2\x82\xac\\y"#),
+        ("pyyaml", r#"p\xE4\"ss'&<w>/$x\u20AC\\y"#),
+        ("java properties", r#"p\u00E4"ss'&<w>/$x\u20AC\\y"#),
         ("git quoted", r#"p\303\244\"ss'&<w>/$x\342\202\254\\y"#),
         ("bash $'…'", r#"p\303\244"ss\'&<w>/$x\342\202\254\\y"#),
         ("python html.escape", r#"pä&quot;ss&#x27;&amp;&lt;w&gt;/$x€\y"#),
@@ -238,6 +260,11 @@ mod tests {
         let forms: BTreeSet<String> = forms("pä\"ss'&<w>/$x€\\y").collect();
         let missing: Vec<_> = PRINTED.iter().filter(|(_, form)| !forms.contains(*form)).collect();
         assert!(missing.is_empty(), "{missing:#?}");
+    }
+
+    #[test]
+    fn separators_in_properties_of_java_are_escaped() {
+        assert!(forms("a=b:c#d!\u{e9}").any(|form| form == r"a\=b\:c\#d\!\u00E9"));
     }
 
     #[test]
