@@ -324,7 +324,7 @@ mod tests {
         drop(open(&url).await.unwrap());
         assert_eq!(exposed_files(&url), [""; 0].map(PathBuf::from));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(exposed_files(&url), [path.clone()]);
+        assert_eq!(exposed_files(&url), std::slice::from_ref(&path));
         let _store = open(&url).await.unwrap();
         assert_eq!(exposed_files(&url), [""; 0].map(PathBuf::from));
         assert_eq!(exposed_files("postgres://h/d"), [""; 0].map(PathBuf::from));

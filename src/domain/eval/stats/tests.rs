@@ -16,10 +16,10 @@ const MCNEMAR: &[((u64, u64), f64)] = &[
     ((120, 90), 0.045114087864840696),
 ];
 
-/// Hits, trials and confidence, and `scipy.stats.binomtest(…).proportion_ci(confidence, "exact")`.
-/// Successes, trials and confidence, and the interval.
+/// Hits, trials and confidence, and the interval.
 type Interval = ((u64, u64, f64), (f64, f64));
 
+/// Intervals by `scipy.stats.binomtest(…).proportion_ci(confidence, "exact")`.
 const CLOPPER_PEARSON: &[Interval] = &[
     ((0, 59, 0.9), (0.0, 0.04950760988846834)),
     ((0, 12, 0.9), (0.0, 0.220922191945552)),
