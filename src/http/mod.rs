@@ -78,6 +78,7 @@ pub fn router(state: State) -> Router {
         .layer(from_fn(rest::problem::everywhere))
         .layer(from_fn(limits::closed))
         .layer(from_fn(limits::observed))
+        .layer(from_fn_with_state(state.clone(), pages::missing))
         .layer(axum::Extension(document));
     let webhooks = webhooks::routes()
         .layer(from_fn_with_state(state.clone(), auth::guard_host))

@@ -332,7 +332,7 @@ const BAD: &[Bad] = &[
     ),
     ("[agents.codex_cli.output]\nsaid = \"x\"", &[], "agents.codex_cli.output.text", "JSONPath"),
     (
-        "[agents.codex_cli.output]\ntext = \"type=x /y\"",
+        "[agents.codex_cli.output]\ntext = \"type=x y\"",
         &[],
         "agents.codex_cli.output.text",
         "$[?@.type=='result'].result",

@@ -256,7 +256,7 @@ async fn every_page_has_the_headers_and_needs_a_session() {
     ] {
         let refused = stranger.open(path).await;
         if path == "/nothing/x" {
-            // Not an address of a page: the REST interface answers, which wants a token.
+            // Not an address of a page, and no page was asked for: the REST interface answers, which wants a token.
             assert_eq!(refused.status, 401);
             continue;
         }
@@ -295,6 +295,33 @@ async fn every_page_has_the_headers_and_needs_a_session() {
     // A session opens no REST route, and the cookie is out of reach of scripts and other sites.
     let rest = browser.open("/api/v1/runs").await;
     rest.is_problem(401, "no_token");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_gets_a_page_where_no_route_has_the_address() {
+    let s = service().await;
+    let mut browser = logged_in(&s).await;
+    let accept = [("accept", "text/html,application/xhtml+xml;q=0.9"), ("sec-fetch-site", "none")];
+    for path in ["/nothing", "/nothing/x", "/api/v1/nothing"] {
+        let page = browser.get(path, &accept).await;
+        assert_eq!(page.status, 404, "{path}: {page:?}");
+        assert!(
+            page.text.contains("there is no such page") && page.text.contains("href=\"/runs\""),
+            "{path}: {page:?}"
+        );
+        assert!(page.header("content-security-policy").contains("default-src 'none'"), "{path}: {page:?}");
+        let login = Browser::new(&s).get(path, &accept).await;
+        assert_eq!(
+            (login.status.as_u16(), login.header("location").starts_with("/login?next=")),
+            (303, true),
+            "{path}"
+        );
+        // Programs get the answer of the interface.
+        Browser::new(&s).get(path, &[("accept", "application/json")]).await.is_problem(401, "no_token");
+    }
+    Browser::new(&s).get("/api/v1/runs", &accept).await.is_problem(401, "no_token");
+    let other = Browser::new(&s).get("/nothing", &[accept[0], ("origin", "https://evil.example")]).await;
+    assert_eq!(other.status, 403, "{other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

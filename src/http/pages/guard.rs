@@ -11,9 +11,9 @@ use super::visit::{PREFS_COOKIE, SESSION_COOKIES, Visit};
 use crate::http::auth;
 use crate::service::{ErrorKind, ServiceError, sessions};
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State as Shared};
+use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, ORIGIN, REFERRER_POLICY,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, ORIGIN, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::request::Parts;
@@ -58,13 +58,34 @@ pub async fn guard(Shared(state): Shared<State>, request: Request, next: Next) -
         Ok(Admitted::Elsewhere(response)) => response,
         Err((visit, error)) => rendered(&visit, error.into_response()).await,
     };
-    let headers = response.headers_mut();
+    protect(response.headers_mut());
+    response
+}
+
+/// Answers a browser with a page where no route has the address; other clients get the answer of the interface.
+pub async fn missing(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+    let accepts_page = |accept: &HeaderValue| accept.to_str().is_ok_and(|types| types.contains("text/html"));
+    let wants_page = request.method() == Method::GET && request.headers().get_all(ACCEPT).iter().any(accepts_page);
+    if !wants_page || request.extensions().get::<MatchedPath>().is_some() {
+        return next.run(request).await;
+    }
+    let (parts, _) = request.into_parts();
+    let mut response = match admit(&state, &parts).await {
+        Ok(Admitted::Visit(visit)) => rendered(&visit, StatusCode::NOT_FOUND.into_response()).await,
+        Ok(Admitted::Elsewhere(response)) => response,
+        Err((visit, error)) => rendered(&visit, error.into_response()).await,
+    };
+    protect(response.headers_mut());
+    response
+}
+
+/// Adds what every page has.
+fn protect(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         headers.insert(name, value);
     }
     // The back button works, but nothing is shown without asking: the session may have ended.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
-    response
 }
 
 enum Admitted {

@@ -41,6 +41,8 @@ mod spending;
 mod start;
 mod visit;
 
+pub use guard::missing;
+
 use super::{State, limits};
 use axum::Router;
 use axum::http::StatusCode;
