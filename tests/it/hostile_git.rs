@@ -43,7 +43,7 @@ fn evil_config(trap: &str) -> String {
     format!(
         "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tfsmonitor = {trap}\n\thooksPath = {hooks}\n\tsshCommand = {trap}\n\
          \teditor = {trap}\n\tpager = {trap}\n\tgitProxy = {trap}\n\taskPass = {trap}\n\talternateRefsCommand = {trap}\n\
-         [filter \"evil\"]\n\tclean = {trap}\n\tsmudge = {trap}\n\tprocess = {trap}\n\trequired = true\n\
+         [filter \"nbstripout\"]\n\tclean = {trap}\n\tsmudge = {trap}\n\tprocess = {trap}\n\trequired = true\n\
          [diff \"evil\"]\n\ttextconv = {trap}\n\tcommand = {trap}\n[diff]\n\texternal = {trap}\n\
          [merge \"evil\"]\n\tdriver = {trap}\n[gpg]\n\tprogram = {trap}\n[commit]\n\tgpgSign = true\n\
          [credential]\n\thelper = {trap}\n[uploadpack]\n\tpackObjectsHook = {trap}\n\
@@ -76,7 +76,8 @@ fn hooks(w: &World, dir: &Path) {
     }
 }
 
-const ATTRIBUTES: &str = "* filter=evil diff=evil merge=evil ident\n*.py -diff\n";
+/// A filter by a name that only tidies: files with any other one are refused before it matters who runs it.
+const ATTRIBUTES: &str = "* filter=nbstripout diff=evil merge=evil ident\n*.py -diff\n";
 
 #[tokio::test]
 async fn the_traps_fire_in_plain_git() {
