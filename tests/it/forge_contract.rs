@@ -407,6 +407,26 @@ async fn a_deleted_branch_lands_and_a_branch_in_use_stays() {
 }
 
 #[tokio::test]
+async fn changes_that_are_gone_are_named_with_a_way_out() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let (n, head) = open_change(&w, T1, BRANCH, &base).await;
+    std::fs::remove_dir_all(stored(&w).parent().unwrap()).unwrap();
+    for error in
+        [w.forge.observe(&w.repo, n).await.unwrap_err(), w.forge.land(&w.repo, n, &head, &base).await.unwrap_err()]
+    {
+        assert!(
+            error.to_string().contains("holds no changes") && error.fix().contains("restore the folder"),
+            "{error:?}"
+        );
+    }
+    // A change that never existed, beside others, is another mistake.
+    let other = ensure(&w, BRANCH, &head).await;
+    let error = w.forge.observe(&w.repo, ChangeNumber(other.0 + 7)).await.unwrap_err();
+    assert!(!error.to_string().contains("holds no changes"), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_status_name_is_never_cleaned_into_another() {
     let w = World::new().await;
     let base = w.base().await;

@@ -348,9 +348,10 @@ async fn results_show_hidden_characters_and_no_secret() {
     let colored = r"command:printf 'two\342\200\256\033[31m\n' >> a.txt; printf 'x\033[31my\342\200\213z\n'";
     new["engines"] = json!({"dev": colored});
     let run = done(&s, "start_run", new).await["run"].as_str().expect("an id").to_owned();
+    // Characters that change the reading direction are a question of the task already.
     let view = until_it_decides(&s, &run, 0).await;
     assert!(view["title"].as_str().is_some_and(|t| t.contains("⟦202E⟧two")), "{view}");
-    let diff = done(&s, "get_run_diff", json!({"run": run})).await.to_string();
+    let diff = done(&s, "get_run_diff", json!({"run": run, "task": "t1"})).await.to_string();
     assert!(diff.contains("two⟦202E⟧⟦001B⟧[31m"), "{diff}");
     let output = done(&s, "get_run_output", json!({"run": run, "of": "a2"})).await.to_string();
     assert!(output.contains("xy⟦200B⟧z"), "{output}");
@@ -358,7 +359,7 @@ async fn results_show_hidden_characters_and_no_secret() {
         ("list_runs", json!({})),
         ("get_run", json!({"run": run})),
         ("get_run_events", json!({"run": run})),
-        ("get_run_diff", json!({"run": run})),
+        ("get_run_diff", json!({"run": run, "task": "t1"})),
         ("list_questions", json!({})),
     ] {
         let result = call(&s, tool, arguments).await.to_string();

@@ -306,7 +306,7 @@ async fn a_browser_gets_a_page_where_no_route_has_the_address() {
         let page = browser.get(path, &accept).await;
         assert_eq!(page.status, 404, "{path}: {page:?}");
         assert!(
-            page.text.contains("there is no such page") && page.text.contains("href=\"/runs\""),
+            page.text.contains("There is no such page") && page.text.contains("href=\"/runs\""),
             "{path}: {page:?}"
         );
         assert!(page.header("content-security-policy").contains("default-src 'none'"), "{path}: {page:?}");

@@ -88,6 +88,16 @@ impl LocalForge {
         let project = repo.project.clone();
         run_blocking(move || {
             let Some(text) = read_text(&path)? else {
+                let folder = path.parent().unwrap_or(&path);
+                let is_change = |e: std::fs::DirEntry| e.path().extension().is_some_and(|kind| kind == "json");
+                let has_changes = std::fs::read_dir(folder).is_ok_and(|all| all.flatten().any(is_change));
+                if !has_changes {
+                    return Err(PortError::permanent(
+                        format!("project {project} has no change {number}: {} holds no changes", folder.display()),
+                        "if they were lost, restore the folder from a backup and try again, or end the run and start \
+                         its goal again: the branch of the run keeps its commits",
+                    ));
+                }
                 return Err(PortError::permanent(
                     format!("project {project} has no change {number}"),
                     format!("`skep change list {project}` lists them"),
