@@ -94,7 +94,7 @@ fn refused_for(filters: Option<&String>, old: Option<&Vec<u8>>, new: Option<&Vec
     if let Some(product) = old.and_then(|start| encrypted_by(start))
         && new.and_then(|start| encrypted_by(start)).is_none()
     {
-        return Some(product.to_owned());
+        return Some(filters.cloned().unwrap_or_else(|| product.to_owned()));
     }
     let product = filters.cloned().or_else(|| pointer(old).then(|| LFS.to_owned()))?;
     (product != LFS || !pointer(new)).then_some(product)
