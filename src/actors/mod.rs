@@ -60,7 +60,6 @@ pub use keyed_locks::KeyedLocks;
 pub use landing_queue::LandingQueue;
 pub use measurements::measure;
 pub use notifications::{Notification, Notifications};
-pub use outcomes::read_journal;
 pub use parts::{Parts, PartsSource};
 pub use preview::Preview;
 pub use request::{Defaults, RunRequest};

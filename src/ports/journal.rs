@@ -73,4 +73,6 @@ pub trait Journal: Send + Sync {
     async fn load(&self, run: RunId) -> PortResult<Option<Run>>;
     /// Returns the journal rows after `after`, in order, at most `limit`.
     async fn events(&self, run: RunId, after: u64, limit: u64) -> PortResult<Vec<JournalRow>>;
+    /// Returns all events of a run in order. The inner error names the first one that cannot be read.
+    async fn history(&self, run: RunId) -> PortResult<Result<Vec<(Event, Timestamp)>, String>>;
 }

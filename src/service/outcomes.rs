@@ -3,7 +3,6 @@
 use super::audit::record;
 use super::error::shown;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, runs};
-use crate::actors::read_journal;
 use crate::domain::{OutcomeRow, OutcomeWord, Phase, outcomes};
 use crate::ports::outcomes::OutcomeFilter;
 use crate::ports::run_index::RunFilter;
@@ -80,7 +79,7 @@ pub async fn rebuild(s: &Services, caller: &Caller) -> ServiceResult<Rebuilt> {
         let filter = RunFilter { own_only: true, before, limit: PAGE, ..RunFilter::default() };
         let page = s.store.list(&filter).await?;
         for row in page.iter().filter(|row| row.phase == Phase::Ended.name() && row.quarantined.is_none()) {
-            let journal = read_journal(&*s.store, row.run).await?;
+            let journal = s.store.history(row.run).await?;
             match journal.and_then(outcomes) {
                 Ok(rows) => {
                     s.outcomes.replace_outcomes(row.run, &rows).await?;

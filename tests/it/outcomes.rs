@@ -176,7 +176,7 @@ async fn written_once_and_the_same_when_derived_again(b: TestStore) {
         let simulated = wild(seed, false).expect("a simulated run");
         let id = store_journal(&b, &simulated.opened, &simulated.journal).await;
         let table = b.sea.list_outcomes(&filter(id)).await.expect("the outcomes");
-        let journal = skep::actors::read_journal(&b.sea, id).await.expect("the store").expect("the journal");
+        let journal = b.store.history(id).await.expect("the store").expect("the journal");
         let derived = outcomes(journal).expect("outcomes");
         assert_eq!(table, derived, "seed {seed}");
         assert_eq!(table.iter().filter(|row| row.attempt.is_none()).count(), usize::from(simulated.run.ended()));

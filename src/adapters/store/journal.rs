@@ -8,7 +8,7 @@ use super::codec;
 use super::error::duplicate;
 use super::row::Row;
 use super::run_index::{bounded, text_of};
-use crate::domain::{EffectKey, Run, RunId, Timestamp};
+use crate::domain::{EffectKey, Event, Run, RunId, Timestamp};
 use crate::ports::journal::{Journal, JournalRow, Transition};
 use crate::ports::leases::Lease;
 use crate::ports::{PortError, PortResult};
@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub(super) const FIRST_LEASE_SECS: i64 = 30;
 /// Upper bound of journal rows in one answer.
 const MAX_EVENTS: u64 = 1_000;
+/// Journal rows that are read at once where all of them are wanted.
+const HISTORY_PAGE: u64 = 500;
 
 /// Reading the lease locks the run's row, so that no other owner acquires it between the check and the count.
 const BEGIN_POSTGRES: &str = "WITH mine AS (SELECT id FROM run WHERE id = $1 AND owner = $2 AND epoch = $3 FOR SHARE) \
@@ -119,6 +121,26 @@ impl Journal for SeaStore {
         let rows = self.read(EVENTS, values).await?;
         rows.iter().map(|row| self.journal_row(run, row)).collect()
     }
+
+    async fn history(&self, run: RunId) -> PortResult<Result<Vec<(Event, Timestamp)>, String>> {
+        let mut history = Vec::new();
+        loop {
+            let after = i64::try_from(history.len()).unwrap_or(i64::MAX);
+            let values = [run.to_string().into(), after.into(), bounded(HISTORY_PAGE, MAX_EVENTS).into()];
+            let rows = self.read(EVENTS, values).await?;
+            for row in &rows {
+                let unreadable =
+                    |why: String| format!("event {} of its journal cannot be read: {why}", history.len() + 1);
+                match event_of(row) {
+                    Ok(event) => history.push(event),
+                    Err(why) => return Ok(Err(unreadable(why))),
+                }
+            }
+            if (rows.len() as u64) < HISTORY_PAGE {
+                return Ok(Ok(history));
+            }
+        }
+    }
 }
 
 impl SeaStore {
@@ -172,6 +194,13 @@ pub(super) fn snapshot_of(row: &QueryResult) -> Result<Run, String> {
     let version: i64 = row.try_get("", "version").map_err(|e| e.to_string())?;
     codec::check_version(version)?;
     codec::decode_snapshot(version, &text_of(row, "snapshot")?)
+}
+
+/// Reads the event of a journal row, and its time.
+fn event_of(row: &QueryResult) -> Result<(Event, Timestamp), String> {
+    let number = |column: &str| row.try_get::<i64>("", column).map_err(|e| e.to_string());
+    let event = codec::decode_event(number("version")?, &text_of(row, "body")?)?;
+    Ok((event, Timestamp(number("at")?)))
 }
 
 fn fenced(row: &Row) -> PortError {

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use skep::domain::{
-    AccessRole, ArtifactKind, ArtifactRef, Digest, EffectKey, PersonName, Principal, Project, ProjectName, Run, RunId,
-    Timestamp,
+    AccessRole, ArtifactKind, ArtifactRef, Digest, EffectKey, Event, PersonName, Principal, Project, ProjectName, Run,
+    RunId, Timestamp,
 };
 use skep::ports::accounts::{AccessToken, Accounts, Person};
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog, AuditRow};
@@ -76,6 +76,9 @@ impl Journal for Away {
         away()
     }
     async fn events(&self, _: RunId, _: u64, _: u64) -> PortResult<Vec<JournalRow>> {
+        away()
+    }
+    async fn history(&self, _: RunId) -> PortResult<Result<Vec<(Event, Timestamp)>, String>> {
         away()
     }
 }
