@@ -59,7 +59,7 @@ fn line(notice: &Notice) -> String {
             format!("submodules are empty in the worktrees of a run: {}", listed(paths, paths.len() as u64))
         }
         Notice::Filters { names } => format!(
-            "files kept by {} are pointers in the worktrees, as git stores them, and cannot be changed",
+            "files kept by {} are in the worktrees in the form that git stores, and cannot be changed",
             names.join(" and ")
         ),
         Notice::Shallow => "the repository is a shallow clone: its history ends early".to_owned(),

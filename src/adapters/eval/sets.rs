@@ -112,7 +112,9 @@ impl SetPlan {
             trials: trials.max(before.as_ref().map_or(0, |set| set.trials)),
             created_at: before.map_or_else(|| u64::try_from(now).unwrap_or(u64::MAX), |set| set.created_at),
         };
-        let text = serde_json::to_vec_pretty(&file).unwrap_or_default();
+        let text = serde_json::to_vec_pretty(&file).map_err(|e| {
+            PortError::permanent(format!("cannot write a set of trials as JSON: {e}"), "report this as a bug")
+        })?;
         run_blocking(move || write_atomic(&path, &text)).await
     }
 

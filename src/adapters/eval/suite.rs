@@ -327,8 +327,8 @@ fn check_texts(file: &TaskFile, report: &mut Report<'_>) {
         "limits.cost is not an amount of money",
         "write an amount with its currency, such as \"1.00 USD\"",
     );
-    let told = [&file.goal, &file.title].into_iter().chain(&file.checks).any(|text| text.contains(&file.hidden.canary));
-    report.require(!told, "the goal, the title or a check contains the canary", "remove it there");
+    let reveals = [&file.goal, &file.title].into_iter().chain(&file.checks).any(|text| text.contains(&file.hidden.canary));
+    report.require(!reveals, "the goal, the title or a check contains the canary", "remove it there");
 }
 
 /// Checks the files of a task.

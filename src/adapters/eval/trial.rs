@@ -119,7 +119,9 @@ impl Attempt<'_> {
                 let base = self.prepare().await?;
                 let run = self.drive().await?;
                 let stopped = StoppedRun { run, base };
-                let text = serde_json::to_vec(&stopped).unwrap_or_default();
+                let text = serde_json::to_vec(&stopped).map_err(|e| {
+                    PortError::permanent(format!("cannot write a stopped run as JSON: {e}"), "report this as a bug")
+                })?;
                 let path = self.work.join("run.json");
                 run_blocking(move || write_atomic(&path, &text)).await?;
                 stopped

@@ -140,7 +140,7 @@ pub fn tools() -> Vec<Tool> {
             "work_diff",
             "Diff to review",
             reads(),
-            "Returns lines of the diff that an offer wants reviewed.",
+            "Returns lines of the diff that an offer asks to review.",
         ),
         tool::<OfferOnly>(
             "work_claim",

@@ -73,7 +73,7 @@ pub async fn feed(s: &Services, caller: &Caller, limit: Option<u64>) -> ServiceR
         // Limits on claims do not hide what is offered.
         let facts = crate::domain::open_work::ClaimFacts { agent_claims: 0, owner_claims: 0, ..facts };
         let may = may_claim(&offer, &agent.name, &facts, &s.open_work_settings, now).is_ok();
-        if may && runs.wants(s, &offer).await? {
+        if may && runs.needs(s, &offer).await? {
             offers.push(view::redacted(offer));
         }
     }
@@ -162,7 +162,7 @@ pub async fn file(s: &Services, caller: &Caller, id: &str, path: &str) -> Servic
 pub async fn claim(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Offer> {
     let agent = enter(s, caller, Call::Claim).await?;
     let offer = find(s, id).await?;
-    if !Runs::default().wants(s, &offer).await? {
+    if !Runs::default().needs(s, &offer).await? {
         return Err(over());
     }
     let now = s.clock.now();
@@ -226,11 +226,11 @@ async fn find(s: &Services, id: &str) -> ServiceResult<Offer> {
     found.ok_or_else(|| no_offer(id))
 }
 
-/// Returns an offer that an agent may see: one that it claimed, or that its run still wants done.
+/// Returns an offer that an agent may see: one that it claimed, or that its run still needs.
 async fn visible(s: &Services, agent: &Agent, id: &str) -> ServiceResult<Offer> {
     let offer = find(s, id).await?;
     let is_mine = offer.claim.as_ref().is_some_and(|claim| claim.agent == agent.name);
-    match is_mine || Runs::default().wants(s, &offer).await? {
+    match is_mine || Runs::default().needs(s, &offer).await? {
         true => Ok(offer),
         false => Err(over()),
     }
@@ -264,7 +264,7 @@ impl Runs {
 
     /// Returns whether the attempt that offered the step still waits for it. The offer of a run that has ended is
     /// closed.
-    async fn wants(&mut self, s: &Services, offer: &Offer) -> ServiceResult<bool> {
+    async fn needs(&mut self, s: &Services, offer: &Offer) -> ServiceResult<bool> {
         let attempt = offer.order.attempt;
         let Some(run) = self.get(s, offer).await? else { return Ok(false) };
         let is_live = run.attempt(attempt).is_some_and(|a| a.live()) && run.stopping.is_none();

@@ -42,7 +42,7 @@ pub struct Submitted {
 ///
 /// # Errors
 /// `missing_right` without [`crate::service::Right::Work`], `too_many_calls`, `no_offer`, `not_claimed`, `offer_closed`,
-/// `invalid` if it is too large or the offer wants a review, and `refused_submission` (invalid) if it does not apply; the
+/// `invalid` if it is too large or the offer is for a review, and `refused_submission` (invalid) if it does not apply; the
 /// claim stays then.
 pub async fn patch(
     s: &Services,
@@ -111,7 +111,7 @@ async fn send(s: &Services, caller: &Caller, id: &str, step: Step, work: Submiss
     let is_agents = offer.claim.as_ref().is_some_and(|claim| claim.agent == agent.name);
     let is_repeated = is_agents && offer.submission.as_ref() == Some(&work) && offer.state != OfferState::Closed;
     if !is_repeated {
-        if !super::Runs::default().wants(s, &offer).await? {
+        if !super::Runs::default().needs(s, &offer).await? {
             return Err(over());
         }
         if !s.open_work.submit(&offer.id, &agent.name, &work, s.clock.now()).await? {

@@ -156,7 +156,7 @@ fn named(package: &Value) -> Option<(&str, &str)> {
     (!text.is_empty()).then(|| text.split_once('@').unwrap_or((text, "")))
 }
 
-/// Returns the manager beside which the package's own script accepts no other.
+/// Returns the only manager that the preinstall script of a package accepts.
 fn only_allowed(package: &Value) -> Option<(&str, &str)> {
     let mut words = package["scripts"]["preinstall"].as_str()?.split_whitespace();
     words.find(|word| *word == "only-allow" || word.starts_with("only-allow@"))?;

@@ -34,8 +34,8 @@ pub enum Kind {
     NeedsPerson(String),
     /// The conversation is too long for the model.
     TooLong,
-    /// The request was refused without a word. Some providers do so if the conversation is too long; if it is not, a
-    /// person has to do this first.
+    /// The provider refused the request without an explanation. Some do so when the conversation is too long; otherwise
+    /// a person has to do this first.
     Unexplained(String),
 }
 
