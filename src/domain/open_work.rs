@@ -265,9 +265,7 @@ impl fmt::Display for ClaimRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClaimRefusal::Closed => f.write_str("the offer is closed: its run no longer needs it"),
-            ClaimRefusal::Taken(until) => {
-                write!(f, "another agent holds the offer, at least until {} (ms since 1970)", until.0)
-            }
+            ClaimRefusal::Taken(_) => f.write_str("another agent holds the offer"),
             ClaimRefusal::Turned => f.write_str("you gave this offer back, or let your claim lapse"),
             ClaimRefusal::AgentLimit(limit) => write!(f, "you hold {limit} offers, as many as one agent may"),
             ClaimRefusal::OwnerLimit(limit) => {

@@ -327,7 +327,8 @@ fn check_texts(file: &TaskFile, report: &mut Report<'_>) {
         "limits.cost is not an amount of money",
         "write an amount with its currency, such as \"1.00 USD\"",
     );
-    let reveals = [&file.goal, &file.title].into_iter().chain(&file.checks).any(|text| text.contains(&file.hidden.canary));
+    let reveals =
+        [&file.goal, &file.title].into_iter().chain(&file.checks).any(|text| text.contains(&file.hidden.canary));
     report.require(!reveals, "the goal, the title or a check contains the canary", "remove it there");
 }
 

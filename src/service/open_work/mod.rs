@@ -14,9 +14,10 @@ pub use view::{Details, OwnOffer, WorkerStatus};
 use super::audit::record;
 use super::error::shown;
 use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, agents, input};
-use crate::domain::open_work::{Claim, MAX_LEASES, may_claim};
+use crate::domain::open_work::{Claim, ClaimRefusal, MAX_LEASES, may_claim};
 use crate::domain::{Agent, Offer, Run, Timestamp};
 use crate::ports::Repo;
+use crate::render::utc;
 use std::collections::BTreeMap;
 
 /// Offers that are read to fill a feed.
@@ -158,7 +159,7 @@ pub async fn file(s: &Services, caller: &Caller, id: &str, path: &str) -> Servic
 ///
 /// # Errors
 /// `missing_right` without [`Right::Work`], `too_many_calls`, `no_offer`, and a conflict with the code of the
-/// [`crate::domain::open_work::ClaimRefusal`].
+/// [`ClaimRefusal`].
 pub async fn claim(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Offer> {
     let agent = enter(s, caller, Call::Claim).await?;
     let offer = find(s, id).await?;
@@ -170,7 +171,12 @@ pub async fn claim(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Off
     match s.open_work.claim(&offer.id, &claim, &s.open_work_settings).await? {
         None => Err(no_offer(id)),
         Some(Err(refusal)) => {
-            let fix = "Look at the feed for another offer, or wait";
+            let fix = match refusal {
+                ClaimRefusal::Taken(until) => {
+                    format!("Look at the feed for another offer, or wait until {}", utc(until))
+                }
+                _ => "Look at the feed for another offer".to_owned(),
+            };
             Err(ServiceError::conflict(refusal.code(), refusal.to_string(), fix))
         }
         Some(Ok(offer)) => {

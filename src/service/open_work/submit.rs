@@ -2,6 +2,7 @@
 
 use super::{Call, enter, find, lease_end, not_claimed, over, subject};
 use crate::domain::{CriterionVerdict, Finding, Offer, OfferState, Step, Submission, Verdict};
+use crate::render::utc;
 use crate::service::audit::record;
 use crate::service::{Caller, ServiceError, ServiceResult, Services};
 use std::time::Duration;
@@ -129,8 +130,7 @@ async fn wait(s: &Services, id: &str) -> ServiceResult<Submitted> {
         let offer = find(s, id).await?;
         match offer.state {
             OfferState::Claimed if !offer.problem.is_empty() => {
-                let fix =
-                    format!("Correct it and submit it again before {} (ms since 1970)", lease_end(s, s.clock.now()).0);
+                let fix = format!("Correct it and submit it again before {}", utc(lease_end(s, s.clock.now())));
                 let kind = crate::service::ErrorKind::Invalid;
                 return Err(ServiceError::new(kind, "refused_submission", offer.problem, fix));
             }
