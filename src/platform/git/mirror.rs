@@ -5,6 +5,7 @@
 
 use super::access::Access;
 use super::durable_fs::{make_dir, remove_path, run_blocking};
+use super::heads::RemoteHeads;
 use super::leftovers::remove_temporary_objects;
 use super::local::Settings;
 use super::lock::{LockGuard, Locks};
@@ -12,21 +13,10 @@ use super::object::{check_branch, check_sha};
 use super::{Call, Git, NET_TIMEOUT, is_ancestor, read};
 use crate::domain::{ProjectName, Sha};
 use crate::ports::{GitCredentials, PortError, PortResult, Repo};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
-
-/// HEAD and branches of an origin, as listed by one `ls-remote`.
-#[derive(Clone, Debug, Default)]
-pub struct RemoteHeads {
-    /// Branch that HEAD points to; `None` = detached or missing.
-    pub default: Option<String>,
-    /// Whether the origin has a HEAD.
-    pub has_head: bool,
-    /// The requested branches.
-    pub heads: BTreeMap<String, Sha>,
-}
 
 /// All mirrors of this data root.
 #[derive(Debug)]
@@ -131,58 +121,7 @@ impl Mirrors {
         .await
     }
 
-    /// Lists HEAD and the branches of an origin: those in `only`, or all if it is empty.
-    ///
-    /// # Errors
-    /// When the origin cannot be read, with the fix.
-    pub async fn remote_heads(&self, repo: &Repo, only: &[&str]) -> PortResult<RemoteHeads> {
-        let access = self.access(repo).await?;
-        self.heads_at(repo, &access, Some(only).filter(|only| !only.is_empty())).await
-    }
-
-    /// Lists HEAD and some branches of an origin; `None` = all.
-    async fn heads_at(&self, repo: &Repo, access: &Access, only: Option<&[&str]>) -> PortResult<RemoteHeads> {
-        self.ensure_locked(&repo.project).await?;
-        let mut call = self.call(repo).with_origin(access).args(["ls-remote", "--symref"]);
-        call = call.args(access.upload_pack()).arg("--end-of-options").arg(access.address()).arg("HEAD");
-        call = match only {
-            None => call.arg("refs/heads/*"),
-            Some(only) => call.args(only.iter().map(|name| format!("refs/heads/{name}"))),
-        };
-        let output =
-            call.output(&format!("reach the repository {}", access.redacted())).await.map_err(|e| match e {
-                // Listing changes nothing, so a timeout is not an unknown outcome.
-                PortError::Unknown { what } => PortError::transient(what),
-                other => other,
-            })?;
-        let mut remote = RemoteHeads::default();
-        let mut head = None;
-        for line in String::from_utf8_lossy(&output).lines() {
-            let Some((left, name)) = line.split_once('\t') else { continue };
-            match (left.strip_prefix("ref: refs/heads/"), name.strip_prefix("refs/heads/")) {
-                (Some(target), None) if name == "HEAD" => remote.default = Some(target.to_owned()),
-                _ if left.starts_with("ref: ") => {}
-                (_, _) if left.len() != 40 => {
-                    return Err(PortError::permanent(
-                        format!("{} stores its objects by SHA-256", access.redacted()),
-                        "use a repository with SHA-1 objects; SHA-256 is not supported yet",
-                    ));
-                }
-                (None, Some(branch)) => {
-                    remote.heads.insert(branch.to_owned(), Sha(left.to_owned()));
-                }
-                (None, None) if name == "HEAD" => head = Some(Sha(left.to_owned())),
-                _ => {}
-            }
-        }
-        remote.has_head = head.is_some();
-        if let (Some(default), Some(head)) = (&remote.default, head) {
-            remote.heads.insert(default.clone(), head);
-        }
-        Ok(remote)
-    }
-
-    async fn ensure_locked(&self, project: &ProjectName) -> PortResult<()> {
+    pub(super) async fn ensure_locked(&self, project: &ProjectName) -> PortResult<()> {
         if self.dir(project).join("HEAD").is_file() {
             return Ok(());
         }
