@@ -29,9 +29,8 @@ pub(super) fn register_all(config: &Config) {
         }
     }
     for (name, channel) in &config.notify {
-        register_forever(&format!("address of {name}"), channel.url.expose());
-        for secret in channel.signing_secret.iter().chain(&channel.token) {
-            register_forever(&format!("secret of {name}"), secret.expose());
+        for (what, secret) in channel.secrets() {
+            register_forever(&format!("{what} of {name}"), secret.expose());
         }
     }
     for name in config.agents.values().flat_map(|a| &a.pass_env).chain(&config.engines.pass_env) {

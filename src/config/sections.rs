@@ -4,7 +4,7 @@ use super::heuristics;
 use super::models::{Keyed, SandboxSettings};
 use crate::adapters::engine::settings::{Agent, PARTIAL_EXIT_CODES};
 use crate::adapters::forge::settings::ForgeSettings;
-use crate::adapters::notify::settings::WebhookSettings;
+use crate::adapters::notify::settings::ChannelSettings;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::improve::{ImproveSettings, Rule, Threshold};
 use crate::domain::{EngineSpec, OpenWorkSettings, Policy, Role};
@@ -51,7 +51,7 @@ pub struct Config {
     /// Goals that become runs at certain times, by name: `[schedules.*]`.
     pub schedules: Vec<Schedule>,
     /// Channels for messages, by name: `[notify.*]`.
-    pub notify: BTreeMap<String, WebhookSettings>,
+    pub notify: BTreeMap<String, ChannelSettings>,
     /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and
     /// `[engines]`, and `[project.*]`.
     pub granted: ProjectGrants,

@@ -3,6 +3,9 @@
 use super::id::{RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
+
 /// Subject of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,12 +20,20 @@ pub enum MessageEvent {
     Budget,
     /// The service needs its operator.
     Broken,
+    /// What happened in a day, and what waits.
+    Digest,
 }
 
 impl MessageEvent {
     /// All events.
-    pub const ALL: [MessageEvent; 5] =
-        [MessageEvent::Question, MessageEvent::Failed, MessageEvent::Ended, MessageEvent::Budget, MessageEvent::Broken];
+    pub const ALL: [MessageEvent; 6] = [
+        MessageEvent::Question,
+        MessageEvent::Failed,
+        MessageEvent::Ended,
+        MessageEvent::Budget,
+        MessageEvent::Broken,
+        MessageEvent::Digest,
+    ];
 
     /// Returns the event with this name.
     pub fn named(name: &str) -> Option<MessageEvent> {
@@ -37,6 +48,7 @@ impl MessageEvent {
             MessageEvent::Ended => "ended",
             MessageEvent::Budget => "budget",
             MessageEvent::Broken => "broken",
+            MessageEvent::Digest => "digest",
         }
     }
 }
@@ -85,6 +97,8 @@ pub struct ChannelRules {
     pub delay_secs: u64,
     /// Seconds after which messages about the same question follow, ascending.
     pub remind_secs: Vec<u64>,
+    /// When a day ends for [`MessageEvent::Digest`], in minutes after midnight UTC.
+    pub digest_minute: u32,
 }
 
 impl ChannelRules {
@@ -106,6 +120,14 @@ impl ChannelRules {
         let passed = times.iter().filter(|at| **at <= now).count();
         ((passed > 0).then_some(passed), times.get(passed).copied())
     }
+
+    /// Returns the last end of a day, if that was after `since`, and when the next one is. Days that were missed are
+    /// not made up for.
+    pub fn digest_due(&self, since: Timestamp, now: Timestamp) -> (Option<Timestamp>, Timestamp) {
+        let offset = i64::from(self.digest_minute) * 60_000;
+        let last = Timestamp((now.0 - offset).div_euclid(DAY_MS) * DAY_MS + offset);
+        ((last > since).then_some(last), Timestamp(last.0 + DAY_MS))
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +141,7 @@ mod tests {
             projects: vec!["tool".to_owned()],
             delay_secs: 120,
             remind_secs: vec![60, 14_400, 86_400],
+            digest_minute: 0,
         };
         let at = |secs: u64| Timestamp(0).plus_secs(secs);
         let due = |secs: u64| rules.question_due(at(1_000), at(1_000 + secs));
@@ -128,5 +151,25 @@ mod tests {
         assert_eq!(due(1_000_000), (Some(3), None));
         assert!(rules.wants(MessageEvent::Question, "tool") && !rules.wants(MessageEvent::Question, "other"));
         assert!(!rules.wants(MessageEvent::Broken, ""));
+    }
+
+    #[test]
+    fn a_day_ends_once_at_its_minute() {
+        let rules = ChannelRules {
+            events: vec![MessageEvent::Digest],
+            projects: Vec::new(),
+            delay_secs: 0,
+            remind_secs: Vec::new(),
+            digest_minute: 7 * 60,
+        };
+        let hour = |hours: i64| Timestamp(20_000 * DAY_MS + hours * 3_600_000);
+        assert_eq!(rules.digest_due(hour(5), hour(6)), (None, hour(7)), "a new channel waits for its first end");
+        assert_eq!(rules.digest_due(hour(5), hour(7)), (Some(hour(7)), hour(31)));
+        assert_eq!(rules.digest_due(hour(5), hour(30)), (Some(hour(7)), hour(31)), "the same end until the next one");
+        assert_eq!(
+            rules.digest_due(hour(5), hour(100)),
+            (Some(hour(79)), hour(103)),
+            "missed days are not made up for"
+        );
     }
 }

@@ -75,6 +75,7 @@ mod llm_patch;
 mod llm_tools;
 mod llm_window;
 mod llm_wire;
+mod mail;
 mod matrix;
 mod mcp;
 mod messages;

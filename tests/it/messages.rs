@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use skep::adapters::notify::Webhook;
 use skep::adapters::notify::settings::{BuiltIn, Template, WebhookSettings};
 use skep::domain::{ChannelRules, Message, MessageEvent, RunId, Timestamp};
+use skep::platform::clock::SystemClock;
+use skep::ports::clock::Clock;
 use skep::ports::messages::{Channel, MessageState};
 use skep::providers::settings::Api;
 use skep::secrets::Secret;
@@ -25,10 +27,11 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn rules(delay_secs: u64, remind_secs: &[u64]) -> ChannelRules {
     ChannelRules {
-        events: MessageEvent::ALL.into(),
+        events: MessageEvent::ALL.into_iter().filter(|event| *event != MessageEvent::Digest).collect(),
         projects: Vec::new(),
         delay_secs,
         remind_secs: remind_secs.to_vec(),
+        digest_minute: 0,
     }
 }
 
@@ -223,6 +226,50 @@ async fn a_dead_channel_delays_no_other_and_redirects_are_not_followed() {
     let error = all[0].send(&about(1, MessageEvent::Failed)).await.unwrap_err();
     assert!(!error.is_final && !error.what.contains("secret-path"), "{error}");
     assert!(services.messages.due("later", Timestamp(i64::MAX), 10).await.unwrap().is_empty());
+}
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct StoppedClock(Timestamp);
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn new_run_id(&self) -> RunId {
+        SystemClock.new_run_id()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_makes_one_message_and_a_quiet_day_none() {
+    let (s, sink) = (service().await, sink().await);
+    let start = s.state.services.clock.now();
+    let minute = u32::try_from(start.0.div_euclid(60_000).rem_euclid(1_440)).unwrap();
+    let daily =
+        ChannelRules { events: vec![MessageEvent::Digest], digest_minute: (minute + 5) % 1_440, ..rules(0, &[]) };
+    let elsewhere = ChannelRules { projects: vec!["another".to_owned()], ..daily.clone() };
+    let all = [channel("team", &url(&sink), daily), channel("others", &url(&sink), elsewhere)];
+    let at = |time: Timestamp| Services { clock: Arc::new(StoppedClock(time)), ..with(&s, &all) };
+    pass(&at(start), &mut Progress::default()).await.unwrap();
+    let ended = s.open_run("A run that is cancelled").await["id"].as_str().unwrap().to_owned();
+    assert_eq!(s.post(&format!("/api/v1/runs/{ended}/actions/cancel"), &json!({"text": "no"})).await.status, 200);
+    s.until(&ended, "cancelled").await;
+    blocked(&s).await;
+
+    let end = Timestamp((start.0.div_euclid(60_000) + 5) * 60_000);
+    for _ in 0..2 {
+        pass(&at(Timestamp(end.0 + 1_000)), &mut Progress::default()).await.unwrap();
+    }
+    assert_eq!(sink.asked().len(), 1, "one channel, one message");
+    let digest = sink.asked()[0].json();
+    assert_eq!(
+        digest["summary"], "0 runs were delivered, 1 ended without a delivery; 1 run waits for people.",
+        "{digest}"
+    );
+    assert_eq!(digest["event"], "digest");
+    assert!(digest["needs"][0].as_str().unwrap().contains("Append two"), "{digest}");
 }
 
 /// Starts the service, aborting at a fault point if one is named, and waits until it answers or has ended.

@@ -1,18 +1,13 @@
 //! The forms of messages: facts and a template become JSON. Text from outside is bounded and can mention nobody, link
 //! nowhere and end no string.
 
+use super::content::{Content, defused, short};
 use super::settings::{BuiltIn, Template};
 use crate::domain::Message;
-use crate::render;
-use crate::secrets::redact_all;
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde_json::Value;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Upper bound on the characters of one text from outside.
-const MAX_TEXT_CHARS: usize = 300;
-/// Upper bound on needs that are written.
-const MAX_NEEDS: usize = 3;
 /// Upper bound on a message, in bytes.
 const MAX_BYTES: usize = 32 * 1024;
 /// Steps that a template may take.
@@ -44,34 +39,23 @@ impl Form {
     /// # Errors
     /// Why the template cannot be used.
     pub fn json(&self, message: &Message) -> Result<String, String> {
-        let text = |text: &str| self.text(text);
-        let headline = headline(message);
-        let mut lines = vec![text(&message.summary)];
-        if !message.title.is_empty() {
-            lines.insert(0, text(&message.title));
-        }
-        let needs: Vec<String> = message.needs.iter().take(MAX_NEEDS).map(|need| text(need)).collect();
-        lines.extend(needs.iter().cloned());
-        if message.cost_micros > 0 {
-            lines.push(format!("Cost so far: {}", render::money(message.cost_micros)));
-        }
-        let url = self.pages.as_ref().map_or_else(String::new, |pages| format!("{pages}{}", message.path));
+        let content = Content::new(message, self.pages.as_deref(), &|text| self.text(text));
         let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(message.at.0).unwrap_or(0));
-        let html = html(&headline, &lines, &url);
+        let html = content.html();
         let facts = context! {
             key => &message.key,
             event => message.event.name(),
-            headline => headline,
+            headline => content.headline,
             run => message.run.map(|run| run.to_string()),
             block => message.block,
             project => &message.project,
-            title => text(&message.title),
-            summary => text(&message.summary),
-            needs => needs,
-            lines => lines,
+            title => content.title,
+            summary => content.summary,
+            needs => content.needs,
+            lines => content.lines,
             html => html,
             cost_usd => message.cost_micros as f64 / 1_000_000.0,
-            url => url,
+            url => content.url,
             at => humantime::format_rfc3339_seconds(at).to_string(),
             topic => &self.topic,
         };
@@ -103,19 +87,10 @@ impl Form {
 
     /// Returns text from outside as this form may contain it.
     fn text(&self, text: &str) -> String {
-        let text = redact_all(text);
-        let one_line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let visible = one_line.chars().filter(|c| !c.is_control() && !render::is_hidden(*c));
-        let mut short: String = visible.take(MAX_TEXT_CHARS + 1).collect();
-        if short.chars().count() > MAX_TEXT_CHARS {
-            short.truncate(short.char_indices().nth(MAX_TEXT_CHARS - 1).map_or(0, |(at, _)| at));
-            short.push('…');
-        }
         if self.template == Template::BuiltIn(BuiltIn::Json) {
-            return short;
+            return short(text);
         }
-        // A zero-width space ends what a chat takes for a mention or an address.
-        let defused = short.replace('@', "@\u{200b}").replace("://", ":\u{200b}//").replace('<', "‹").replace('>', "›");
+        let defused = defused(text);
         if self.template != Template::BuiltIn(BuiltIn::Discord) {
             return defused;
         }
@@ -128,36 +103,6 @@ impl Form {
         }
         escaped
     }
-}
-
-/// Returns the first line, in Skep's own words.
-fn headline(message: &Message) -> String {
-    use crate::domain::MessageEvent;
-    let what = match message.event {
-        MessageEvent::Question => "A run waits for you",
-        MessageEvent::Failed => "A run ended without a delivery",
-        MessageEvent::Ended => "A run ended",
-        MessageEvent::Budget => "A budget reached an alert threshold",
-        MessageEvent::Broken => "Skep needs its operator",
-    };
-    match (&message.run, message.project.as_str()) {
-        (_, "") => what.to_owned(),
-        (Some(run), project) => format!("{what}: {project}, run {}", run.abbrev()),
-        (None, project) => format!("{what}: {project}"),
-    }
-}
-
-fn html(headline: &str, lines: &[String], url: &str) -> String {
-    let escape =
-        |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
-    let mut html = format!("<strong>{}</strong>", escape(headline));
-    for line in lines {
-        html.push_str(&format!("<br>{}", escape(line)));
-    }
-    if !url.is_empty() {
-        html.push_str(&format!("<br><a href=\"{}\">Open in Skep</a>", escape(url)));
-    }
-    html
 }
 
 #[cfg(test)]

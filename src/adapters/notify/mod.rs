@@ -1,36 +1,19 @@
-//! Channels that post messages as JSON to an address of the configuration.
-//!
-//! The headers are those of Standard Webhooks: `webhook-id` is the message's key and the same at every try,
-//! `webhook-signature` is an HMAC-SHA256 over the id, the time and the body.
-//!
-//! Invariant: redirects are not followed, and no error names the address, which may be a secret.
+//! Channels for messages: JSON posted to an address, and e-mail.
 
+mod content;
+mod email;
 mod form;
 pub mod settings;
+mod webhook;
 
-use crate::domain::{ChannelRules, Message, MessageEvent, Timestamp};
-use crate::ports::messages::{Channel, DeliveryError};
-use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use form::Form;
-use reqwest::{Client, StatusCode, Url};
-use ring::hmac;
-use settings::{BuiltIn, Template, WebhookSettings};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+pub use email::Email;
+pub use webhook::Webhook;
+
+use crate::domain::{Message, MessageEvent, Timestamp};
+use std::time::Duration;
 
 /// Time limit of a delivery.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Channel that posts to an address.
-pub struct Webhook {
-    name: String,
-    settings: WebhookSettings,
-    url: Url,
-    form: Form,
-    key: Option<hmac::Key>,
-    http: Client,
-}
 
 /// The message of `skep notify test`.
 pub fn example() -> Message {
@@ -46,112 +29,5 @@ pub fn example() -> Message {
         cost_micros: 0,
         path: "/".to_owned(),
         at: Timestamp(0),
-    }
-}
-
-impl Webhook {
-    /// Creates a channel. `pages` is the address of the pages that messages link to.
-    ///
-    /// # Errors
-    /// Why it cannot be used, without its address.
-    pub fn new(name: &str, settings: WebhookSettings, pages: Option<String>) -> Result<Webhook, String> {
-        crate::telemetry::install_crypto();
-        let mut url = Url::parse(settings.url.expose()).map_err(|e| format!("its URL cannot be used: {e}"))?;
-        let mut topic = String::new();
-        if settings.template == Template::BuiltIn(BuiltIn::Ntfy) {
-            // ntfy takes JSON at its root, with the topic inside.
-            topic = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default().to_owned();
-            url.set_path("/");
-        }
-        let is_local = url.host_str().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host));
-        let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(TIMEOUT);
-        let builder = if is_local { builder.no_proxy() } else { builder };
-        let http = builder.build().map_err(|e| format!("cannot create an HTTP client: {}", e.without_url()))?;
-        let key = settings.signing_secret.as_ref().map(|secret| signing_key(secret.expose())).transpose()?;
-        let form = Form::new(settings.template.clone(), pages, topic)?;
-        Ok(Webhook { name: name.to_owned(), settings, url, form, key, http })
-    }
-}
-
-/// Reads a signing secret: `whsec_` and base64, as Standard Webhooks writes it, or any text.
-fn signing_key(secret: &str) -> Result<hmac::Key, String> {
-    let secret = secret.trim();
-    let bytes = match secret.strip_prefix("whsec_") {
-        Some(encoded) => {
-            STANDARD.decode(encoded).map_err(|_| "its signing secret is not base64 after whsec_".to_owned())?
-        }
-        None => secret.as_bytes().to_vec(),
-    };
-    if bytes.len() < 16 {
-        return Err("its signing secret is shorter than 16 bytes".to_owned());
-    }
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
-}
-
-#[async_trait]
-impl Channel for Webhook {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn rules(&self) -> &ChannelRules {
-        &self.settings.rules
-    }
-
-    async fn send(&self, message: &Message) -> Result<(), DeliveryError> {
-        let failed = |what: String| DeliveryError { what, is_final: false };
-        let body = self.form.json(message).map_err(failed)?;
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut request = self
-            .http
-            .post(self.url.clone())
-            .header("content-type", "application/json")
-            .header("user-agent", concat!("skep/", env!("CARGO_PKG_VERSION")))
-            .header("webhook-id", &message.key)
-            .header("webhook-timestamp", time);
-        if let Some(key) = &self.key {
-            let signed = hmac::sign(key, format!("{}.{time}.{body}", message.key).as_bytes());
-            request = request.header("webhook-signature", format!("v1,{}", STANDARD.encode(signed)));
-        }
-        if let Some(token) = &self.settings.token {
-            request = request.bearer_auth(token.expose());
-        }
-        let response = request.body(body).send().await.map_err(|error| {
-            if error.is_timeout() {
-                return failed("no response within ten seconds".to_owned());
-            }
-            // The outer texts only say that a request failed, and the URL may be a secret.
-            let error = error.without_url();
-            let mut cause: &dyn std::error::Error = &error;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            failed(format!("cannot connect: {cause}"))
-        })?;
-        match response.status() {
-            status if status.is_success() => Ok(()),
-            StatusCode::GONE => {
-                Err(DeliveryError { what: "the receiver answered 410: it no longer exists".to_owned(), is_final: true })
-            }
-            status if status.is_redirection() => {
-                Err(failed(format!("the receiver answered {}, and redirects are not followed", status.as_u16())))
-            }
-            status => Err(failed(format!("the receiver answered {}", status.as_u16()))),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signatures_are_those_of_standard_webhooks() {
-        // The example of the specification's reference libraries.
-        let key = signing_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signed = "msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{\"test\": 2432232314}";
-        let signature = STANDARD.encode(hmac::sign(&key, signed.as_bytes()));
-        assert_eq!(signature, "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        assert!(signing_key("short").is_err() && signing_key("whsec_!").is_err());
     }
 }

@@ -3,6 +3,77 @@
 use crate::domain::ChannelRules;
 use crate::secrets::Secret;
 
+/// Settings of a channel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChannelSettings {
+    /// It posts JSON to an address.
+    Webhook(WebhookSettings),
+    /// It sends e-mail.
+    Email(EmailSettings),
+}
+
+impl ChannelSettings {
+    /// Returns the secrets among the settings, each with what it is.
+    pub fn secrets(&self) -> Vec<(&'static str, &Secret)> {
+        match self {
+            ChannelSettings::Webhook(webhook) => {
+                let others = webhook.signing_secret.iter().chain(&webhook.token).map(|secret| ("secret", secret));
+                std::iter::once(("address", &webhook.url)).chain(others).collect()
+            }
+            ChannelSettings::Email(email) => email.password.iter().map(|password| ("password", password)).collect(),
+        }
+    }
+}
+
+/// Settings of a channel that sends e-mail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmailSettings {
+    /// The server that takes the mail.
+    pub server: MailServer,
+    /// Name to log in with; empty = no login.
+    pub user: String,
+    /// Password to log in with.
+    pub password: Option<Secret>,
+    /// Sender: an address, or `Name <address>`.
+    pub from: String,
+    /// Recipients, in the same form.
+    pub to: Vec<String>,
+    /// When it gets messages.
+    pub rules: ChannelRules,
+}
+
+impl EmailSettings {
+    /// Upper bound on the recipients of a channel.
+    pub const MAX_RECIPIENTS: usize = 20;
+}
+
+/// A server that takes mail by SMTP (RFC 5321, submission by RFC 6409).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailServer {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub protection: Protection,
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// TLS from the first byte (RFC 8314).
+    Tls,
+    /// STARTTLS (RFC 3207), without which nothing is sent.
+    StartTls,
+    /// None: the server is on this machine.
+    None,
+}
+
+/// Returns whether a text is an address of e-mail, alone or as `Name <address>`.
+pub fn is_mail_address(text: &str) -> bool {
+    !text.contains(char::is_control) && text.parse::<lettre::message::Mailbox>().is_ok()
+}
+
 /// Settings of a channel that posts JSON to an address.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WebhookSettings {

@@ -3,8 +3,10 @@
 use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::super::units;
-use super::{MAX_SECRET_BYTES, is_plain_to_others, path, read_private, variable_name, wrong};
-use crate::adapters::notify::settings::{BuiltIn, Template, WebhookSettings};
+use super::{MAX_SECRET_BYTES, Parsed, is_loopback, is_plain_to_others, path, read_private, variable_name, wrong};
+use crate::adapters::notify::settings::{
+    BuiltIn, ChannelSettings, EmailSettings, MailServer, Protection, Template, WebhookSettings, is_mail_address,
+};
 use crate::domain::{ChannelRules, MessageEvent, ProjectName};
 use crate::secrets::Secret;
 
@@ -17,21 +19,111 @@ const MAX_SECS: u64 = 30 * 24 * 3_600;
 pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
     for name in r.names("notify") {
         let at = |key: &str| format!("notify.{name}.{key}");
-        let mut kind = String::new();
-        r.checked(&at("kind"), &mut kind, |text| match text {
-            "webhook" => Ok(text.to_owned()),
-            _ => wrong("unknown kind of channel", "write \"webhook\""),
+        let mut is_email = None;
+        r.checked(&at("kind"), &mut is_email, |text| match text {
+            "webhook" => Ok(Some(false)),
+            "email" => Ok(Some(true)),
+            _ => wrong("unknown kind of channel", "write \"webhook\" or \"email\""),
         });
-        if kind.is_empty() {
-            r.refuse(&at("kind"), "a channel needs a kind", "write kind = \"webhook\"");
+        if is_email.is_none() && !r.is_bad(&at("kind")) {
+            r.refuse(&at("kind"), "a channel needs a kind", "write kind = \"webhook\" or kind = \"email\"");
         }
-        let url = url(r, &at, env);
-        let template = template(r, &at);
-        let signing_secret = secret(r, &at, "secret", env).map(|(_, text)| Secret::new(text));
-        let token = secret(r, &at, "token", env).map(|(_, text)| Secret::new(text));
-        let rules = rules(r, &at);
-        c.notify.insert(name, WebhookSettings { url, template, signing_secret, token, rules });
+        let settings = if is_email == Some(true) {
+            ChannelSettings::Email(email(r, &at, env))
+        } else {
+            let url = url(r, &at, env);
+            let template = template(r, &at);
+            let signing_secret = secret(r, &at, "secret", env).map(|(_, text)| Secret::new(text));
+            let token = secret(r, &at, "token", env).map(|(_, text)| Secret::new(text));
+            let rules = rules(r, &at);
+            ChannelSettings::Webhook(WebhookSettings { url, template, signing_secret, token, rules })
+        };
+        c.notify.insert(name, settings);
     }
+}
+
+fn email(r: &mut Reader, at: &dyn Fn(&str) -> String, env: &dyn Fn(&str) -> Option<String>) -> EmailSettings {
+    let mut server = None;
+    r.checked(&at("smtp"), &mut server, |text| mail_server(text).map(Some));
+    if server.is_none() && !r.is_bad(&at("smtp")) {
+        r.refuse(&at("smtp"), "the channel has no mail server", "write smtp = \"smtps://mail.example.org\"");
+    }
+    let server = server.unwrap_or(MailServer { host: String::new(), port: 0, protection: Protection::Tls });
+    let mut user = String::new();
+    r.checked(&at("user"), &mut user, |text| Ok(text.trim().to_owned()));
+    let password = secret(r, at, "password", env);
+    match &password {
+        Some((key, _)) if user.is_empty() => {
+            r.refuse(key, "there is a password without a user", format!("set {}", at("user")))
+        }
+        None if !user.is_empty() && !["password_file", "password_env"].iter().any(|key| r.is_bad(&at(key))) => {
+            r.refuse(
+                &at("user"),
+                "there is a user without a password",
+                format!("name its file in {}", at("password_file")),
+            );
+        }
+        _ => {}
+    }
+    let address = |text: &str| match is_mail_address(text) {
+        true => Ok(()),
+        false => wrong("this is not an address of e-mail", "write ann@example.org or \"Ann <ann@example.org>\""),
+    };
+    let (mut from, mut to) = (String::new(), Vec::new());
+    r.checked(&at("from"), &mut from, |text| address(text).map(|()| text.to_owned()));
+    if from.is_empty() && !r.is_bad(&at("from")) {
+        r.refuse(&at("from"), "the channel has no sender", "write the address that mail comes from");
+    }
+    r.list(&at("to"), &mut to, address);
+    if to.is_empty() && !r.is_bad(&at("to")) {
+        r.refuse(&at("to"), "the channel has no recipient", "write to = [\"ann@example.org\"]");
+    }
+    if to.len() > EmailSettings::MAX_RECIPIENTS {
+        r.refuse(&at("to"), "there are more than 20 recipients", "write the address of a mailing list");
+    }
+    to.sort_unstable();
+    to.dedup();
+    EmailSettings { server, user, password: password.map(|(_, text)| Secret::new(text)), from, to, rules: rules(r, at) }
+}
+
+/// Reads `smtps://HOST[:PORT]` or `smtp://HOST[:PORT]`, which means STARTTLS, or nothing on this machine.
+fn mail_server(text: &str) -> Parsed<MailServer> {
+    let (is_tls, rest) = match text.strip_prefix("smtps://") {
+        Some(rest) => (true, rest),
+        None => match text.strip_prefix("smtp://") {
+            Some(rest) => (false, rest),
+            None => {
+                return wrong(
+                    "this is not the URL of a mail server",
+                    "write smtps://HOST or smtp://HOST, which uses STARTTLS",
+                );
+            }
+        },
+    };
+    if rest.contains('@') {
+        return wrong(
+            "the URL contains a user",
+            "write the user in `user`, and name the file of the password in `password_file`",
+        );
+    }
+    let rest = rest.trim_end_matches('/');
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    let is_here = is_loopback(host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_name = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:".contains(c));
+    let port = port.map(str::parse::<u16>).transpose();
+    let (true, Ok(port)) = (is_name, port) else {
+        return wrong("the host or the port cannot be read", "write smtps://HOST or smtps://HOST:PORT");
+    };
+    let (protection, usual) = match (is_tls, is_here) {
+        (true, _) => (Protection::Tls, 465),
+        (false, true) => (Protection::None, 25),
+        (false, false) => (Protection::StartTls, 587),
+    };
+    Ok(MailServer { host: host.to_owned(), port: port.unwrap_or(usual), protection })
 }
 
 fn url(r: &mut Reader, at: &dyn Fn(&str) -> String, env: &dyn Fn(&str) -> Option<String>) -> Secret {
@@ -119,12 +211,28 @@ fn rules(r: &mut Reader, at: &dyn Fn(&str) -> String) -> ChannelRules {
     if remind_secs.len() > ChannelRules::MAX_REMINDERS {
         r.refuse(&at("remind"), "there are more than ten reminders", "write at most ten durations");
     }
+    let mut digest_minute = 7 * 60;
+    r.checked(&at("digest"), &mut digest_minute, |text| match minute_of_day(text) {
+        Some(minute) => Ok(minute),
+        None => wrong("this is not a time of day", "write one such as \"07:00\", in UTC"),
+    });
     ChannelRules {
+        digest_minute,
         events: on.iter().filter_map(|name| MessageEvent::named(name)).collect(),
         projects,
         delay_secs: delay.as_secs(),
         remind_secs,
     }
+}
+
+/// Reads `HH:MM`.
+fn minute_of_day(text: &str) -> Option<u32> {
+    let (hour, minute) = text.split_once(':')?;
+    let number = |part: &str, below: u32| {
+        let is_short = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+        part.parse().ok().filter(|n: &u32| is_short && *n < below)
+    };
+    Some(number(hour, 24)? * 60 + number(minute, 60)?)
 }
 
 /// Reads a secret from `NAME_file` or `NAME_env`. Returns it with the key that names it.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `plan` | which messages a run gives rise to, and when |
 //! | `deliver` | sends what is in the outbox, and tries again |
+//! | `digest` | the message about a day |
 //! | `worker` | looks for runs that may need a message, and delivers |
 //!
 //! What a message is about is read from the store, so a message that a crash prevented is found again. It is written to
@@ -13,6 +14,7 @@
 //! Invariant: nothing here is waited for by a run, and no message can answer anything.
 
 mod deliver;
+mod digest;
 mod plan;
 mod worker;
 

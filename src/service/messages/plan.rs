@@ -34,7 +34,7 @@ pub(super) fn of_run(
         plan.due.extend(run.alerts.iter().filter(|alert| alert.at >= since).map(|alert| budget(run, alert)));
     }
     if let (Some(outcome), Some(at)) = (&run.outcome, ended_at.filter(|at| *at >= since)) {
-        let is_delivered = matches!(outcome, Outcome::Delivered { .. } | Outcome::Unchanged);
+        let is_delivered = is_delivered(outcome);
         let wanted = |event| rules.wants(event, project);
         let event = match is_delivered {
             false if wanted(MessageEvent::Failed) => Some(MessageEvent::Failed),
@@ -46,6 +46,11 @@ pub(super) fn of_run(
         }));
     }
     plan
+}
+
+/// Returns whether a run ended with what was asked for.
+pub(super) fn is_delivered(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Delivered { .. } | Outcome::Unchanged)
 }
 
 fn about(run: &Run, key: String, event: MessageEvent, summary: String, at: Timestamp) -> Message {
@@ -125,6 +130,7 @@ pub(super) fn folded(messages: &[Message]) -> Option<Message> {
         MessageEvent::Ended => format!("{n} runs ended."),
         MessageEvent::Budget => format!("{n} budgets reached an alert threshold."),
         MessageEvent::Broken => format!("{n} problems need the operator."),
+        MessageEvent::Digest => format!("{n} days ended."),
     };
     let key = format!("{}.and-{}", first.key, n - 1);
     let needs = messages.iter().map(|message| format!("{}: {}", message.title, message.summary)).take(3).collect();
@@ -132,7 +138,7 @@ pub(super) fn folded(messages: &[Message]) -> Option<Message> {
 }
 
 /// Makes a reason a sentence.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut chars = text.trim().chars();
     let Some(first) = chars.next() else { return String::new() };
     let text: String = first.to_uppercase().chain(chars).collect();

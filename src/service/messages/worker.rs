@@ -1,5 +1,6 @@
 //! Looks for runs that may need a message, and delivers. One per service.
 
+use super::digest::DayOfRuns;
 use super::{deliver, plan};
 use crate::actors::Notification;
 use crate::domain::{Day, MessageEvent, RunId, Timestamp};
@@ -40,6 +41,8 @@ pub struct Progress {
     next: Option<Timestamp>,
     /// Ended runs before this moment were looked at.
     ended_before: Option<Timestamp>,
+    /// The last day of each channel that was looked at, by its end.
+    days: BTreeMap<String, Timestamp>,
     /// Messages that are known to be in the outbox.
     known: HashSet<(String, String)>,
 }
@@ -142,6 +145,7 @@ async fn plan_all(s: &Services, progress: &mut Progress, now: Timestamp) -> Port
         let from = progress.ended_before.unwrap_or(Timestamp(now.0 - (ENDED_SECS * 1_000) as i64));
         runs.extend(s.messages.ended_since(from, MAX_RUNS).await?.into_iter().map(|(run, at)| (run, Some(at))));
         service(s, progress, now).await?;
+        days(s, progress, now).await?;
     }
     if is_first {
         // Budget alerts of runs that moved before this process started.
@@ -192,6 +196,25 @@ async fn service(s: &Services, progress: &mut Progress, now: Timestamp) -> PortR
                 put(s, progress, channel.name(), message, now).await?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Plans the messages about days that ended.
+async fn days(s: &Services, progress: &mut Progress, now: Timestamp) -> PortResult<()> {
+    let mut read: BTreeMap<Timestamp, DayOfRuns> = BTreeMap::new();
+    for channel in s.channels.iter().filter(|channel| channel.rules().wants(MessageEvent::Digest, "")) {
+        let Some(since) = progress.since.get(channel.name()).copied() else { continue };
+        let (end, next) = channel.rules().digest_due(since, now);
+        progress.next = progress.next.into_iter().chain([next]).min();
+        let Some(end) = end.filter(|end| progress.days.get(channel.name()) != Some(end)) else { continue };
+        if !read.contains_key(&end) {
+            read.insert(end, DayOfRuns::read(s, end).await?);
+        }
+        if let Some(message) = read.get(&end).and_then(|day| day.message(channel.rules())) {
+            put(s, progress, channel.name(), &message, now).await?;
+        }
+        progress.days.insert(channel.name().to_owned(), end);
     }
     Ok(())
 }

@@ -120,6 +120,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("octocrab", &["adapters::forge::github"]),
+    ("lettre", &["adapters::notify"]),
     ("ring", &["adapters::forge", "adapters::notify"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
