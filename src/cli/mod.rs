@@ -71,6 +71,7 @@ use context::{Access, CliContext};
 use exit::{CliError, ExitStatus, Stop};
 use select::Fits;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use terminal::Terminal;
 
@@ -239,6 +240,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
             print_completions(shell);
             Ok(ExitStatus::Success)
         }
+        Command::Man { dir } => write_man_pages(&dir),
         Command::Config(ConfigCommand::Check { changed }) => admin::config_check(cli, changed).await,
         Command::Migrate { status } => admin::migrate(cli, status).await,
         Command::Backup(args) => maintenance::backup(cli, args).await,
@@ -299,6 +301,16 @@ fn print_completions(shell: clap_complete::Shell) {
     clap_complete::generate(shell, &mut <Skep as clap::CommandFactory>::command(), "skep", &mut script);
     // A closed pipe is fine.
     let _closed = std::io::Write::write_all(&mut std::io::stdout(), &script);
+}
+
+/// Writes a manual page for each command.
+fn write_man_pages(dir: &Path) -> Result<ExitStatus, Stop> {
+    let written = std::fs::create_dir_all(dir)
+        .and_then(|()| clap_mangen::generate_to(<Skep as clap::CommandFactory>::command(), dir));
+    written.map(|()| ExitStatus::Success).map_err(|error| {
+        let fix = "name a folder that you may write";
+        CliError::usage(format!("cannot write manual pages to {}: {error}", dir.display()), fix).into()
+    })
 }
 
 /// Returns the engines, checks and limits that an action gives its run.

@@ -334,6 +334,12 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages of all commands to a folder
+    #[command(after_help = "Example:\n  skep man ~/.local/share/man/man1 && man skep-run")]
+    Man {
+        /// The folder; it is created if it is missing
+        dir: PathBuf,
+    },
     /// Former name of `skep runner`.
     #[command(hide = true)]
     Place {

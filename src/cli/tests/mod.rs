@@ -231,3 +231,19 @@ fn arguments_are_accepted_or_refused() {
         assert_eq!(error.exit_code(), 2, "{line}");
     }
 }
+
+#[test]
+fn every_command_has_a_manual_page_and_hidden_ones_have_none() {
+    let dir = tempfile::tempdir().unwrap();
+    super::write_man_pages(&dir.path().join("man/man1")).unwrap();
+    let page = |name: &str| std::fs::read_to_string(dir.path().join(format!("man/man1/{name}.1"))).ok();
+    for command in Skep::command().get_subcommands().filter(|command| command.get_name() != "help") {
+        let page = page(&format!("skep-{}", command.get_name()));
+        assert_eq!(page.is_some(), !command.is_hide_set(), "{}", command.get_name());
+        assert!(page.is_none_or(|page| page.contains(".SH SYNOPSIS")), "{}", command.get_name());
+    }
+    assert!(page("skep").unwrap().contains("skep\\-run(1)"), "the first page names the others");
+    assert!(page("skep-forge-add").is_some(), "commands of commands, too");
+    let error = super::write_man_pages(std::path::Path::new("/dev/null/man")).err().expect("no folder");
+    assert!(format!("{error:?}").contains("/dev/null/man"), "{error:?}");
+}
