@@ -49,6 +49,9 @@ pub const POINTS: &[&str] = &[
     "after-land-push",
     "mid-working-copy",
     "mid-release",
+    // What an ended run has shown.
+    "before-memory",
+    "after-memory",
     // The files of the data directory.
     "mid-secret",
     "mid-mirror",

@@ -24,6 +24,7 @@ mod m20261130_000060_schedules;
 mod m20261130_000070_open_work;
 mod m20261130_000090_ended_at;
 mod m20261130_000091_retention;
+mod m20261130_000120_memory;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000070_open_work::Migration),
             Box::new(m20261130_000090_ended_at::Migration),
             Box::new(m20261130_000091_retention::Migration),
+            Box::new(m20261130_000120_memory::Migration),
         ]
     }
 }

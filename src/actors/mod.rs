@@ -35,6 +35,7 @@ mod intake;
 mod keyed_locks;
 mod landing_queue;
 mod measurements;
+mod memories;
 mod message;
 mod notifications;
 mod ops;

@@ -72,7 +72,7 @@ pub(super) async fn preview(deps: &Deps, mut request: RunRequest) -> Result<Prev
     let prompt = match engine.reads_prompt() && carried_on.is_none() {
         true => {
             let repo = Repo { project: opened.project.clone(), origin: opened.settings.origin.clone() };
-            Some(parts.prompts.render(&repo, &order, "").await?)
+            Some(parts.prompts.render(&repo, &order, "", &[]).await?)
         }
         false => None,
     };

@@ -243,7 +243,7 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
     };
     span.record("phase", decision.run.phase.name());
     let outcomes = match decision.run.ended() {
-        true => outcomes::of_ending(&s.args.deps, s.args.run, (&event, at), STORE_PATIENCE).await?,
+        true => outcomes::of_ending(&s.args.deps, &decision.run, (&event, at), STORE_PATIENCE).await?,
         false => Vec::new(),
     };
     let run = Arc::new(decision.run);

@@ -4,6 +4,7 @@
 
 use super::deps::Deps;
 use super::heartbeat;
+use super::memories;
 use super::message::RunMsg;
 use super::notifications::Notification;
 use super::retry::patiently;
@@ -264,7 +265,9 @@ async fn env(
     }
     let prompt = match engine.reads_prompt() {
         true => {
-            let prompt = without_secrets(order, prompts.render(&target.repo, order, &patch).await?);
+            let memories = memories::choose(deps, target, order).await;
+            let prompt = prompts.render(&target.repo, order, &patch, &memories).await?;
+            let prompt = without_secrets(order, prompt);
             let _first = s.prompt_digest.set(prompt.version.as_str().to_owned());
             let text = format!("{}\n\n{}", prompt.system, prompt.user);
             let name = format!("prompt-{}-{}.md", order.step.name(), order.attempt);

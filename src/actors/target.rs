@@ -1,6 +1,6 @@
 //! Where a run's effects go: its forge, its repository and its branches.
 
-use crate::domain::{ForgeName, Run, RunId};
+use crate::domain::{ForgeName, MemoryKind, Run, RunId};
 use crate::ports::Repo;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ pub struct RunTarget {
     pub base_branch: String,
     /// How long an effect is retried before a person is asked.
     pub patience: Duration,
+    /// The kinds of memory that its attempts are given; none in the holdout.
+    pub memory: Vec<MemoryKind>,
     pub traceparent: Option<String>,
 }
 
@@ -26,6 +28,7 @@ impl RunTarget {
             branch: run.settings.branch.clone(),
             base_branch: run.settings.base_branch.clone(),
             patience: Duration::from_secs(run.settings.policy.steps.ops.timeout_secs),
+            memory: run.settings.policy.memory_kinds(run.id).to_vec(),
             traceparent: run.traceparent.clone(),
         }
     }

@@ -216,7 +216,7 @@ async fn work(
             let prompts = settings::prompts(config, workspaces.clone());
             let prompts =
                 prompts.map_err(|what| PortError::permanent(what, "fix the templates in the folder of prompts.dir"))?;
-            Some(prompts.render(repo, &order, &patch).await?)
+            Some(prompts.render(repo, &order, &patch, &[]).await?)
         }
         false => None,
     };

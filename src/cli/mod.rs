@@ -28,6 +28,7 @@ pub mod list;
 mod live;
 pub mod maintenance;
 pub mod mcp;
+pub mod memory;
 pub mod network;
 pub mod notify;
 pub mod outcome;
@@ -283,6 +284,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
                 Command::Agents(command) if !agents::only_reads(command) => Access::Write,
                 Command::Work(command) if !work::only_reads(command) => Access::Write,
                 Command::Outcomes(command) if !outcomes::only_reads(command) => Access::Write,
+                Command::Memory(command) if !memory::only_reads(command) => Access::Write,
                 Command::Improve(args) if !improve::only_reads(args) => Access::Write,
                 Command::User(_) | Command::Token(_) if !accounts::only_reads(&other) => Access::Write,
                 _ => Access::Read,
@@ -349,6 +351,7 @@ async fn request(client: &Client, terminal: &Terminal, command: Command) -> Resu
             budget::show(client, terminal, &by, &[("project", project), ("run", run), ("day", day)]).await
         }
         Command::Outcomes(command) => outcomes::outcomes(client, terminal, command).await,
+        Command::Memory(command) => memory::memory(client, terminal, command).await,
         Command::Improve(args) => improve::improve(client, terminal, args).await,
         Command::Change(command) => change::change(client, terminal, command).await,
         Command::Secret(command) => secret::secret(client, terminal, command).await,

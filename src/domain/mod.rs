@@ -10,13 +10,14 @@
 //! | `goal`, `spec` | what was asked, and the criteria that decide whether it was delivered |
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
 //! | `outcome` | what a journal proves about the attempts of its run |
+//! | `memory` | what ended runs have shown, for the attempts of later ones |
 //! | `eval` | what trials of a variant showed, and whether it replaces another |
 //! | `open_work`, `rating` | steps offered to outside agents, and ratings from verified outcomes |
 //! | `command`, `delivery` | commands in comments, and what forges report |
 //!
 //! Invariant: no clock, no randomness, no I/O, no async. Time comes in as [`Timestamp`]; ids are counted, never drawn.
 //! Invariant: no Markdown and no shell commands. Text for people is made in `render`.
-//! May use: std, serde, thiserror, and three libraries without side effects (`uuid` as a type, `globset`,
+//! May use: std, serde, thiserror, and four libraries without side effects (`uuid` as a type, `globset`, `sha2`,
 //! `skillratings`).
 
 pub mod access;
@@ -32,6 +33,7 @@ pub mod event;
 pub mod goal;
 pub mod id;
 pub mod improve;
+pub mod memory;
 pub mod message;
 pub mod notice;
 pub mod open_work;
@@ -75,6 +77,7 @@ pub use goal::{Goal, GoalSource};
 pub use id::{AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, RunId, Sha, TaskId, Timestamp};
 pub use inquiry::Inquiry;
 pub use ledger_row::{Day, LedgerPart, LedgerRow};
+pub use memory::{Memory, MemoryId, MemoryKind, MemoryPolicy, MemoryState};
 pub use message::{ChannelRules, Message, MessageEvent};
 pub use notice::Notice;
 pub use open_work::{Agent, Offer, OfferState, OpenWorkSettings, Submission};

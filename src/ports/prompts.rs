@@ -1,7 +1,7 @@
 //! Prompts for engines that read text.
 
 use super::{PortResult, Repo};
-use crate::domain::{Digest, Order};
+use crate::domain::{Digest, Memory, Order};
 use async_trait::async_trait;
 
 /// A rendered prompt.
@@ -18,7 +18,7 @@ pub struct Prompt {
 /// Renders prompts.
 #[async_trait]
 pub trait Prompts: Send + Sync {
-    /// Renders the prompt of an order; `patch` is what a `Review` judges. The repository's own instructions (AGENTS.md
-    /// and the like) are read at the order's base commit only.
-    async fn render(&self, repo: &Repo, order: &Order, patch: &str) -> PortResult<Prompt>;
+    /// Renders the prompt of an order; `patch` is what a `Review` judges, and `memories` is what the attempt is given from
+    /// earlier runs. The repository's own instructions (AGENTS.md and the like) are read at the order's base commit only.
+    async fn render(&self, repo: &Repo, order: &Order, patch: &str, memories: &[Memory]) -> PortResult<Prompt>;
 }

@@ -8,13 +8,14 @@ use super::blobs::Blobs;
 use super::journal::Journal;
 use super::leases::Leases;
 use super::ledger::Ledger;
+use super::memories::Memories;
 use super::projects::Projects;
 use super::run_index::RunIndex;
 use async_trait::async_trait;
 
 /// All durable state.
 #[async_trait]
-pub trait Store: Journal + Leases + RunIndex + Ledger + Projects + Blobs {
+pub trait Store: Journal + Leases + RunIndex + Ledger + Projects + Blobs + Memories {
     /// Checks that the store can be written, for readiness.
     async fn ping(&self) -> PortResult<()>;
 }

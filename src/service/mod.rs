@@ -21,6 +21,7 @@ pub mod improve;
 pub mod inbox;
 pub mod input;
 pub mod intake;
+pub mod memory;
 pub mod messages;
 pub mod metrics;
 pub mod open_work;

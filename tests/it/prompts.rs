@@ -99,12 +99,12 @@ impl World {
     }
 
     async fn render(&self, order: &Order, patch: &str) -> Prompt {
-        self.ports.deps.parts.current().prompts.render(&self.repo, order, patch).await.unwrap()
+        self.ports.deps.parts.current().prompts.render(&self.repo, order, patch, &[]).await.unwrap()
     }
 
     async fn render_from(&self, dir: &Path, order: &Order) -> Result<Prompt, String> {
         let prompts = FilePrompts::new(Templates::load(Some(dir))?, self.ports.deps.workspaces.clone());
-        prompts.render(&self.repo, order, "").await.map_err(|e| e.to_string())
+        prompts.render(&self.repo, order, "", &[]).await.map_err(|e| e.to_string())
     }
 
     /// Folder with overriding templates.

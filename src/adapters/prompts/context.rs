@@ -2,7 +2,8 @@
 //! is bounded.
 
 use super::outside::{Outside, boundary};
-use crate::domain::{CheckResult, Criterion, DiffStat, FileKind, Order};
+use crate::domain::memory::Citation;
+use crate::domain::{CheckResult, Criterion, DiffStat, FileKind, Memory, Order};
 use crate::ports::answer_schema;
 use minijinja::{Value, context};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub(super) struct About {
     pub instructions: Vec<Instruction>,
     /// Its layout, in lines.
     pub layout: Vec<String>,
+    /// What earlier runs have shown.
+    pub memories: Vec<Memory>,
 }
 
 /// Remaining room of a prompt.
@@ -132,6 +135,11 @@ pub(super) fn step(order: &Order, patch: &str, about: &About) -> Value {
         .iter()
         .map(|i| context! { path => i.path, text => budget.take(&i.text, FILE_BYTES) })
         .collect();
+    let memories: Vec<Value> = about
+        .memories
+        .iter()
+        .map(|m| context! { id => name(m.id.as_str()), text => budget.take(&memory(m), NOTE_BYTES) })
+        .collect();
     let layout = budget.lines(about.layout.iter().cloned());
     let caps = context! {
         minutes => order.caps.wall_ms.div_ceil(60_000),
@@ -143,7 +151,7 @@ pub(super) fn step(order: &Order, patch: &str, about: &About) -> Value {
         try_number => order.try_number,
         round => order.round,
         continues => order.continues.is_some(),
-        boundary, goal, question, task, criteria, notes, results, failures, excused, concerns, checks, bounds, diff, patch, instructions, layout, caps,
+        boundary, goal, question, task, criteria, notes, memories, results, failures, excused, concerns, checks, bounds, diff, patch, instructions, layout, caps,
         ..role(order)
     }
 }
@@ -156,6 +164,14 @@ fn seed(order: &Order) -> Vec<u8> {
 /// Reduces an internal word that came through a snapshot to its letters, digits and hyphens.
 fn name(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect()
+}
+
+/// Returns a row with its source: its kind, who stated it, in which run and where it can be checked.
+fn memory(m: &Memory) -> String {
+    let run = m.run.map(|run| format!(", run {}", run.abbrev())).unwrap_or_default();
+    let places: Vec<String> = m.cites.iter().map(Citation::text).collect();
+    let places = if places.is_empty() { String::new() } else { format!(", {}", places.join(", ")) };
+    format!("{} by {}{run}{places}\n{}\n{}\n", m.kind.name(), m.author, m.title, m.body)
 }
 
 fn result(r: &CheckResult) -> String {

@@ -14,7 +14,7 @@ mod templates;
 
 pub use templates::{BUILT_IN, Listed, STEPS, Templates};
 
-use crate::domain::{Order, Sha};
+use crate::domain::{Memory, Order, Sha};
 use crate::ports::{PortError, PortResult, Prompt, Prompts, Repo, Workspaces};
 use async_trait::async_trait;
 use context::{About, Instruction};
@@ -60,8 +60,9 @@ impl FilePrompts {
 
 #[async_trait]
 impl Prompts for FilePrompts {
-    async fn render(&self, repo: &Repo, order: &Order, patch: &str) -> PortResult<Prompt> {
+    async fn render(&self, repo: &Repo, order: &Order, patch: &str, memories: &[Memory]) -> PortResult<Prompt> {
         let about = About {
+            memories: memories.to_vec(),
             instructions: self.instructions(repo, &order.base).await?,
             layout: layout::layout(&self.workspaces.paths(repo, &order.base).await?),
         };

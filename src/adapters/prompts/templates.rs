@@ -43,6 +43,7 @@ pub const BUILT_IN: &[(&str, &str)] = built_in![
     "shared/answer.md",
     "shared/criteria.md",
     "shared/data.md",
+    "shared/memory.md",
     "shared/notes.md",
     "shared/repository.md",
 ];

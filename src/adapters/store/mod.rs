@@ -21,6 +21,7 @@ mod journal_postgres;
 mod journal_sqlite;
 mod leases;
 mod ledger;
+mod memories;
 mod messages;
 mod open_work;
 mod outcomes;

@@ -5,6 +5,7 @@ mod eval;
 mod forge;
 mod improve;
 mod maintenance;
+mod memory;
 mod resources;
 mod run;
 mod spec;
@@ -14,6 +15,7 @@ pub use eval::{EvalCommand, SuiteArgs};
 pub use forge::{ForgeCommand, ForgeKind};
 pub use improve::{ImproveArgs, ImproveCommand, OutcomesCommand, Publish};
 pub use maintenance::{BackupArgs, GcArgs, RestoreArgs};
+pub use memory::{ForgetArgs, MemoryCommand};
 pub use resources::{
     BudgetCommand, ChangeCommand, CiCommand, ConfigCommand, EngineCommand, Isolation, NotifyCommand, ProjectCommand,
     PromptsCommand, RaiseArgs, RunnerCommand, RunsArgs, SandboxCommand, ScheduleCommand, SecretCommand, State,
@@ -254,6 +256,9 @@ pub enum Command {
     /// List what the journals of ended runs prove about their attempts
     #[command(subcommand)]
     Outcomes(OutcomesCommand),
+    /// Show what ended runs have shown about a project, and whether it helps
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Find failures that recur, and propose what to change
     Improve(ImproveArgs),
     /// Measure what a model, prompt or setting changes, on tasks with hidden tests

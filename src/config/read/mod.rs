@@ -3,6 +3,7 @@
 mod engines;
 mod forges;
 mod improve;
+mod memory;
 mod notify;
 mod open;
 mod projects;
@@ -45,6 +46,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     runners::read(r, c);
     forges::read(r, c);
     improve::read(r, c);
+    memory::read(r, c);
     open::read(r, c);
     notify::read(r, c, env);
     projects::read(r, c);

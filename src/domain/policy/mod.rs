@@ -12,6 +12,7 @@ use crate::domain::budget::Limits;
 use crate::domain::budget::shared_budget::SharedLimits;
 use crate::domain::change::{Concern, DiffStat, FileChange, FileKind};
 use crate::domain::check::CheckSpec;
+use crate::domain::memory::MemoryPolicy;
 use crate::domain::order::Bounds;
 use patterns::Patterns;
 use serde::{Deserialize, Serialize};
@@ -150,6 +151,9 @@ pub struct Policy {
     pub max_files: u64,
     /// Number of added and removed lines above which a person has to approve.
     pub max_lines: u64,
+    /// What its attempts are given from memory. A policy that does not say so gives nothing.
+    #[serde(default = "MemoryPolicy::off", skip_serializing_if = "MemoryPolicy::is_off")]
+    pub memory: MemoryPolicy,
 }
 
 fn is_one(number: &u32) -> bool {
@@ -195,6 +199,7 @@ impl Default for Policy {
             max_deleted: 20,
             max_files: 200,
             max_lines: 5_000,
+            memory: MemoryPolicy::default(),
         }
     }
 }

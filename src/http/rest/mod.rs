@@ -15,6 +15,7 @@ mod etag;
 mod forges;
 mod health;
 mod improve;
+mod memories;
 pub(super) mod metrics;
 mod openapi;
 mod outcomes;
@@ -52,6 +53,7 @@ pub(super) fn routes() -> (Router<State>, openapi::Document) {
         .merge(budgets::routes())
         .merge(outcomes::routes())
         .merge(improve::routes())
+        .merge(memories::routes())
         .merge(stream::routes())
         .merge(audit::routes())
         .merge(sessions::routes())

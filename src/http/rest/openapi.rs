@@ -30,6 +30,7 @@ use utoipa_axum::routes;
         (name = "runs", description = "Goals on their way to an outcome"),
         (name = "actions", description = "Actions on runs"),
         (name = "budget", description = "Spending, and budgets that runs share"),
+        (name = "memory", description = "What ended runs have shown, and what attempts were given of it"),
         (name = "improvement", description = "Verified outcomes, and proposals for what makes runs fail"),
         (name = "checks", description = "Checks of a repository, without a run"),
         (name = "projects", description = "Repositories with their policy, checks and engines"),

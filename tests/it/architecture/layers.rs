@@ -131,7 +131,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 
 /// The only crates the domain may name.
 const DOMAIN_CRATES: &[&str] =
-    &["std", "core", "serde", "thiserror", "uuid", "globset", "skillratings", "crate", "super", "self"];
+    &["std", "core", "serde", "thiserror", "uuid", "globset", "sha2", "skillratings", "crate", "super", "self"];
 
 /// Names that are forbidden in the domain: time, randomness, files, network, processes, threads, async code, output.
 const NOT_IN_DOMAIN: &[&str] = &[

@@ -1,9 +1,10 @@
 //! An unavailable store, whose every call fails with a transient error.
 
 use async_trait::async_trait;
+use skep::domain::memory::Record;
 use skep::domain::{
-    AccessRole, ArtifactKind, ArtifactRef, Digest, EffectKey, Event, PersonName, Principal, Project, ProjectName, Run,
-    RunId, Timestamp,
+    AccessRole, ArtifactKind, ArtifactRef, Digest, EffectKey, Event, Memory, MemoryId, PersonName, Principal, Project,
+    ProjectName, Run, RunId, Timestamp,
 };
 use skep::ports::accounts::{AccessToken, Accounts, Person};
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog, AuditRow};
@@ -12,10 +13,12 @@ use skep::ports::idempotency::{Claimed, IdempotencyKeys, NewClaim};
 use skep::ports::journal::{JournalRow, Transition};
 use skep::ports::leases::{Lease, LeasedRun, Owner};
 use skep::ports::ledger::{BudgetRaise, Reservation, ReserveOutcome, Spending, SpendingFilter};
+use skep::ports::memories::{Forget, GivenMemory, MemoryFilter, NewMemories};
 use skep::ports::run_index::{Counts, RunFilter, RunMatch, RunRow, Totals};
 use skep::ports::vault::Rekeyed;
 use skep::ports::{
-    Blobs, Journal, Leases, Ledger, PortError, PortResult, Projects, RunIndex, SecretName, SecretRow, Store, Vault,
+    Blobs, Journal, Leases, Ledger, Memories, PortError, PortResult, Projects, RunIndex, SecretName, SecretRow, Store,
+    Vault,
 };
 use skep::secrets::Secret;
 use std::path::Path;
@@ -183,6 +186,31 @@ impl Blobs for Away {
         away()
     }
     async fn remove_artifacts(&self, _: Timestamp) -> PortResult<()> {
+        away()
+    }
+}
+
+#[async_trait]
+impl Memories for Away {
+    async fn remember(&self, _: &ProjectName, _: &NewMemories, _: Timestamp) -> PortResult<()> {
+        away()
+    }
+    async fn recall(&self, _: &ProjectName, _: Timestamp) -> PortResult<Vec<(Memory, Record)>> {
+        away()
+    }
+    async fn list_memories(&self, _: &MemoryFilter) -> PortResult<Vec<Memory>> {
+        away()
+    }
+    async fn forget(&self, _: &Forget) -> PortResult<Vec<MemoryId>> {
+        away()
+    }
+    async fn mark_stale(&self, _: &[MemoryId]) -> PortResult<()> {
+        away()
+    }
+    async fn give(&self, _: &ProjectName, _: &[GivenMemory]) -> PortResult<()> {
+        away()
+    }
+    async fn given(&self, _: RunId) -> PortResult<Vec<GivenMemory>> {
         away()
     }
 }

@@ -3,10 +3,12 @@
 use super::super::context::{About, Instruction};
 use super::STEPS;
 use crate::domain::check::TestCounts;
+use crate::domain::memory::Citation;
 use crate::domain::order::{Bounds, TaskOrder};
 use crate::domain::{
     AttemptId, CheckKind, CheckResult, CheckSpec, Criterion, CriterionTest, DiffStat, EngineSpec, FileChange, FileKind,
-    Note, NoteSource, Order, RunId, Step, TaskId, TaskSpec, Usage,
+    Memory, MemoryId, MemoryKind, MemoryState, Note, NoteSource, Order, Principal, ProjectName, RunId, Step, TaskId,
+    TaskSpec, Timestamp, Usage,
 };
 
 /// Patch of the full order.
@@ -17,6 +19,27 @@ pub(super) fn about() -> About {
     About {
         instructions: vec![Instruction { path: "AGENTS.md", text: "Run the tests.".to_owned() }],
         layout: vec!["src/ (2 files)".to_owned(), "Cargo.toml".to_owned()],
+        memories: vec![memory()],
+    }
+}
+
+fn memory() -> Memory {
+    let project = ProjectName::from_text("sample");
+    Memory {
+        id: MemoryId::of(&project, MemoryKind::Fact, "base/test"),
+        project,
+        kind: MemoryKind::Fact,
+        state: MemoryState::Live,
+        author: Principal::skep(),
+        step: None,
+        title: "The check `test` fails at the base".to_owned(),
+        body: "It failed with: no such file".to_owned(),
+        cites: vec![Citation::of_file("src/a.rs")],
+        run: Some(RunId(uuid::Uuid::nil())),
+        seq: 3,
+        created_at: Timestamp(0),
+        seen_at: Timestamp(0),
+        ends_at: Timestamp(1),
     }
 }
 

@@ -48,6 +48,8 @@ pub const TABLES: &[(&str, &str)] = &[
     ("agent", "home, name"),
     ("offer", "home, id"),
     ("agent_call", "home, who, what, hour"),
+    ("memory", "id"),
+    ("memory_given", "run, attempt, memory"),
 ];
 /// Tables that are not copied: logins end with the service that issued them, and the rest describes this database only.
 pub const LEFT_OUT: &[&str] = &["session", "login_link", "write_probe", "seaql_migrations", "sqlite_sequence"];

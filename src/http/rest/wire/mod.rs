@@ -21,6 +21,7 @@ mod gate;
 mod goal;
 mod health;
 mod inquiry;
+mod memory;
 mod outcome;
 mod preview;
 mod problem;
@@ -59,6 +60,10 @@ pub use gate::{Gate, GateState};
 pub use goal::{Goal, GoalSource};
 pub use health::Health;
 pub use inquiry::Inquiry;
+pub use memory::{
+    ForgetMemories, ForgottenMemories, GivenMemories, GivenMemory, Memory, MemoryArm, MemoryCitation, MemoryEffect,
+    NewLesson, SweepMemories, SweptMemories,
+};
 pub use outcome::{RebuiltOutcomes, VerifiedOutcome};
 pub use preview::{Preview, Prompt};
 pub use problem::Problem;
