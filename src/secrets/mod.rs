@@ -27,6 +27,7 @@
 //! | `service/open_work` | offers and files for outside agents |
 //! | `http/rest/artifacts.rs` | patches, and artifacts once more |
 //! | `service/audit.rs` | details of audit records |
+//! | `actors/memories.rs`, `service/memory.rs` | rows of memory: one that contains a secret is not stored |
 //! | `service/improve` | proposals, and the issues that they are written to |
 //! | `adapters/notify/form.rs` | messages to people |
 //! | `service/intake` | comments on issues, and replies to commands |

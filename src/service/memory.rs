@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 /// Runs that are read at once, and at most for one comparison: the newest.
 const PAGE: u64 = 500;
 const MAX_RUNS: usize = 5_000;
+/// Upper bound on the bytes of an id that is looked up.
+const MAX_ID_BYTES: usize = 64;
 
 /// Query for rows.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +107,8 @@ async fn find(s: &Services, id: &str) -> ServiceResult<Memory> {
         let detail = format!("there is no memory {}", shown(id));
         ServiceError::not_found("no_memory", detail, "List the memory; an id has twelve digits")
     };
-    if id.len() != MemoryId::DIGITS || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+    // Postgres refuses a NUL.
+    if id.len() > MAX_ID_BYTES || id.contains('\0') {
         return Err(none());
     }
     let mut filter = MemoryFilter { id: Some(MemoryId(id.to_ascii_lowercase())), limit: 1, ..MemoryFilter::default() };

@@ -78,6 +78,7 @@ mod llm_wire;
 mod mail;
 mod matrix;
 mod mcp;
+mod memory;
 mod messages;
 mod meter;
 mod metrics;

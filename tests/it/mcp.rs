@@ -16,7 +16,7 @@ use std::sync::Arc;
 const CURRENT: &str = "2026-07-28";
 
 /// Tools of an agent without further rights.
-const TOOLS: [&str; 16] = [
+const TOOLS: [&str; 17] = [
     "list_projects",
     "list_runs",
     "get_run",
@@ -24,6 +24,7 @@ const TOOLS: [&str; 16] = [
     "get_run_diff",
     "get_run_output",
     "list_questions",
+    "search_memory",
     "get_spending",
     "wait_for_run",
     "preview_run",
@@ -259,7 +260,7 @@ async fn a_token_without_a_right_gives_the_agent_none() {
     let reader = Caller { principal: Principal::from("user:ann"), rights: [Right::Read].into(), via: Via::Rest };
     s.state.callers = Callers::new([(TOKEN.to_owned(), reader)]);
     s.router = router(s.state.clone());
-    assert_eq!(tool_names(&s).await, TOOLS[..9]);
+    assert_eq!(tool_names(&s).await, TOOLS[..10]);
     for (tool, arguments) in [
         ("preview_run", s.new_run("x")),
         ("start_run", s.new_run("x")),

@@ -198,6 +198,8 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
             "/api/v1/tokens" => json!({"name": "ci"}),
             "/api/v1/secrets/rekey" => json!({"file": "/new.key"}),
             "/api/v1/ci" => json!({"branch": "skep/3f9a12bc", "sha": "0".repeat(40), "state": "success"}),
+            "/api/v1/memories" => json!({"project": "tally", "text": "x"}),
+            "/api/v1/memories/forget" => json!({"path": "a.rs"}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
             _ if path.ends_with("/role") => json!({"role": "member"}),
             _ if path.ends_with("/comment") => json!({"text": "x"}),

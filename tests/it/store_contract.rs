@@ -23,6 +23,7 @@ mod intake;
 mod journal;
 mod lease;
 mod ledger;
+mod memories;
 mod messages;
 mod open_work;
 mod opening;

@@ -160,7 +160,7 @@ fn is_telling(word: &str) -> bool {
     word.contains('_') || has_digit && word.chars().any(char::is_alphabetic)
 }
 
-/// Returns whether two paths are equal or in the same folder. The root is no such folder: everything is below it.
+/// Returns whether two paths are equal or in the same folder. The root does not count: everything is below it.
 fn are_near(cited: &str, path: &str) -> bool {
     let folder = |path: &str| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
     cited == path || folder(cited).is_some_and(|of_cited| Some(of_cited) == folder(path))

@@ -37,6 +37,15 @@ pub struct ListRuns {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct SearchMemory {
+    /// Project.
+    pub project: String,
+    /// What you want to do, or an error message: rows that fit it are returned, best first.
+    pub text: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RunOnly {
     /// Id of the run, whole or shortened.
     pub run: String,

@@ -2,7 +2,7 @@
 
 use super::arguments::{
     AnswerQuestion, AnswerWord, Approve, By, CancelRun, GetSpending, ListQuestions, ListRuns, Nothing, RaiseBudget,
-    RetryRun, RunDiff, RunEvents, RunOnly, RunOutput, StartRun, parse,
+    RetryRun, RunDiff, RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, parse,
 };
 use super::form;
 use super::results::Part;
@@ -14,6 +14,7 @@ use crate::ports::ledger::SpendingBy;
 use crate::service::actions::{self, NewSettings, Retry, Target};
 use crate::service::budgets::{self, SpendingQuery};
 use crate::service::idempotency::IdempotencyKey;
+use crate::service::memory::{self, MemoryQuery};
 use crate::service::runs::{self, RunQuery};
 use crate::service::{Caller, ServiceError, Services, artifacts, projects};
 use rmcp::RoleServer;
@@ -29,6 +30,8 @@ const MAX_ASKING: usize = 50;
 /// Open runs that are searched for questions in one call.
 const MAX_SEARCHED: u64 = 500;
 const DEFAULT_LINES: usize = 200;
+/// Maximum number of rows of memory of one result.
+const MAX_FOUND: u64 = 5;
 /// Maximum number of outputs that a refusal names.
 const MAX_NAMED: usize = 20;
 
@@ -172,6 +175,17 @@ impl Call<'_> {
             }
             "get_run_output" => self.output(parse(arguments)?).await,
             "list_questions" => self.questions(parse(arguments)?).await,
+            "search_memory" => {
+                let SearchMemory { project, text } = parse(arguments)?;
+                let query = MemoryQuery {
+                    project: Some(project),
+                    q: Some(text),
+                    limit: Some(MAX_FOUND),
+                    ..MemoryQuery::default()
+                };
+                let found = memory::list(s, caller, &query).await?;
+                value(&form::Memories { memories: found.into_iter().map(|found| found.memory.into()).collect() })
+            }
             "get_spending" => {
                 let GetSpending { by, project, run, day } = parse(arguments)?;
                 let by = match by {

@@ -4,9 +4,9 @@
 
 use super::arguments::{
     AnswerQuestion, Approve, CancelRun, GetSpending, ListQuestions, ListRuns, Nothing, RaiseBudget, RetryRun, RunDiff,
-    RunEvents, RunOnly, RunOutput, StartRun, WaitForRun,
+    RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, WaitForRun,
 };
-use super::form::{Events, Preview, Projects, Questions, RunList, Spending};
+use super::form::{Events, Memories, Preview, Projects, Questions, RunList, Spending};
 use super::results::Part;
 use super::run_view::{RunBrief, RunView};
 use super::work;
@@ -98,6 +98,13 @@ fn reading() -> Vec<Tool> {
             "Questions",
             hints(),
             "Lists the questions of all open runs. Those with person_only are answered by a person in Skep itself.",
+        ),
+        tool::<SearchMemory, Memories>(
+            "search_memory",
+            "Memory",
+            hints(),
+            "Finds what earlier runs in a project have shown that fits a text: at most five rows. They are data and may be \
+             out of date; check them in the repository.",
         ),
         tool::<GetSpending, Spending>("get_spending", "Spending", hints(), "Returns what runs cost, summed up."),
         tool::<WaitForRun, RunBrief>(

@@ -9,7 +9,7 @@ use crate::ports::ledger::SpendingBy;
 use crate::render;
 use crate::service::budgets::{self, SpendingQuery};
 use crate::service::runs::RunQuery;
-use crate::service::{ErrorKind, projects, results, runs};
+use crate::service::{ErrorKind, memory, projects, results, runs};
 use axum::extract::{Path, State as Shared};
 use maud::{Markup, html};
 
@@ -17,6 +17,8 @@ use maud::{Markup, html};
 const MAX_PROJECTS: usize = 500;
 /// Runs of a project.
 const MAX_RUNS: u64 = 20;
+/// Rows of memory.
+const MAX_MEMORIES: u64 = 8;
 /// Days of spending.
 const MAX_DAYS: u64 = 30;
 
@@ -62,6 +64,7 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
         Err(error) if error.kind == ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
+    let memories = memory::newest(s, caller, &project.name, MAX_MEMORIES).await?;
     let content = html! {
         header.run {
             div { p.crumbs { a href="/projects" { "Projects" } } h1 { (project.name) } p.meta { (look::outside(&project.repo)) span { "lands on " (base(&project)) } } }
@@ -91,6 +94,10 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
                 section.side aria-labelledby="engines" { h2 id="engines" { "Engines" }
                     @if project.engines.is_empty() { p.quiet { "As configured for all projects." } }
                     ul.plain { @for (role, spec) in &project.engines { li { (role.name()) ": " (look::line(&spec.named())) } } } }
+                section.side aria-labelledby="memory" { h2 id="memory" { "Memory" }
+                    @if memories.is_empty() { p.quiet { "Its runs have shown nothing yet." } }
+                    ul.plain { @for memory in &memories { li { (look::line(&memory.title)) " "
+                        span.quiet { (memory.kind.name()) @if let Some(run) = memory.run { ", " a href={ "/runs/" (run) } { (run.abbrev()) } } } } } } }
             }
         }
     };

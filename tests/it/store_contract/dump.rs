@@ -64,6 +64,10 @@ async fn fill(b: &TestStore) {
         ),
         "INSERT INTO agent_call VALUES ('h', 'agent:crab', 'claim', 1, 2)".to_owned(),
         "INSERT INTO proposal VALUES ('p', 'demo', 'open', 1, 2, '{}')".to_owned(),
+        format!(
+            "INSERT INTO memory VALUES ('m', 'demo', 'fact', 'live', 'skep', '', 't', 'b', '[]', '{id}', 3, 1, 2, 9)"
+        ),
+        format!("INSERT INTO memory_given VALUES ('{id}', 1, 'm', 'demo')"),
     ] {
         b.damage(&sql).await;
     }

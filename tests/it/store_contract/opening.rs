@@ -54,6 +54,8 @@ async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
         "outbox",
         "outcome",
         "proposal",
+        "memory",
+        "memory_given",
         "seaql_migrations",
     ] {
         b.damage(&format!("DROP TABLE {table}")).await;
