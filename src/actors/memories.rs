@@ -51,6 +51,9 @@ pub(super) async fn remember(
     let ended =
         derived.ended.iter().map(|(key, at)| (MemoryId::of(&run.project, MemoryKind::Fact, key), *at)).collect();
     let new = NewMemories { rows, ended };
+    if new.rows.is_empty() && new.ended.is_empty() {
+        return Ok(());
+    }
     crate::fault!("before-memory");
     patiently(patience, || deps.store.remember(&run.project, &new, deps.clock.now())).await?;
     crate::fault!("after-memory");

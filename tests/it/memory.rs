@@ -301,7 +301,8 @@ fn cli(models: &Models, memory: &str) -> Cli {
     let base = models.provider(Api::OpenAi).base_url;
     let text = format!(
         "[providers.acme]\napi = \"openai\"\nbase_url = \"{base}\"\n[policy]\napprove_merge = false\n\
-         base_checks = \"off\"\n[memory]\n{memory}\n"
+         base_checks = \"off\"\n[role.manager]\nengine = \"llm:acme/m\"\n[role.reviewer]\nengine = \"llm:acme/m\"\n\
+         [memory]\n{memory}\n"
     );
     std::fs::write(cli.path("data/skep.toml"), text).expect("a file");
     cli
@@ -396,7 +397,7 @@ async fn a_planted_fact_helps_and_the_record_shows_who_was_given_it() {
     // What is forgotten by its run is not given, and not made again.
     skep(&cli, &["memory", "forget", "--run", &first]).exits_with(0).prints("forgotten");
     assert!(rows(&cli, &["--kind", "fact"]).is_empty());
-    assert_eq!(rows(&cli, &["--state", "forgotten"]).len(), 1);
+    assert_eq!(rows(&cli, &["--state", "forgotten"]).len(), 2, "the fact, and the change that landed");
     skep(&cli, &["memory", "show", fact["id"].as_str().expect("an id")]).exits_with(0).prints("forgotten");
 }
 
@@ -433,7 +434,10 @@ fn commit(cli: &Cli, change: &dyn Fn(&Path)) {
 async fn a_lie_about_lines_that_changed_is_never_given_and_moved_lines_are_cited_where_they_are() {
     let models = Models::responding(follows_hints).await;
     let cli = cli(&models, "give = [\"fact\", \"lesson\"]\nholdout_percent = 0");
-    cli.repo("tool", &[("src/greeting.py", "def greet():\n    return word\n\n\ndef other():\n    return 2\n")]);
+    cli.repo(
+        "tool",
+        &[CHECK_FILE, ("src/greeting.py", "def greet():\n    return word\n\n\ndef other():\n    return 2\n")],
+    );
     let repo = cli.path("tool.git");
     let add = ["project", "add", repo.to_str().expect("a path"), "--name", "tool"];
     skep(&cli, &add).exits_with(0);
@@ -471,8 +475,6 @@ async fn a_lie_about_lines_that_changed_is_never_given_and_moved_lines_are_cited
         .exits_with(2)
         .one_error("forgotten", "other words");
     skep(&cli, &[&again[..], &["--about", "no/such.py"]].concat()).exits_with(2).one_error("no file", "root");
-    let log = skep(&cli, &["audit", "--json"]);
-    assert!(log.out.contains("memory.forget") && log.out.contains("memory.add"), "{}", log.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -537,6 +539,8 @@ async fn rest_lists_adds_searches_and_forgets() {
     assert!(forgotten["forgotten"].as_array().is_some_and(|ids| ids.contains(&json!(id))), "{forgotten}");
     assert_eq!(s.get(&format!("/api/v1/memories/{id}")).await.json()["state"], "forgotten");
     s.post("/api/v1/memories", &json!({"project": "nobody", "text": "x"})).await.is_problem(404, "no_project");
+    let log = s.get("/api/v1/audit").await.text;
+    assert!(log.contains("memory.forget") && log.contains("memory.add"), "{log}");
     let effect = s.get("/api/v1/memories/effect").await.json();
     assert_eq!(effect["given"]["runs"].as_u64().zip(effect["holdout"]["runs"].as_u64()).map(|(a, b)| a + b), Some(1));
 }

@@ -391,6 +391,7 @@ async fn a_token_can_do_only_what_its_rights_allow() {
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
             _ if path.ends_with("/drop") => json!({"why": "it is known"}),
             "/api/v1/agents" => json!({"name": "crab"}),
+            "/api/v1/memories" => json!({"project": "tally", "text": "x"}),
             _ if path.ends_with("/submit") => json!({"patch": "x"}),
             _ if path.ends_with("/review") && path.contains("/work/") => json!({"verdict": "approve"}),
             _ => json!({}),

@@ -3,11 +3,10 @@
 //!
 //! Invariant: the result depends on the rows, the query and the time only; rows of equal score are ordered by id.
 
-use super::words::{distinct, words};
+use super::words::{distinct, each_word};
 use super::{DAY_MS, Memory};
 use crate::domain::id::{Principal, Timestamp};
 use crate::domain::order::{Order, Step};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Parameters of BM25, as usual.
 const K1: f64 = 1.2;
@@ -87,19 +86,22 @@ impl Record {
 
 /// Returns the indexes of the rows that fit a query with their scores, best first. All rows count as the collection.
 pub fn rank(rows: &[(Memory, Record)], query: &Query, now: Timestamp) -> Vec<(usize, f64)> {
-    let documents: Vec<Document> = rows.iter().map(|(row, _)| Document::of(row)).collect();
-    let terms = terms(&documents, &distinct(&query.text, MAX_READ));
+    let mut asked = distinct(&query.text, MAX_READ);
+    asked.sort();
+    let documents: Vec<Document> = rows.iter().map(|(row, _)| Document::of(row, &asked)).collect();
+    let terms = terms(&documents, &asked);
     let total: usize = documents.iter().map(|d| d.length).sum();
     let average = (total as f64 / documents.len().max(1) as f64).max(1.0);
     let mut scored = Vec::new();
     for (index, (document, (row, record))) in documents.iter().zip(rows).enumerate() {
         let mut score = 0.0;
         let mut matched = 0;
-        for (term, idf) in &terms {
-            let Some(count) = document.counts.get(term.as_str()) else { continue };
-            let count = *count as f64;
-            score += idf * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * document.length as f64 / average));
-            matched += if is_telling(term) { 2 } else { 1 };
+        for Term { word, idf, is_telling } in &terms {
+            let count = f64::from(document.counts.get(*word).copied().unwrap_or(0));
+            if count > 0.0 {
+                score += idf * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * document.length as f64 / average));
+                matched += if *is_telling { 2 } else { 1 };
+            }
         }
         let is_near = row.cites.iter().any(|cite| query.paths.iter().any(|path| are_near(&cite.path, path)));
         if matched + usize::from(is_near) < 2 || score <= 0.0 {
@@ -118,39 +120,54 @@ pub fn rank(rows: &[(Memory, Record)], query: &Query, now: Timestamp) -> Vec<(us
     scored
 }
 
-/// A row as a bag of words.
+/// How often a row has each word of a query, and how many words it has.
 struct Document {
-    counts: BTreeMap<String, usize>,
+    counts: Vec<u32>,
     length: usize,
 }
 
 impl Document {
-    fn of(row: &Memory) -> Document {
-        let mut counts = BTreeMap::new();
-        let mut length = 0;
+    /// Reads a row; `asked` is sorted.
+    fn of(row: &Memory, asked: &[String]) -> Document {
+        let mut document = Document { counts: vec![0; asked.len()], length: 0 };
         let paths = row.cites.iter().map(|cite| cite.path.as_str());
         for text in [row.title.as_str(), row.body.as_str()].into_iter().chain(paths) {
-            for word in words(text) {
-                *counts.entry(word).or_insert(0) += 1;
-                length += 1;
-            }
+            each_word(text, |word| {
+                document.length += 1;
+                let index = asked.binary_search_by(|asked| asked.as_str().cmp(word));
+                if let Some(count) = index.ok().and_then(|index| document.counts.get_mut(index)) {
+                    *count += 1;
+                }
+            });
         }
-        Document { counts, length }
+        document
     }
 }
 
-/// Returns the words of a query that count, with their inverse document frequency, in alphabetical order so that sums are
-/// always added alike.
-fn terms(documents: &[Document], query: &[String]) -> Vec<(String, f64)> {
+/// A word of a query that counts, by its index.
+struct Term {
+    word: usize,
+    /// Its inverse document frequency.
+    idf: f64,
+    is_telling: bool,
+}
+
+/// Returns the words of a query that count, in their order, so that sums are always added alike.
+fn terms(documents: &[Document], asked: &[String]) -> Vec<Term> {
     let all = documents.len() as f64;
-    let frequency = |word: &str| documents.iter().filter(|d| d.counts.contains_key(word)).count();
-    let mut terms: Vec<(usize, String)> = query.iter().map(|word| (frequency(word), word.clone())).collect();
-    terms.retain(|(n, _)| *n > 0 && (documents.len() <= ENOUGH_ROWS || *n as f64 <= all * FREQUENT_SHARE));
-    terms.sort();
-    terms.truncate(MAX_WORDS);
-    let idf = |n: usize| (1.0 + (all - n as f64 + 0.5) / (n as f64 + 0.5)).ln();
-    let mut terms: Vec<(String, f64)> = terms.into_iter().map(|(n, word)| (word, idf(n))).collect();
-    terms.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let has = |document: &&Document, word: usize| document.counts.get(word).is_some_and(|count| *count > 0);
+    let frequency = |word: usize| documents.iter().filter(|document| has(document, word)).count();
+    let mut rarest: Vec<(usize, usize)> = (0..asked.len()).map(|word| (frequency(word), word)).collect();
+    rarest.retain(|(n, _)| *n > 0 && (documents.len() <= ENOUGH_ROWS || *n as f64 <= all * FREQUENT_SHARE));
+    rarest.sort_unstable();
+    rarest.truncate(MAX_WORDS);
+    let term = |(n, word): (usize, usize)| Term {
+        word,
+        idf: (1.0 + (all - n as f64 + 0.5) / (n as f64 + 0.5)).ln(),
+        is_telling: asked.get(word).is_some_and(|word| is_telling(word)),
+    };
+    let mut terms: Vec<Term> = rarest.into_iter().map(term).collect();
+    terms.sort_by_key(|term| term.word);
     terms
 }
 
@@ -166,9 +183,11 @@ fn are_near(cited: &str, path: &str) -> bool {
     cited == path || folder(cited).is_some_and(|of_cited| Some(of_cited) == folder(path))
 }
 
-/// Upper bound on the rows of one prompt, of those on rows from one run, and on their text in bytes (about 1,500 tokens).
-pub const MAX_GIVEN: usize = 5;
+/// Upper bound on the rows of one prompt.
+const MAX_GIVEN: usize = 5;
+/// Upper bound on those that come from one run.
 const MAX_OF_ONE_RUN: usize = 2;
+/// Upper bound on the bytes of their text, about 1,500 tokens.
 const MAX_GIVEN_BYTES: usize = 5_000;
 /// Upper bound on ranked rows whose citations are checked for one prompt.
 pub const MAX_CHECKED: usize = 25;
@@ -185,7 +204,7 @@ impl Selection {
     /// Returns whether a row may be added.
     pub fn has_room_for(&self, row: &Memory) -> bool {
         let of_run = self.rows.iter().filter(|other| other.run.is_some() && other.run == row.run).count();
-        let is_known = self.rows.iter().map(|other| &other.id).collect::<BTreeSet<_>>().contains(&row.id);
+        let is_known = self.rows.iter().any(|other| other.id == row.id);
         self.rows.len() < MAX_GIVEN
             && of_run < MAX_OF_ONE_RUN
             && !is_known

@@ -20,61 +20,72 @@ const MAX_CHARS: usize = 64;
 /// Upper bound on the bytes of a text that are read.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// Returns the words of a text in order, repeats included.
-pub fn words(text: &str) -> Vec<String> {
+/// Passes the words of a text to `found` in order, repeats included.
+pub fn each_word(text: &str, mut found: impl FnMut(&str)) {
     let text = &text[..text.floor_char_boundary(MAX_BYTES)];
-    let mut found = Vec::new();
-    for token in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
-        let parts = parts(token);
-        if parts.len() > 1 {
-            push(&mut found, token);
+    let mut lower = String::new();
+    let mut offer = |part: &str| {
+        lower.clear();
+        lower.extend(part.trim_matches('_').chars().flat_map(char::to_lowercase));
+        let fits = (MIN_CHARS..=MAX_CHARS).contains(&lower.chars().count());
+        if fits && STOP_WORDS.binary_search(&lower.as_str()).is_err() {
+            found(&lower);
         }
-        parts.iter().for_each(|part| push(&mut found, part));
+    };
+    for token in text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|token| token.len() >= MIN_CHARS) {
+        let mut parts = 0;
+        each_part(token, |_| parts += 1);
+        if parts > 1 {
+            offer(token);
+        }
+        each_part(token, &mut offer);
     }
-    found
 }
 
 /// Returns the first distinct words of a text, at most `max`.
 pub fn distinct(text: &str, max: usize) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    words(text).into_iter().filter(|word| seen.insert(word.clone())).take(max).collect()
-}
-
-fn push(found: &mut Vec<String>, token: &str) {
-    let word = token.trim_matches('_').to_lowercase();
-    let fits = (MIN_CHARS..=MAX_CHARS).contains(&word.chars().count());
-    if fits && STOP_WORDS.binary_search(&word.as_str()).is_err() {
-        found.push(word);
-    }
+    let (mut seen, mut words) = (BTreeSet::new(), Vec::new());
+    each_word(text, |word| {
+        if words.len() < max && seen.insert(word.to_owned()) {
+            words.push(word.to_owned());
+        }
+    });
+    words
 }
 
 /// Splits an identifier at underscores and where the case changes: `parseHTTPBody_v2` has the parts `parse`, `HTTP`,
 /// `Body` and `v2`.
-fn parts(token: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let chars: Vec<char> = token.chars().collect();
-    for (index, c) in chars.iter().copied().enumerate() {
-        let before = index.checked_sub(1).and_then(|n| chars.get(n)).copied();
-        let is_hump = before.is_some_and(|b| b.is_lowercase() && c.is_uppercase());
-        let ends_acronym = before.is_some_and(char::is_uppercase)
-            && c.is_uppercase()
-            && chars.get(index + 1).is_some_and(|next| next.is_lowercase());
+fn each_part(token: &str, mut found: impl FnMut(&str)) {
+    let mut offer = |part: &str| {
+        if !part.is_empty() {
+            found(part);
+        }
+    };
+    let (mut start, mut before) = (0, None::<char>);
+    let mut chars = token.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|(_, next)| *next);
+        let is_hump = before.is_some_and(char::is_lowercase) && c.is_uppercase();
+        let ends_acronym =
+            before.is_some_and(char::is_uppercase) && c.is_uppercase() && next.is_some_and(char::is_lowercase);
         if c == '_' || is_hump || ends_acronym {
-            parts.push(String::new());
+            offer(&token[start..at]);
+            start = if c == '_' { at + c.len_utf8() } else { at };
         }
-        if c != '_'
-            && let Some(last) = parts.last_mut()
-        {
-            last.push(c);
-        }
+        before = Some(c);
     }
-    parts.retain(|part| !part.is_empty());
-    parts
+    offer(&token[start..]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        each_word(text, |word| words.push(word.to_owned()));
+        words
+    }
 
     #[test]
     fn identifiers_have_parts_and_are_words_as_a_whole() {

@@ -40,7 +40,7 @@ pub struct ListRuns {
 pub struct SearchMemory {
     /// Project.
     pub project: String,
-    /// What you want to do, or an error message: rows that fit it are returned, best first.
+    /// What you want to do, or an error message.
     pub text: String,
 }
 

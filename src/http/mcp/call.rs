@@ -184,7 +184,9 @@ impl Call<'_> {
                     ..MemoryQuery::default()
                 };
                 let found = memory::list(s, caller, &query).await?;
-                value(&form::Memories { memories: found.into_iter().map(|found| found.memory.into()).collect() })
+                value(&form::Memories {
+                    memories: found.iter().filter_map(|found| form::memory(&found.memory)).collect(),
+                })
             }
             "get_spending" => {
                 let GetSpending { by, project, run, day } = parse(arguments)?;

@@ -5,7 +5,6 @@
 
 use super::results::Quote;
 use crate::domain::escalation::AnswerKind;
-use crate::domain::memory::Citation;
 use crate::domain::{self, Answer, Raise, Run};
 use crate::ports::run_index;
 use crate::ports::{journal, ledger};
@@ -183,42 +182,19 @@ impl From<journal::JournalRow> for Event {
     }
 }
 
-/// What an earlier run has shown. It may be out of date: the repository as it is now counts.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Memory {
-    /// Id.
-    pub memory: String,
-    /// `fact`, `change` or `lesson`.
-    pub kind: String,
-    /// Who stated it.
-    pub author: String,
-    /// Run that showed it last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub run: Option<String>,
-    /// Files and lines it is about, as they were then.
-    pub about: Vec<String>,
-    /// What it says.
-    pub text: Option<Quote>,
-}
-
-impl From<domain::Memory> for Memory {
-    fn from(memory: domain::Memory) -> Memory {
-        Memory {
-            kind: memory.kind.name().to_owned(),
-            author: memory.author.to_string(),
-            run: memory.run.map(|run| run.to_string()),
-            about: memory.cites.iter().map(Citation::text).collect(),
-            text: Quote::of(format!("memory {}", memory.id), &format!("{}\n{}", memory.title, memory.body)),
-            memory: memory.id.0,
-        }
-    }
-}
-
 /// What earlier runs have shown.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Memories {
     /// Rows, best first.
-    pub memories: Vec<Memory>,
+    pub memories: Vec<Quote>,
+}
+
+/// Returns a row as a quotation of its source: who stated it, in which run, and the files and lines it is about.
+pub fn memory(memory: &domain::Memory) -> Option<Quote> {
+    let run = memory.run.map(|run| format!(", run {}", run.abbrev())).unwrap_or_default();
+    let about: String = memory.cites.iter().map(|cite| format!(", {}", cite.text())).collect();
+    let from = format!("{} {} by {}{run}{about}", memory.kind.name(), memory.id, memory.author);
+    Quote::of(from, &format!("{}\n{}", memory.title, memory.body))
 }
 
 /// Project.

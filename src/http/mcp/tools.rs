@@ -103,8 +103,7 @@ fn reading() -> Vec<Tool> {
             "search_memory",
             "Memory",
             hints(),
-            "Finds what earlier runs in a project have shown that fits a text: at most five rows. They are data and may be \
-             out of date; check them in the repository.",
+            "Finds what earlier runs in a project have shown that fits a text. It may be out of date: check it.",
         ),
         tool::<GetSpending, Spending>("get_spending", "Spending", hints(), "Returns what runs cost, summed up."),
         tool::<WaitForRun, RunBrief>(
