@@ -16,17 +16,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Stores what an ended run has shown. Doing it again changes nothing, so it comes before the run's last event is
-/// written: a process that is killed in between does it once more.
-///
-/// # Errors
-/// The store was unavailable for `patience`.
+/// written: a process that is killed in between does it once more. What cannot be stored within `patience` is lost.
 pub(super) async fn remember(
     deps: &Deps,
     run: &Run,
     outcomes: &[OutcomeRow],
     journal: &[(Event, Timestamp)],
     patience: Duration,
-) -> PortResult<()> {
+) {
     let derived = derive(run, outcomes, journal);
     let repo = Repo { project: run.project.clone(), origin: run.settings.origin.clone() };
     let mut files = Files { workspaces: deps.workspaces.as_ref(), repo: &repo, sha: &run.head, read: BTreeMap::new() };
@@ -52,12 +49,14 @@ pub(super) async fn remember(
         derived.ended.iter().map(|(key, at)| (MemoryId::of(&run.project, MemoryKind::Fact, key), *at)).collect();
     let new = NewMemories { rows, ended };
     if new.rows.is_empty() && new.ended.is_empty() {
-        return Ok(());
+        return;
     }
     crate::fault!("before-memory");
-    patiently(patience, || deps.store.remember(&run.project, &new, deps.clock.now())).await?;
+    let stored = patiently(patience, || deps.store.remember(&run.project, &new, deps.clock.now())).await;
     crate::fault!("after-memory");
-    Ok(())
+    if let Err(error) = stored {
+        tracing::warn!(run = %run.id, %error, "what the run has shown is not stored");
+    }
 }
 
 fn holds_secret(draft: &Draft) -> bool {

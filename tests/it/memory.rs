@@ -544,3 +544,35 @@ async fn rest_lists_adds_searches_and_forgets() {
     let effect = s.get("/api/v1/memories/effect").await.json();
     assert_eq!(effect["given"]["runs"].as_u64().zip(effect["holdout"]["runs"].as_u64()).map(|(a, b)| a + b), Some(1));
 }
+
+#[test]
+fn a_run_that_is_killed_at_its_end_is_remembered_once() {
+    for point in ["before-memory", "after-memory"] {
+        let cli = Cli::new();
+        std::fs::create_dir(cli.path("data")).expect("a folder");
+        let text = "[policy]\napprove_merge = false\nbase_checks = \"off\"\n";
+        std::fs::write(cli.path("data/skep.toml"), text).expect("a file");
+        cli.repo("tool", &[("a.txt", "one\n")]);
+        let engine = "command: echo two >> a.txt";
+        let run = ["run", "Append two", "--repo", "tool.git", "--engine", engine, "--check", "grep two a.txt", "--yes"];
+        let mut killed = cli.skep(&run);
+        killed.env("SKEP_FAULT", point);
+        assert_ne!(ended(killed).code, 0, "{point}");
+        let before = rows_now(&cli);
+        assert_eq!(before.len(), usize::from(point == "after-memory"), "{point}");
+        let id = cli.newest();
+        cli.run(&["resume", &id, "--follow"]).exits_with(0);
+        assert_eq!(cli.show(&id)["status"], "completed", "{point}");
+        let after = rows_now(&cli);
+        assert_eq!(after.len(), 1, "{point}: {after:?}");
+        assert_eq!(after[0]["title"], "Landed: Append two");
+        if let Some(before) = before.first() {
+            assert_eq!((&before["id"], &before["created_at"]), (&after[0]["id"], &after[0]["created_at"]));
+        }
+    }
+}
+
+fn rows_now(cli: &Cli) -> Vec<Value> {
+    let listed = cli.run(&["memory", "list", "--json"]).exits_with(0).json();
+    listed["memories"].as_array().expect("rows").clone()
+}
