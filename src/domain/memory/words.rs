@@ -8,7 +8,7 @@ const STOP_WORDS: &[&str] = &[
     "being", "bool", "but", "can", "case", "change", "changed", "class", "code", "const", "could", "def", "does",
     "each", "else", "enum", "false", "file", "files", "fix", "for", "from", "func", "function", "had", "has", "have",
     "her", "here", "his", "how", "impl", "import", "int", "into", "its", "let", "like", "line", "make", "mod", "more",
-    "must", "mut", "new", "none", "not", "null", "now", "off", "one", "only", "other", "our", "out", "over", "pub",
+    "must", "mut", "new", "none", "not", "now", "null", "off", "one", "only", "other", "our", "out", "over", "pub",
     "return", "run", "self", "set", "should", "some", "such", "task", "than", "that", "the", "their", "them", "then",
     "there", "these", "they", "this", "true", "use", "used", "using", "var", "void", "was", "were", "what", "when",
     "where", "which", "while", "who", "why", "will", "with", "would", "you", "your",
