@@ -25,6 +25,7 @@ mod m20261130_000070_open_work;
 mod m20261130_000090_ended_at;
 mod m20261130_000091_retention;
 mod m20261130_000120_memory;
+mod m20261130_000160_identities;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000090_ended_at::Migration),
             Box::new(m20261130_000091_retention::Migration),
             Box::new(m20261130_000120_memory::Migration),
+            Box::new(m20261130_000160_identities::Migration),
         ]
     }
 }

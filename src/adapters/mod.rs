@@ -8,6 +8,7 @@ pub mod engine;
 pub mod eval;
 pub mod forge;
 pub mod notify;
+pub mod oidc;
 pub mod prompts;
 pub mod runner;
 pub mod store;

@@ -22,6 +22,7 @@ use crate::ports::{
 };
 use crate::service::metrics::Monitor;
 use crate::service::schedules::settings::Schedule;
+use crate::service::single_sign_on::SingleSignOn;
 use crate::service::{Caller, Callers, Right, Services, Via};
 use forges::{ConfiguredForges, ForgeRegistry};
 use reloadable::{Reloadable, Surroundings};
@@ -36,6 +37,7 @@ mod eval;
 mod forges;
 mod gc;
 mod host;
+mod identity;
 mod key_reload;
 mod listing;
 mod metrics;
@@ -93,6 +95,8 @@ pub struct Ports {
     pub open_work_settings: OpenWorkSettings,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
+    /// The identity provider at which people may log in.
+    pub single_sign_on: Option<SingleSignOn>,
     /// Outbox of messages to people.
     pub messages: Arc<dyn Messages>,
     /// Channels that deliver messages to people.
@@ -144,6 +148,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         tokio::spawn(async move { reloadable.sweep_runners().await });
     }
     let channels = notify::channels(config).map_err(unusable)?;
+    let single_sign_on = identity::single_sign_on(config).map_err(unusable)?;
     let deps = Deps {
         store: store.clone(),
         workspaces,
@@ -180,6 +185,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         open_work: store.clone(),
         open_work_settings: config.open,
         sessions: store.clone(),
+        single_sign_on,
         messages: store,
         channels,
         reloadable,
@@ -256,6 +262,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         open_work: ports.open_work.clone(),
         open_work_settings: ports.open_work_settings,
         sessions: ports.sessions.clone(),
+        single_sign_on: ports.single_sign_on.clone(),
         messages: ports.messages.clone(),
         channels: ports.channels.clone(),
         in_progress: Default::default(),

@@ -19,7 +19,7 @@ pub(super) fn channels(config: &Config) -> Result<Arc<[Arc<dyn Channel>]>, Strin
 
 /// Creates the channels of one table: one, or one for each recipient of e-mail.
 fn channel(config: &Config, name: &str, settings: &ChannelSettings) -> Result<Vec<Arc<dyn Channel>>, String> {
-    let pages = pages(config);
+    let pages = config.server.pages();
     let created: Result<Vec<Arc<dyn Channel>>, String> = match settings {
         ChannelSettings::Webhook(webhook) => {
             Webhook::new(name, webhook.clone(), pages).map(|channel| vec![Arc::new(channel) as Arc<dyn Channel>])
@@ -28,13 +28,6 @@ fn channel(config: &Config, name: &str, settings: &ChannelSettings) -> Result<Ve
             .map(|channels| channels.into_iter().map(|channel| Arc::new(channel) as Arc<dyn Channel>).collect()),
     };
     created.map_err(|why| format!("the channel {name} cannot be used: {why}"))
-}
-
-/// Returns the address of the pages that messages link to.
-fn pages(config: &Config) -> Option<String> {
-    let listen = config.server.listen;
-    let local = listen.ip().is_loopback().then(|| format!("http://{listen}"));
-    config.server.public_url.clone().or(local)
 }
 
 /// Sends a test message.

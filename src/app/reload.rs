@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Tables and keys that are read only at the start.
 const AT_START: &[&str] = &[
+    "auth.",
     "git.author_email",
     "git.author_name",
     "improve.",

@@ -5,6 +5,7 @@ use super::models::{Keyed, SandboxSettings};
 use crate::adapters::engine::settings::{Agent, PARTIAL_EXIT_CODES};
 use crate::adapters::forge::settings::ForgeSettings;
 use crate::adapters::notify::settings::ChannelSettings;
+use crate::adapters::oidc::settings::OidcSettings;
 use crate::adapters::runner::settings::Runner;
 use crate::domain::improve::{ImproveSettings, Rule, Threshold};
 use crate::domain::{EngineSpec, OpenWorkSettings, Policy, Role};
@@ -22,6 +23,8 @@ use std::time::Duration;
 pub struct Config {
     /// The REST API.
     pub server: Server,
+    /// How people log in.
+    pub auth: Auth,
     /// Model Context Protocol.
     pub mcp: Mcp,
     /// The database.
@@ -97,6 +100,23 @@ impl Default for Server {
             max_streams: 64,
         }
     }
+}
+
+impl Server {
+    /// Returns the address under which people reach the pages, if it is known.
+    pub fn pages(&self) -> Option<String> {
+        let local = self.listen.ip().is_loopback().then(|| format!("http://{}", self.listen));
+        self.public_url.clone().or(local)
+    }
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Auth {
+    /// Name of the header in which the trusted proxy names the person who is logged in there.
+    pub proxy_header: Option<String>,
+    /// The OpenID Connect provider.
+    pub oidc: Option<OidcSettings>,
 }
 
 /// `[mcp]`

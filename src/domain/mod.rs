@@ -12,6 +12,7 @@
 //! | `outcome` | what a journal proves about the attempts of its run |
 //! | `memory` | what ended runs have shown, for the attempts of later ones |
 //! | `eval` | what trials of a variant showed, and whether it replaces another |
+//! | `access`, `login_rules` | people and their roles, and who may log in from an identity provider |
 //! | `open_work`, `rating` | steps offered to outside agents, and ratings from verified outcomes |
 //! | `command`, `delivery` | commands in comments, and what forges report |
 //!
@@ -34,6 +35,7 @@ pub mod goal;
 pub mod id;
 pub mod improve;
 pub mod memory;
+pub mod login_rules;
 pub mod message;
 pub mod notice;
 pub mod open_work;
@@ -78,6 +80,7 @@ pub use id::{AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, Run
 pub use inquiry::Inquiry;
 pub use ledger_row::{Day, LedgerPart, LedgerRow};
 pub use memory::{Memory, MemoryId, MemoryKind, MemoryPolicy, MemoryState};
+pub use login_rules::{Admission, Claims, LoginRules};
 pub use message::{ChannelRules, Message, MessageEvent};
 pub use notice::Notice;
 pub use open_work::{Agent, Offer, OfferState, OpenWorkSettings, Submission};

@@ -17,6 +17,15 @@ pub struct Person {
     pub disabled_at: Option<Timestamp>,
 }
 
+/// Account of a person at an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Issuer of the provider.
+    pub issuer: String,
+    /// The account's id there.
+    pub subject: String,
+}
+
 /// Access token of a person or a program, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken {
@@ -55,12 +64,22 @@ pub trait Accounts: Send + Sync {
     async fn set_role(&self, name: &PersonName, role: AccessRole) -> PortResult<bool>;
     /// Disables a person, or lifts that with `None`; returns whether there is such a person.
     async fn set_disabled(&self, name: &PersonName, at: Option<Timestamp>) -> PortResult<bool>;
+    /// Returns the name of the person whose account this is.
+    async fn person_of(&self, identity: &Identity) -> PortResult<Option<PersonName>>;
+    /// Adds a person together with their account; returns whether the name and the account were free.
+    async fn add_person_with(&self, person: &Person, identity: &Identity) -> PortResult<bool>;
+    /// Makes an account that of a person, whoever it belonged to before.
+    async fn link(&self, identity: &Identity, person: &PersonName, at: Timestamp) -> PortResult<()>;
     /// Adds a token.
     async fn add_token(&self, token: &AccessToken) -> PortResult<()>;
     /// Returns a token, also an expired or revoked one.
     async fn token(&self, id: &str) -> PortResult<Option<AccessToken>>;
     /// Returns the newest tokens, newest first.
     async fn tokens(&self, limit: u64) -> PortResult<Vec<AccessToken>>;
+    /// Returns the newest tokens of a principal, newest first.
+    async fn tokens_of(&self, principal: &Principal, limit: u64) -> PortResult<Vec<AccessToken>>;
+    /// Lets a token end at a moment, unless it ends before.
+    async fn expire_token(&self, id: &str, at: Timestamp) -> PortResult<()>;
     /// Revokes a token, if it is not revoked; returns whether there is such a token.
     async fn revoke_token(&self, id: &str, at: Timestamp) -> PortResult<bool>;
     /// Records that a token was used.

@@ -28,6 +28,34 @@ pub struct Session {
     pub seen_at: Timestamp,
     /// When it ends at the latest.
     pub ends_at: Timestamp,
+    /// How the person logged in.
+    pub login: LoginMethod,
+    /// What the browser says about itself.
+    pub agent: String,
+}
+
+/// How a person logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginMethod {
+    /// With a link that works once.
+    Link,
+    /// At the identity provider.
+    Oidc,
+}
+
+impl LoginMethod {
+    /// Returns the name.
+    pub fn name(self) -> &'static str {
+        match self {
+            LoginMethod::Link => "link",
+            LoginMethod::Oidc => "oidc",
+        }
+    }
+
+    /// Returns the method with this name.
+    pub fn named(name: &str) -> Option<LoginMethod> {
+        [LoginMethod::Link, LoginMethod::Oidc].into_iter().find(|method| method.name() == name)
+    }
 }
 
 /// Login links and sessions of one data directory.
@@ -44,6 +72,8 @@ pub trait Sessions: Send + Sync {
     async fn add_session(&self, session: &Session) -> PortResult<()>;
     /// Returns a session, also one that has ended.
     async fn session(&self, digest: &str) -> PortResult<Option<Session>>;
+    /// Returns the newest sessions of a person, newest first; those that have ended, too.
+    async fn sessions_of(&self, principal: &Principal, limit: u64) -> PortResult<Vec<Session>>;
     /// Records that a session was used.
     async fn touch_session(&self, digest: &str, at: Timestamp) -> PortResult<()>;
     /// Deletes a session.

@@ -1,7 +1,7 @@
 //! Encryption of stored secrets with XChaCha20-Poly1305 and a 32-byte key that is kept outside the store.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
@@ -118,6 +118,25 @@ impl Key {
         }
     }
 
+    /// Encrypts a text for a place that holds only letters, digits, `-` and `_`, such as a cookie.
+    ///
+    /// # Errors
+    /// If the system provides no random bytes.
+    pub fn seal_text(&self, context: &[u8], text: &str) -> Result<String, getrandom::Error> {
+        let sealed = self.seal(context, text)?;
+        Ok(URL_SAFE_NO_PAD.encode([sealed.nonce, sealed.ciphertext].concat()))
+    }
+
+    /// Decrypts what [`Key::seal_text`] has encrypted.
+    ///
+    /// # Errors
+    /// If it was sealed with another key or context, or was changed.
+    pub fn open_text(&self, context: &[u8], text: &str) -> Result<super::Secret, Unsealable> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Unsealable)?;
+        let (nonce, ciphertext) = bytes.split_at_checked(NONCE_BYTES).ok_or(Unsealable)?;
+        self.open(context, &Sealed { key_id: self.id(), nonce: nonce.to_vec(), ciphertext: ciphertext.to_vec() })
+    }
+
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&self.0.into())
     }
@@ -141,6 +160,18 @@ mod tests {
             assert!(key.open(b"here", &bad).is_err());
         }
         assert!(key.open(b"here", &Sealed { nonce: Vec::new(), ..sealed.clone() }).is_err());
+    }
+
+    #[test]
+    fn sealed_texts_fit_into_cookies() {
+        let key = Key::generate().unwrap();
+        let sealed = key.seal_text(b"here", "the text; ü").unwrap();
+        assert!(sealed.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+        assert_eq!(key.open_text(b"here", &sealed).unwrap().expose(), "the text; ü");
+        assert!(key.open_text(b"there", &sealed).is_err());
+        for bad in ["", "AAAA", &sealed[1..], &format!("{sealed}AAAA"), "ü"] {
+            assert!(key.open_text(b"here", bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub mod schedules;
 mod secret_text;
 pub mod secrets;
 pub mod sessions;
+pub mod single_sign_on;
 mod specs;
 pub mod tokens;
 pub mod watch;
@@ -97,6 +98,8 @@ pub struct Services {
     pub schedule_states: Arc<dyn Schedules>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
+    /// The identity provider at which people may log in.
+    pub single_sign_on: Option<single_sign_on::SingleSignOn>,
     /// Outbox of messages to people.
     pub messages: Arc<dyn Messages>,
     /// Channels that deliver messages to people.

@@ -92,10 +92,19 @@ pub(super) async fn enabled(s: &Services, name: &str) -> ServiceResult<Principal
         let fix = format!("Lift that with `skep user enable {}`", person.name);
         return Err(ServiceError::conflict("disabled", format!("{} was disabled", person.name), fix));
     }
-    Ok(Principal::from(format!("{LISTED}{}", person.name).as_str()))
+    Ok(principal(&person.name))
 }
 
-async fn find(s: &Services, name: &str) -> ServiceResult<Person> {
+/// Returns the principal of a person.
+pub(super) fn principal(name: &PersonName) -> Principal {
+    Principal::from(format!("{LISTED}{name}").as_str())
+}
+
+/// Returns a person, also a disabled one.
+///
+/// # Errors
+/// `no_person`.
+pub(super) async fn find(s: &Services, name: &str) -> ServiceResult<Person> {
     let found = match PersonName::new(name) {
         Ok(name) => s.accounts.person(&name).await?,
         Err(_) => None,
@@ -119,6 +128,7 @@ fn parse_role(role: &str) -> ServiceResult<AccessRole> {
     AccessRole::named(role).ok_or_else(unknown)
 }
 
-fn subject(name: &PersonName) -> String {
+/// Returns a person as the subject of an audit record.
+pub(super) fn subject(name: &PersonName) -> String {
     format!("person:{LISTED}{name}")
 }

@@ -8,8 +8,9 @@
 use super::audit::record;
 use super::secret_text::{digest, random};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, people};
-use crate::domain::Timestamp;
-use crate::ports::sessions::{LoginLink, Session};
+use crate::domain::{Principal, Timestamp};
+use crate::ports::sessions::{LoginLink, LoginMethod, Session};
+use crate::secrets::redact_all;
 
 /// Bytes of randomness in a link and in a cookie.
 const SECRET_BYTES: usize = 32;
@@ -19,6 +20,8 @@ pub const LINK_SECS: u64 = 600;
 pub const IDLE_SECS: u64 = 30 * 86_400;
 /// Time after which every session ends, in seconds.
 pub const MAX_SECS: u64 = 90 * 86_400;
+/// Longest text of a browser about itself that is stored, in characters.
+const MAX_AGENT_CHARS: usize = 200;
 /// Interval at which the use of a session is recorded.
 const TOUCH_SECS: u64 = 3_600;
 
@@ -71,28 +74,42 @@ pub async fn is_link(s: &Services, code: &str) -> ServiceResult<bool> {
     Ok(s.sessions.peek_link(&digest(code), s.clock.now()).await?.is_some())
 }
 
-/// Uses a login link and opens a session for its person.
+/// Uses a login link and opens a session for its person. `agent` is what the browser says about itself.
 ///
 /// # Errors
 /// `login_link` (forbidden) if the link does not exist, was used, or has ended.
-pub async fn log_in(s: &Services, code: &str) -> ServiceResult<NewSession> {
-    let at = s.clock.now();
-    let Some(principal) = s.sessions.use_link(&digest(code), at).await? else {
+pub async fn log_in(s: &Services, code: &str, agent: &str) -> ServiceResult<NewSession> {
+    let Some(principal) = s.sessions.use_link(&digest(code), s.clock.now()).await? else {
         return Err(ServiceError::forbidden(
             "login_link",
             "this login link does not work: it was used already, or is older than ten minutes",
             "Create a new one with `skep open`",
         ));
     };
+    open(s, principal, LoginMethod::Link, agent).await
+}
+
+/// Opens a session for a person who has proved who they are. `agent` is what the browser says about itself.
+///
+/// # Errors
+/// `disabled` (forbidden) if the person was disabled.
+pub(super) async fn open(
+    s: &Services,
+    principal: Principal,
+    login: LoginMethod,
+    agent: &str,
+) -> ServiceResult<NewSession> {
     let Some(caller) = people::caller_of(s, &principal, Via::Page).await? else {
         let detail = format!("{principal} was disabled");
         return Err(ServiceError::forbidden("disabled", detail, "Ask an administrator of this service"));
     };
-    let secret = random(SECRET_BYTES)?;
+    let (secret, at) = (random(SECRET_BYTES)?, s.clock.now());
+    let agent = redact_all(agent).chars().filter(|c| !c.is_control()).take(MAX_AGENT_CHARS).collect();
+    let ends_at = at.plus_secs(MAX_SECS);
     let session =
-        Session { digest: digest(&secret), principal, created_at: at, seen_at: at, ends_at: at.plus_secs(MAX_SECS) };
+        Session { digest: digest(&secret), principal, created_at: at, seen_at: at, ends_at, login, agent };
     s.sessions.add_session(&session).await?;
-    record(s, &caller, "session.open", subject(&caller), "").await;
+    record(s, &caller, "session.open", subject(&caller), login.name()).await;
     Ok(NewSession { secret, caller })
 }
 

@@ -1,5 +1,6 @@
 //! All keys: their names, their valid values, and the constraints between them.
 
+mod auth;
 mod engines;
 mod forges;
 mod improve;
@@ -34,6 +35,7 @@ fn wrong<T>(why: impl Into<String>, fix: impl Into<String>) -> Parsed<T> {
 /// Reads every key into `c`. `env` returns the value of an environment variable, for the `*_env` keys.
 pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<String>) {
     server(r, c);
+    auth::read(r, c, env);
     store(r, c, env);
     let runs = &mut c.runs;
     r.number("runs.max_live_runs", &mut runs.max_live_runs, 1..=1_000);

@@ -122,7 +122,7 @@ async fn admit(state: &State, request: &Parts) -> Result<Admitted, (Visit, PageE
         // A browser does not send the cookie after a link on another site. It does when this page leads on.
         let came_from_elsewhere = headers.get("sec-fetch-site").is_some_and(|s| s == "cross-site" || s == "same-site");
         if came_from_elsewhere {
-            return Ok(Admitted::Elsewhere(shell::lead_on(&visit)));
+            return Ok(Admitted::Elsewhere(shell::lead_on(&visit, visit.path())));
         }
         let login = format!("/login?next={}", super::look::in_query(&path));
         return Ok(Admitted::Elsewhere(super::see_other(&login)));
@@ -153,7 +153,7 @@ fn check_source(authority: &str, request: &Parts) -> Result<(), PageError> {
 }
 
 /// Returns the value of the first of these cookies that the request carries.
-fn cookie(headers: &HeaderMap, names: &[&str]) -> Option<String> {
+pub fn cookie(headers: &HeaderMap, names: &[&str]) -> Option<String> {
     let values = headers.get_all(COOKIE).iter().filter_map(|v| v.to_str().ok());
     let cookies: Vec<Cookie<'_>> = values.flat_map(Cookie::split_parse).filter_map(Result::ok).collect();
     names.iter().find_map(|name| cookies.iter().find(|c| c.name() == *name)).map(|c| c.value().to_owned())

@@ -37,6 +37,7 @@ mod run;
 mod run_parts;
 mod runs;
 mod shell;
+mod single_sign_on;
 mod spending;
 mod start;
 mod visit;
@@ -44,6 +45,7 @@ mod visit;
 pub use guard::missing;
 
 use super::{State, limits};
+use crate::service::single_sign_on::CALLBACK;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, LOCATION};
@@ -74,6 +76,8 @@ pub fn router(state: &State) -> Router<State> {
         .route("/prefs", post(login::prefs))
         .route("/login", get(login::page))
         .route("/login/link/{code}", get(login::link).post(login::log_in))
+        .route(single_sign_on::START, get(single_sign_on::begin))
+        .route(CALLBACK, get(single_sign_on::finish))
         .route("/logout", post(login::log_out))
         .route("/live", get(live::live))
         .route("/assets/{name}", get(assets::asset))
@@ -88,7 +92,9 @@ pub fn router(state: &State) -> Router<State> {
 
 /// Returns whether a page needs no session.
 fn is_open(path: &str) -> bool {
-    path == "/login" || path == "/favicon.svg" || path.starts_with("/login/link/") || path.starts_with("/assets/")
+    ["/login", single_sign_on::START, CALLBACK, "/favicon.svg"].contains(&path)
+        || path.starts_with("/login/link/")
+        || path.starts_with("/assets/")
 }
 
 /// Leads to another page after a form.

@@ -143,12 +143,12 @@ pub fn problem_box(error: &crate::service::ServiceError) -> Markup {
     }
 }
 
-/// Returns the page that leads a browser on to where a link on another site pointed.
-pub fn lead_on(visit: &Visit) -> Response {
+/// Returns the page that leads a browser, which comes from another site, on to a path on this one.
+pub fn lead_on(visit: &Visit, path: &str) -> Response {
     let content = html! {
-        div.narrow { h1 { "Opening" } p { a href=(visit.path()) { "Continue to the page" } } }
+        div.narrow { h1 { "Opening" } p { a href=(path) { "Continue to the page" } } }
     };
     let markup = page(visit, Page { title: "Opening", live: None, content });
-    let refresh = format!("0; url={}", visit.path());
+    let refresh = format!("0; url={path}");
     ([(HeaderName::from_static("refresh"), refresh)], markup).into_response()
 }

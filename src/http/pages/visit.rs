@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// Names of the session cookie: over TLS, and over plain HTTP on this machine.
 pub const SESSION_COOKIES: [&str; 2] = ["__Host-skep", "skep"];
+/// Names of the cookie of a login in progress, likewise.
+pub const LOGIN_COOKIES: [&str; 2] = ["__Host-skep-login", "skep-login"];
 /// Name of the cookie with the preferences.
 pub const PREFS_COOKIE: &str = "skep-prefs";
 /// Name of the form field with the token.

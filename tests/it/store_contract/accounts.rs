@@ -2,9 +2,9 @@
 
 use crate::support::stores::TestStore;
 use skep::domain::{AccessRole, PersonName, Principal, Timestamp};
-use skep::ports::accounts::{AccessToken, Accounts, Person};
+use skep::ports::accounts::{AccessToken, Accounts, Identity, Person};
 
-on_both!(a_name_is_taken_once, tokens_are_kept_after_they_were_revoked);
+on_both!(a_name_is_taken_once, an_account_belongs_to_one_person, tokens_are_kept_after_they_were_revoked);
 
 async fn a_name_is_taken_once(b: TestStore) {
     let name = |name: &str| PersonName::new(name).expect("a name");
@@ -32,6 +32,36 @@ async fn a_name_is_taken_once(b: TestStore) {
     assert!(other.add_person(&ann).await.expect("an answer"));
 }
 
+async fn an_account_belongs_to_one_person(b: TestStore) {
+    let name = |name: &str| PersonName::new(name).expect("a name");
+    let identity = |subject: &str| Identity { issuer: "https://id.example".to_owned(), subject: subject.to_owned() };
+    let person = |n: &str| Person {
+        name: name(n),
+        role: AccessRole::Member,
+        created_at: Timestamp(5),
+        disabled_at: None,
+    };
+    let (ann, ben) = (person("ann"), person("ben"));
+    assert_eq!(b.sea.person_of(&identity("1")).await.expect("an answer"), None);
+    let adds = futures::future::join_all((0..8).map(|_| b.sea.add_person_with(&ann, &identity("1")))).await;
+    assert_eq!(adds.into_iter().filter(|added| *added.as_ref().expect("an answer")).count(), 1);
+    assert_eq!(b.sea.person_of(&identity("1")).await.expect("an answer"), Some(name("ann")));
+    // Neither the name nor the account is given twice, and a refusal leaves nothing behind.
+    assert!(!b.sea.add_person_with(&ann, &identity("2")).await.expect("an answer"));
+    assert!(!b.sea.add_person_with(&ben, &identity("1")).await.expect("an answer"));
+    assert_eq!(b.sea.person(&ben.name).await.expect("an answer"), None);
+    assert_eq!(b.sea.person_of(&identity("2")).await.expect("an answer"), None);
+    assert!(b.sea.add_person(&ben).await.expect("an answer"));
+    b.sea.link(&identity("1"), &ben.name, Timestamp(6)).await.expect("linked");
+    b.sea.link(&identity("3"), &ben.name, Timestamp(6)).await.expect("linked");
+    for subject in ["1", "3"] {
+        assert_eq!(b.sea.person_of(&identity(subject)).await.expect("an answer"), Some(name("ben")), "{subject}");
+    }
+    let elsewhere = Identity { issuer: "https://other.example".to_owned(), ..identity("1") };
+    assert_eq!(b.sea.person_of(&elsewhere).await.expect("an answer"), None, "a subject belongs to its issuer");
+    assert_eq!(b.sea.clone().at_home("elsewhere").person_of(&identity("1")).await.expect("an answer"), None);
+}
+
 async fn tokens_are_kept_after_they_were_revoked(b: TestStore) {
     let token = |id: &str, at: i64, expires_at: Option<i64>| AccessToken {
         id: id.to_owned(),
@@ -52,6 +82,14 @@ async fn tokens_are_kept_after_they_were_revoked(b: TestStore) {
     assert_eq!(b.sea.token("one").await.expect("an answer"), Some(one.clone()));
     assert_eq!(b.sea.tokens(10).await.expect("tokens"), [two.clone(), one.clone()], "newest first");
     assert_eq!(b.sea.tokens(1).await.expect("tokens"), [two]);
+    let (ann, eve) = (Principal::from("user:ann"), Principal::from("user:eve"));
+    assert_eq!(b.sea.tokens_of(&ann, 10).await.expect("tokens").len(), 2);
+    assert_eq!(b.sea.tokens_of(&eve, 10).await.expect("tokens"), []);
+    b.sea.expire_token("one", Timestamp(200)).await.expect("an answer");
+    assert_eq!(b.sea.token("one").await.expect("an answer"), Some(one.clone()), "it never works for longer");
+    b.sea.expire_token("two", Timestamp(50)).await.expect("an answer");
+    let ends = b.sea.token("two").await.expect("an answer").expect("kept").expires_at;
+    assert_eq!(ends, Some(Timestamp(50)));
     b.sea.touch_token("one", Timestamp(7)).await.expect("touched");
     assert!(b.sea.revoke_token("one", Timestamp(8)).await.expect("an answer"));
     assert!(b.sea.revoke_token("one", Timestamp(9)).await.expect("an answer"), "again is harmless");

@@ -33,6 +33,7 @@ async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
         "message",
         "message_channel",
         "person",
+        "person_identity",
         "access_token",
         "delivery",
         "issue_run",

@@ -2,7 +2,7 @@
 
 use crate::support::stores::TestStore;
 use skep::domain::{Principal, Timestamp};
-use skep::ports::sessions::{LoginLink, Session, Sessions};
+use skep::ports::sessions::{LoginLink, LoginMethod, Session, Sessions};
 
 on_both!(a_link_is_used_once_until_it_ends, sessions_are_kept_until_they_end);
 
@@ -35,10 +35,20 @@ async fn sessions_are_kept_until_they_end(b: TestStore) {
         created_at: Timestamp(1),
         seen_at: Timestamp(1),
         ends_at: Timestamp(100),
+        login: LoginMethod::Oidc,
+        agent: "Firefox".to_owned(),
     };
     b.sea.add_session(&session).await.expect("stored");
     assert_eq!(b.sea.session("s").await.expect("an answer"), Some(session.clone()));
     assert_eq!(b.sea.clone().at_home("elsewhere").session("s").await.expect("an answer"), None);
+    let newer = Session { digest: "n".to_owned(), created_at: Timestamp(2), ..session.clone() };
+    let others = Session { digest: "o".to_owned(), principal: Principal::from("user:ben"), ..session.clone() };
+    b.sea.add_session(&newer).await.expect("stored");
+    b.sea.add_session(&others).await.expect("stored");
+    let of_ann = b.sea.sessions_of(&session.principal, 10).await.expect("sessions");
+    assert_eq!(of_ann, [newer.clone(), session.clone()], "newest first, and only Ann's");
+    assert_eq!(b.sea.sessions_of(&session.principal, 1).await.expect("sessions"), [newer]);
+    assert_eq!(b.sea.clone().at_home("elsewhere").sessions_of(&session.principal, 9).await.expect("none"), []);
     b.sea.touch_session("s", Timestamp(40)).await.expect("recorded");
     let seen = b.sea.session("s").await.expect("an answer").expect("a session");
     assert_eq!(seen, Session { seen_at: Timestamp(40), ..session.clone() });

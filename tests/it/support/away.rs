@@ -6,7 +6,7 @@ use skep::domain::{
     AccessRole, ArtifactKind, ArtifactRef, Digest, EffectKey, Event, Memory, MemoryId, PersonName, Principal, Project,
     ProjectName, Run, RunId, Timestamp,
 };
-use skep::ports::accounts::{AccessToken, Accounts, Person};
+use skep::ports::accounts::{AccessToken, Accounts, Identity, Person};
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog, AuditRow};
 use skep::ports::blobs::{ArtifactBytes, RemovableArtifacts};
 use skep::ports::idempotency::{Claimed, IdempotencyKeys, NewClaim};
@@ -47,6 +47,15 @@ impl Accounts for Away {
     async fn set_disabled(&self, _: &PersonName, _: Option<Timestamp>) -> PortResult<bool> {
         away()
     }
+    async fn person_of(&self, _: &Identity) -> PortResult<Option<PersonName>> {
+        away()
+    }
+    async fn add_person_with(&self, _: &Person, _: &Identity) -> PortResult<bool> {
+        away()
+    }
+    async fn link(&self, _: &Identity, _: &PersonName, _: Timestamp) -> PortResult<()> {
+        away()
+    }
     async fn add_token(&self, _: &AccessToken) -> PortResult<()> {
         away()
     }
@@ -54,6 +63,12 @@ impl Accounts for Away {
         away()
     }
     async fn tokens(&self, _: u64) -> PortResult<Vec<AccessToken>> {
+        away()
+    }
+    async fn tokens_of(&self, _: &Principal, _: u64) -> PortResult<Vec<AccessToken>> {
+        away()
+    }
+    async fn expire_token(&self, _: &str, _: Timestamp) -> PortResult<()> {
         away()
     }
     async fn revoke_token(&self, _: &str, _: Timestamp) -> PortResult<bool> {

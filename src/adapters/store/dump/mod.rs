@@ -36,6 +36,7 @@ pub const TABLES: &[(&str, &str)] = &[
     ("audit", "id"),
     ("idempotency_key", "principal, key"),
     ("person", "home, name"),
+    ("person_identity", "home, issuer, subject"),
     ("access_token", "home, id"),
     ("delivery", "seq"),
     ("issue_run", "forge, repository, number"),
