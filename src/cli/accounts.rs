@@ -6,7 +6,7 @@ use super::exit::{CliError, ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::{moment, table};
 use crate::http::rest::wire::{
-    AccessToken, CreatedAccessToken, LoginLink, NewAccessToken, NewLoginLink, NewPerson, NewRole, Person,
+    AccessToken, CreatedAccessToken, LoginLink, NewAccessToken, NewIdentity, NewLoginLink, NewPerson, NewRole, Person,
 };
 use crate::secrets::{Secret, register};
 use serde_json::json;
@@ -42,6 +42,10 @@ pub async fn user(client: &Client, terminal: &Terminal, command: UserCommand) ->
             let new = NewRole { role: role.name().to_owned() };
             let person: Person = client.post(&of(&name, "role"), &new, None).await?;
             told(terminal, &person, &format!("{} is {} now", person.name, person.role))?;
+        }
+        UserCommand::Link { name, subject } => {
+            let person: Person = client.post(&of(&name, "link"), &NewIdentity { subject }, None).await?;
+            told(terminal, &person, &format!("the account logs in as {} now", person.name))?;
         }
         UserCommand::Disable { name } => {
             let person: Person = client.post(&of(&name, "disable"), &json!({}), None).await?;

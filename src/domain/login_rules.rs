@@ -83,7 +83,9 @@ impl LoginRules {
         self.default_role.map(Admission::Default).ok_or_else(|| {
             let claim = &self.groups_claim;
             match claims.groups.as_deref() {
-                None => format!("the identity provider sent no claim `{claim}`, and only members of a group may log in"),
+                None => {
+                    format!("the identity provider sent no claim `{claim}`, and only members of a group may log in")
+                }
                 Some([]) => format!("the claim `{claim}` is empty, and only members of a group may log in"),
                 Some(groups) => {
                     let named: Vec<String> = groups.iter().take(MAX_SHOWN_GROUPS).map(|name| shown(name)).collect();

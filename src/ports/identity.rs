@@ -55,9 +55,5 @@ pub trait IdentityProvider: Send + Sync {
     ///
     /// # Errors
     /// Why the provider does not say who the person is.
-    async fn claims(
-        &self,
-        attempt: &LoginAttempt,
-        response: &AuthorizationResponse,
-    ) -> Result<Claims, IdentityError>;
+    async fn claims(&self, attempt: &LoginAttempt, response: &AuthorizationResponse) -> Result<Claims, IdentityError>;
 }

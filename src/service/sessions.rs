@@ -106,8 +106,7 @@ pub(super) async fn open(
     let (secret, at) = (random(SECRET_BYTES)?, s.clock.now());
     let agent = redact_all(agent).chars().filter(|c| !c.is_control()).take(MAX_AGENT_CHARS).collect();
     let ends_at = at.plus_secs(MAX_SECS);
-    let session =
-        Session { digest: digest(&secret), principal, created_at: at, seen_at: at, ends_at, login, agent };
+    let session = Session { digest: digest(&secret), principal, created_at: at, seen_at: at, ends_at, login, agent };
     s.sessions.add_session(&session).await?;
     record(s, &caller, "session.open", subject(&caller), login.name()).await;
     Ok(NewSession { secret, caller })

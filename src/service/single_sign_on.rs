@@ -122,7 +122,8 @@ pub async fn finish(
 ) -> ServiceResult<FinishedLogin> {
     let sso = configured(s)?;
     let at = s.clock.now();
-    let pending = pending(&sso.key, cookie, at).filter(|pending| Some(&pending.attempt.state) == returned.state.as_ref());
+    let pending =
+        pending(&sso.key, cookie, at).filter(|pending| Some(&pending.attempt.state) == returned.state.as_ref());
     let pending = pending.ok_or_else(|| {
         let detail = "this login was not started in this browser, was finished already, or took more than ten minutes";
         ServiceError::forbidden("login_state", detail, "Log in again")
@@ -141,8 +142,8 @@ pub async fn finish(
 /// `missing_right` without [`Right::People`], `no_single_sign_on`, `no_person`, `invalid` if the subject is not usable.
 pub async fn link(s: &Services, caller: &Caller, name: &str, subject: &str) -> ServiceResult<Person> {
     caller.require(Right::People)?;
-    let sso = configured(s)?;
     let person = people::find(s, name).await?;
+    let sso = configured(s)?;
     if subject.is_empty() || subject.len() > 255 || subject.chars().any(char::is_control) {
         let fix = "Send the claim `sub` of the account, which the refused login shows";
         return Err(ServiceError::invalid("subject: must be one line of 1 to 255 bytes", fix));
@@ -184,7 +185,11 @@ async fn claims(sso: &SingleSignOn, attempt: &LoginAttempt, returned: &Returned)
 /// Returns the person of an account, whom the rules let in; adds them at the first login.
 async fn person(s: &Services, sso: &SingleSignOn, claims: &Claims, at: Timestamp) -> ServiceResult<PersonName> {
     let admission = sso.provider.rules().admit(claims).map_err(|why| {
-        ServiceError::forbidden("no_access", why, "Ask an administrator of this service, who decides which groups may log in")
+        ServiceError::forbidden(
+            "no_access",
+            why,
+            "Ask an administrator of this service, who decides which groups may log in",
+        )
     })?;
     let identity = Identity { issuer: sso.provider.issuer().to_owned(), subject: claims.subject.clone() };
     if let Some(name) = s.accounts.person_of(&identity).await? {

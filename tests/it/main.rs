@@ -19,6 +19,7 @@
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
 //! | `open_work` | outside agents do the whole loop; hostile patches; kills between any two steps |
 //! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
+//! | `single_sign_on` | logging in at an OpenID Connect provider, and every fault of one |
 //! | `messages` | messages to people: once, only when needed, and never waited for |
 //! | `eval` | evaluations: proofs, the four corners, interruptions, leaks, verdicts |
 //! | `config`, `configured`, `reload` | the reference configuration is correct and complete, and takes effect |
@@ -116,6 +117,7 @@ mod scouted;
 mod secrets;
 mod shared_budgets;
 mod simulate;
+mod single_sign_on;
 mod store_contract;
 mod stored_form;
 mod story_ask;

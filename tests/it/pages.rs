@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::json;
 use skep::domain::Principal;
-use skep::ports::sessions::Session;
+use skep::ports::sessions::{LoginMethod, Session};
 use skep::service::{Caller, Via, sessions};
 
 /// Text that would do harm if it became markup.
@@ -369,6 +369,8 @@ async fn login_links_work_once_and_sessions_end() {
         created_at: skep::domain::Timestamp(now.0 - i64::try_from(created * 1000).expect("a time")),
         seen_at: skep::domain::Timestamp(now.0 - i64::try_from(seen * 1000).expect("a time")),
         ends_at: skep::domain::Timestamp(now.0 + i64::try_from((sessions::MAX_SECS - created) * 1000).expect("a time")),
+        login: LoginMethod::Link,
+        agent: String::new(),
     };
     for (name, session, works) in [
         ("fresh", old("fresh", 60, 60, "local:ann"), true),

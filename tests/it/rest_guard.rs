@@ -202,6 +202,7 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
             "/api/v1/memories/forget" => json!({"path": "a.rs"}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
             _ if path.ends_with("/role") => json!({"role": "member"}),
+            _ if path.ends_with("/link") => json!({"subject": "1"}),
             _ if path.ends_with("/comment") => json!({"text": "x"}),
             _ => json!({}),
         };
@@ -388,6 +389,7 @@ async fn a_token_can_do_only_what_its_rights_allow() {
             "/api/v1/people" => json!({"name": "ann", "role": "member"}),
             "/api/v1/tokens" => json!({"name": "ci"}),
             _ if path.ends_with("/role") => json!({"role": "member"}),
+            _ if path.ends_with("/link") => json!({"subject": "1"}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
             _ if path.ends_with("/drop") => json!({"why": "it is known"}),
             "/api/v1/agents" => json!({"name": "crab"}),

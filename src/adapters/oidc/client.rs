@@ -97,7 +97,8 @@ impl Client {
         let metadata: Metadata = self.json(self.http.get(url), "the provider's metadata").await?;
         if metadata.issuer != self.issuer {
             let (named, issuer) = (shown(&metadata.issuer), &self.issuer);
-            let why = format!("the provider at {issuer} calls itself {named:?}; auth.oidc.issuer must be the same text");
+            let why =
+                format!("the provider at {issuer} calls itself {named:?}; auth.oidc.issuer must be the same text");
             return Err(IdentityError::Unavailable(why));
         }
         let endpoints = [&metadata.authorization_endpoint, &metadata.token_endpoint, &metadata.jwks_uri];

@@ -108,11 +108,7 @@ impl IdentityProvider for Oidc {
         Ok(url.into())
     }
 
-    async fn claims(
-        &self,
-        attempt: &LoginAttempt,
-        response: &AuthorizationResponse,
-    ) -> Result<Claims, IdentityError> {
+    async fn claims(&self, attempt: &LoginAttempt, response: &AuthorizationResponse) -> Result<Claims, IdentityError> {
         let metadata = self.client.metadata().await?;
         let is_named = match &response.issuer {
             Some(issuer) => *issuer == self.settings.issuer,

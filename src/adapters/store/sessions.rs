@@ -81,7 +81,8 @@ fn principal(row: &QueryResult) -> Result<Principal, DbErr> {
 
 fn session(row: &QueryResult) -> Result<Session, DbErr> {
     let login: String = row.try_get("", "login")?;
-    let login = LoginMethod::named(&login).ok_or_else(|| DbErr::Custom(format!("a session has the login {login:?}")))?;
+    let login =
+        LoginMethod::named(&login).ok_or_else(|| DbErr::Custom(format!("a session has the login {login:?}")))?;
     Ok(Session {
         login,
         agent: row.try_get("", "agent")?,

@@ -73,6 +73,13 @@ pub enum UserCommand {
         /// Role
         role: PersonRole,
     },
+    /// Link a person with an account at the identity provider, which logs them in from then on
+    Link {
+        /// Name of the person
+        name: String,
+        /// Id of the account at the provider (the claim `sub`), which a refused login shows
+        subject: String,
+    },
     /// Disable a person: sessions and tokens stop working at once
     Disable {
         /// Name of the person

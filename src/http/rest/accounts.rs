@@ -4,7 +4,7 @@ use super::body::JsonBody;
 use super::problem::{ApiError, ApiResult};
 use super::{State, wire};
 use crate::service::tokens::NewToken;
-use crate::service::{Caller, people, tokens};
+use crate::service::{Caller, people, single_sign_on, tokens};
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -19,6 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(grant))
         .routes(routes!(disable))
         .routes(routes!(enable))
+        .routes(routes!(link))
         .routes(routes!(list_tokens, create_token))
         .routes(routes!(revoke_token))
 }
@@ -87,6 +88,21 @@ async fn enable(
     Path(name): Path<String>,
 ) -> ApiResult<Json<wire::Person>> {
     Ok(Json(people::set_disabled(&state.services, &caller, &name, false).await?.into()))
+}
+
+/// Link a person with an account at the identity provider
+///
+/// The account belongs to that person from then on, whoever it belonged to before.
+#[utoipa::path(post, path = "/api/v1/people/{name}/link", tag = "people", request_body = wire::NewIdentity,
+    params(("name" = String, description = "The person's name")),
+    responses((status = 200, body = wire::Person, description = "Linked; the account logs this person in")))]
+async fn link(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    JsonBody(new): JsonBody<wire::NewIdentity>,
+) -> ApiResult<Json<wire::Person>> {
+    Ok(Json(single_sign_on::link(&state.services, &caller, &name, &new.subject).await?.into()))
 }
 
 /// Query for access tokens.

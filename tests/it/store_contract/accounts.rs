@@ -35,15 +35,12 @@ async fn a_name_is_taken_once(b: TestStore) {
 async fn an_account_belongs_to_one_person(b: TestStore) {
     let name = |name: &str| PersonName::new(name).expect("a name");
     let identity = |subject: &str| Identity { issuer: "https://id.example".to_owned(), subject: subject.to_owned() };
-    let person = |n: &str| Person {
-        name: name(n),
-        role: AccessRole::Member,
-        created_at: Timestamp(5),
-        disabled_at: None,
-    };
+    let person =
+        |n: &str| Person { name: name(n), role: AccessRole::Member, created_at: Timestamp(5), disabled_at: None };
     let (ann, ben) = (person("ann"), person("ben"));
     assert_eq!(b.sea.person_of(&identity("1")).await.expect("an answer"), None);
-    let adds = futures::future::join_all((0..8).map(|_| b.sea.add_person_with(&ann, &identity("1")))).await;
+    let first = identity("1");
+    let adds = futures::future::join_all((0..8).map(|_| b.sea.add_person_with(&ann, &first))).await;
     assert_eq!(adds.into_iter().filter(|added| *added.as_ref().expect("an answer")).count(), 1);
     assert_eq!(b.sea.person_of(&identity("1")).await.expect("an answer"), Some(name("ann")));
     // Neither the name nor the account is given twice, and a refusal leaves nothing behind.

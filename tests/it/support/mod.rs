@@ -10,6 +10,7 @@ pub mod fixtures;
 pub mod forge_server;
 pub mod forgejo;
 pub mod github;
+pub mod identity_provider;
 pub mod models;
 pub mod people;
 pub mod postgres;

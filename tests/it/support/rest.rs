@@ -63,6 +63,15 @@ pub async fn service() -> Service {
 
 /// A service with the test's own engines.
 pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Service {
+    start(engines, |_| {}).await
+}
+
+/// A service with a configuration of its own.
+pub async fn service_configured(configure: impl FnOnce(&mut Config)) -> Service {
+    start(None, configure).await
+}
+
+async fn start(engines: Option<Arc<dyn skep::ports::Engines>>, configure: impl FnOnce(&mut Config)) -> Service {
     let tmp = tempfile::tempdir().expect("a folder");
     let (seed, origin, data) = (tmp.path().join("seed"), tmp.path().join("origin.git"), tmp.path().join("data"));
     std::fs::create_dir_all(&seed).expect("seed");
@@ -74,6 +83,7 @@ pub async fn service_with(engines: Option<Arc<dyn skep::ports::Engines>>) -> Ser
     git(tmp.path(), &["clone", "-q", "--bare", "seed", "origin.git"]);
     let mut config = Config::default();
     config.store.database = Database::InDataDir;
+    configure(&mut config);
     let mut ports = app::connect(&config, &data, Scope::All, &super::sandbox::strict()).await.expect("the ports");
     if let Some(engines) = engines {
         ports.deps.parts = Parts { engines, ..Parts::clone(&ports.deps.parts.current()) }.fixed();

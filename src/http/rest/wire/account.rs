@@ -52,6 +52,15 @@ pub struct NewRole {
     pub role: String,
 }
 
+/// Account of a person at the identity provider.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"subject": "8a5c2f10-77b1-4c55-9d3e-0f2b8f6f3a11"}))]
+#[serde(deny_unknown_fields)]
+pub struct NewIdentity {
+    /// Id of the account at the provider, its claim `sub`.
+    pub subject: String,
+}
+
 /// Access token, without its secret.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AccessToken {

@@ -36,7 +36,7 @@ mod time;
 mod word;
 mod work;
 
-pub use account::{AccessToken, CreatedAccessToken, NewAccessToken, NewPerson, NewRole, Person};
+pub use account::{AccessToken, CreatedAccessToken, NewAccessToken, NewIdentity, NewPerson, NewRole, Person};
 pub use agent::{Agent, Invitation, NewAgent, RatedOutcome, Rating, RegisteredAgent, Registration};
 pub use artifact::{Artifact, ArtifactKind, Log};
 pub use attempt::{Attempt, Ended, Ending, Resumable, Step};
