@@ -34,7 +34,7 @@ pub(super) async fn start(services: &Services, config: &Config) -> HostResult<Jo
             )
         })?;
         // No route of this router looks at a token.
-        let router = http::metrics_router(http_state(services.clone(), config, ""));
+        let router = http::metrics_router(http_state(services.clone(), config, "")?);
         tasks.spawn(async move {
             if let Err(error) = http::serve(listener, router, std::future::pending()).await {
                 tracing::error!(%error, "the listener for metrics ended");

@@ -281,15 +281,20 @@ fn operator() -> Caller {
 }
 
 /// The routes over the use cases.
-pub fn routes(services: Services, config: &Config, token: &str) -> axum::Router {
-    http::router(http_state(services, config, token))
+///
+/// # Errors
+/// If the trusted proxy's header cannot be used.
+pub fn routes(services: Services, config: &Config, token: &str) -> anyhow::Result<axum::Router> {
+    Ok(http::router(http_state(services, config, token)?))
 }
 
 /// The state of the routes. The token's caller is the person who owns this process, with every right.
-fn http_state(services: Services, config: &Config, token: &str) -> http::State {
+fn http_state(services: Services, config: &Config, token: &str) -> anyhow::Result<http::State> {
     let hosts = http::LOOPBACK.iter().map(|h| (*h).to_owned()).chain(config.server.allowed_hosts.iter().cloned());
     let caller = operator();
-    http::State {
+    let proxy = config.server.trusted_proxy.zip(config.auth.proxy_header.as_deref());
+    let proxy = proxy.map(|(address, header)| http::TrustedProxy::new(address, header)).transpose();
+    Ok(http::State {
         services,
         callers: Callers::new([(token.to_owned(), caller)]),
         agent_rights: Arc::new(
@@ -299,6 +304,7 @@ fn http_state(services: Services, config: &Config, token: &str) -> http::State {
                 .collect(),
         ),
         hosts: hosts.collect(),
+        proxy: proxy.map_err(anyhow::Error::msg)?,
         streams: Arc::new(tokio::sync::Semaphore::new(config.server.max_streams as usize)),
-    }
+    })
 }

@@ -150,7 +150,7 @@ impl Program {
             ],
             _ => Vec::new(),
         };
-        let router = routes(services.clone(), &config, &token);
+        let router = routes(services.clone(), &config, &token)?;
         let reloadable = ports.reloadable;
         let started = Started {
             router,
@@ -289,7 +289,7 @@ impl Backend for Program {
         let ports: Ports = connect(&config, &context.sources.data_dir, Scope::Nothing, &Sandbox::disabled()).await?;
         // Only this process can call the routes: the token never leaves it.
         let token = uuid::Uuid::now_v7().simple().to_string();
-        let router = routes(services(&ports, RuntimeHandle::closed()), &config, &token);
+        let router = routes(services(&ports, RuntimeHandle::closed()), &config, &token)?;
         Ok(InProcessServer { router, token, close: Box::pin(async {}) })
     }
 

@@ -83,19 +83,12 @@ pub async fn token(client: &Client, terminal: &Terminal, command: TokenCommand) 
         TokenCommand::New { name, person, rights, days, never_expires } => {
             let new = NewAccessToken { name, person, rights, days, never_expires };
             let created: CreatedAccessToken = client.post("/tokens", &new, None).await?;
-            // Nothing but the line below may print it.
-            register("access token", &Secret::new(created.token.clone())).keep();
-            terminal.object(&created)?;
-            terminal.print(&created.token)?;
-            let row = &created.access_token;
-            let ends =
-                row.expires_at.map_or_else(|| "until it is revoked".to_owned(), |at| format!("until {}", moment(at)));
-            terminal.suggest(&format!(
-                "It acts as {}, may {}, and works {ends}. It is not shown again; `skep token revoke {}` ends it.",
-                row.principal,
-                row.rights.join(", "),
-                row.id
-            ))?;
+            show(terminal, &created, "")?;
+        }
+        TokenCommand::Rotate { id } => {
+            let path = format!("/tokens/{}/rotate", encode(&id));
+            let created: CreatedAccessToken = client.post(&path, &json!({}), None).await?;
+            show(terminal, &created, &format!("The token {id} works for an hour more. "))?;
         }
         TokenCommand::List => {
             let tokens: Vec<AccessToken> = client.get("/tokens").await?;
@@ -123,6 +116,22 @@ pub async fn token(client: &Client, terminal: &Terminal, command: TokenCommand) 
         }
     }
     Ok(ExitStatus::Success)
+}
+
+/// Prints a token that was created.
+fn show(terminal: &Terminal, created: &CreatedAccessToken, before: &str) -> Result<(), Stop> {
+    // Nothing but the line below may print it.
+    register("access token", &Secret::new(created.token.clone())).keep();
+    terminal.object(created)?;
+    terminal.print(&created.token)?;
+    let row = &created.access_token;
+    let ends = row.expires_at.map_or_else(|| "until it is revoked".to_owned(), |at| format!("until {}", moment(at)));
+    terminal.suggest(&format!(
+        "{before}It acts as {}, may {}, and works {ends}. It is not shown again; `skep token revoke {}` ends it.",
+        row.principal,
+        row.rights.join(", "),
+        row.id
+    ))
 }
 
 /// Returns whether a command only reads.

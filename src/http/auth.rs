@@ -2,12 +2,15 @@
 
 use super::State;
 use super::rest::problem::ApiError;
-use crate::service::{Caller, ServiceResult, tokens};
+use crate::secrets::Key;
+use crate::service::ServiceResult;
+use crate::service::tokens::{self, TokenCaller};
 use axum::extract::{Request, State as Shared};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{Extensions, HeaderMap, HeaderName, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +18,8 @@ use std::time::{Duration, Instant};
 /// Routes that need no token. Everything else does, unknown routes included.
 pub const OPEN: &[&str] = &["/health", "/health/live", "/health/ready", "/openapi.json"];
 
+/// Header of responses to a token that ends within a week: when it ends.
+const TOKEN_ENDS: HeaderName = HeaderName::from_static("skep-token-ends");
 /// Time over which refused tokens are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Refused tokens after which others in the same window are answered 429.
@@ -26,9 +31,10 @@ pub const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]"];
 /// Refuses requests that were meant for another host or come from another origin's page.
 pub async fn guard_host(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
     let checked = check_host(&state.hosts, request.headers(), request.uri())
-        .and_then(|authority| check_origin(authority, request.headers()));
+        .and_then(|authority| check_origin(authority, request.headers()))
+        .and_then(|()| proxied_person(state.proxy.as_ref(), request.headers(), request.extensions()));
     match checked {
-        Ok(()) => next.run(request).await,
+        Ok(_) => next.run(request).await,
         Err(error) => error.into_response(),
     }
 }
@@ -36,6 +42,60 @@ pub async fn guard_host(Shared(state): Shared<State>, request: Request, next: Ne
 /// Address of the peer of a connection. Requests from this process have none.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
+
+/// Proxy that logs people in, and names them in a header of each request.
+#[derive(Clone, Debug)]
+pub struct TrustedProxy {
+    address: IpAddr,
+    header: HeaderName,
+    /// Makes the tokens of the forms of people whom the proxy names, which have no session.
+    key: Arc<Key>,
+}
+
+impl TrustedProxy {
+    /// Creates it with a new key.
+    ///
+    /// # Errors
+    /// If the header is not one, or the system provides no random bytes.
+    pub fn new(address: IpAddr, header: &str) -> Result<TrustedProxy, String> {
+        let header = header.parse().map_err(|_| format!("{header:?} is not the name of a header"))?;
+        let key = Key::generate().map_err(|e| format!("no random bytes: {e}"))?;
+        Ok(TrustedProxy { address, header, key: Arc::new(key) })
+    }
+
+    /// Returns a secret of this process for a person.
+    pub fn form_secret(&self, person: &str) -> String {
+        let digest = Sha256::digest(format!("{}\0{person}", *self.key.to_hex()));
+        digest.iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// Returns the name of the person whom the trusted proxy says the request is from.
+///
+/// # Errors
+/// `proxy_header` if another peer sends the header, or it has several values.
+pub fn proxied_person<'a>(
+    proxy: Option<&TrustedProxy>,
+    headers: &'a HeaderMap,
+    extensions: &Extensions,
+) -> Result<Option<&'a str>, ApiError> {
+    let Some(proxy) = proxy else { return Ok(None) };
+    let refused = |detail: String, fix: &str| ApiError::new(StatusCode::BAD_REQUEST, "proxy_header", detail, fix);
+    let mut values = headers.get_all(&proxy.header).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let is_proxy = extensions.get::<Peer>().is_some_and(|peer| peer.0.to_canonical() == proxy.address.to_canonical());
+    if !is_proxy {
+        let detail = format!("the header {} is accepted from the trusted proxy only", proxy.header);
+        return Err(refused(detail, "Send the request without it, or through the proxy"));
+    }
+    match (value.to_str(), values.next()) {
+        (Ok(name), None) => Ok(Some(name)),
+        _ => Err(refused(
+            format!("the header {} has no usable value, or several", proxy.header),
+            "Let the proxy replace the header that clients send",
+        )),
+    }
+}
 
 /// Requests that were refused for their token.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +141,7 @@ pub async fn guard_token(
         Ok(caller) => caller,
         Err(error) => return ApiError::from(error).into_response(),
     };
-    let Some(caller) = caller else {
+    let Some(TokenCaller { caller, ends_soon }) = caller else {
         if refused.record(request.extensions().get::<Peer>().copied()) {
             return ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -101,7 +161,12 @@ pub async fn guard_token(
         return ([(WWW_AUTHENTICATE, "Bearer")], error).into_response();
     };
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    let ends = ends_soon.and_then(|at| chrono::DateTime::from_timestamp_millis(at.0));
+    if let Some(ends) = ends.and_then(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).parse().ok()) {
+        response.headers_mut().insert(TOKEN_ENDS, ends);
+    }
+    response
 }
 
 /// Returns the host and port that the request was sent to, if they are this service's.
@@ -150,10 +215,10 @@ fn host_name(authority: &str) -> &str {
 }
 
 /// Returns the caller of the bearer token that the request carries: the service's own, or an access token.
-async fn caller(state: &State, headers: &HeaderMap) -> ServiceResult<Option<Caller>> {
+async fn caller(state: &State, headers: &HeaderMap) -> ServiceResult<Option<TokenCaller>> {
     let Some(token) = bearer(headers) else { return Ok(None) };
     match state.callers.find(token) {
-        Some(caller) => Ok(Some(caller.clone())),
+        Some(caller) => Ok(Some(TokenCaller { caller: caller.clone(), ends_soon: None })),
         None => tokens::caller(&state.services, token).await,
     }
 }

@@ -22,7 +22,7 @@ pub mod rest;
 mod serve;
 mod webhooks;
 
-pub use auth::{LOOPBACK, OPEN};
+pub use auth::{LOOPBACK, OPEN, Peer, TrustedProxy};
 pub use serve::serve;
 
 use crate::service::{Callers, Right, Services};
@@ -44,6 +44,8 @@ pub struct State {
     pub agent_rights: Arc<BTreeSet<Right>>,
     /// Host names this service answers to, without port; IPv6 addresses in brackets.
     pub hosts: Arc<[String]>,
+    /// Proxy that logs people in.
+    pub proxy: Option<TrustedProxy>,
     /// Permits for event streams: `server.max_streams` of them.
     pub streams: Arc<Semaphore>,
 }

@@ -82,6 +82,33 @@ pub(super) async fn caller_of(s: &Services, principal: &Principal, via: Via) -> 
     Ok(person.map(|person| Caller { principal: principal.clone(), rights: Right::of_role(person.role), via }))
 }
 
+/// Returns the person whom the trusted proxy names as a caller.
+///
+/// # Errors
+/// `unknown_person` (forbidden) if nobody of that name was added, or the person was disabled.
+pub async fn proxied(s: &Services, name: &str) -> ServiceResult<Caller> {
+    let caller = match PersonName::new(name) {
+        Ok(name) => caller_of(s, &principal(&name), Via::Page).await?,
+        Err(_) => None,
+    };
+    caller.ok_or_else(|| {
+        let detail = format!("you are logged in at the proxy as {}, who may not use this service", shown(name));
+        let fix = "Ask an administrator of this service: `skep user add NAME` adds a person under exactly this name";
+        ServiceError::forbidden("unknown_person", detail, fix)
+    })
+}
+
+/// Returns the caller's own entry, with the role; `None` for the owner of the process, who is not listed.
+///
+/// # Errors
+/// `unavailable` if the store does not answer.
+pub async fn own(s: &Services, caller: &Caller) -> ServiceResult<Option<Person>> {
+    match caller.principal.as_str().strip_prefix(LISTED).map(PersonName::new) {
+        Some(Ok(name)) => Ok(s.accounts.person(&name).await?),
+        _ => Ok(None),
+    }
+}
+
 /// Returns the principal of a person who is not disabled.
 ///
 /// # Errors

@@ -20,6 +20,10 @@ pub const LINK_SECS: u64 = 600;
 pub const IDLE_SECS: u64 = 30 * 86_400;
 /// Time after which every session ends, in seconds.
 pub const MAX_SECS: u64 = 90 * 86_400;
+/// Characters of the public id of a session.
+const ID_CHARS: usize = 16;
+/// Maximum number of sessions that are listed.
+const MAX_LISTED: u64 = 200;
 /// Longest text of a browser about itself that is stored, in characters.
 const MAX_AGENT_CHARS: usize = 200;
 /// Interval at which the use of a session is recorded.
@@ -120,7 +124,7 @@ pub(super) async fn open(
 pub async fn caller(s: &Services, secret: &str) -> ServiceResult<Option<Caller>> {
     let (digest, at) = (digest(secret), s.clock.now());
     let Some(session) = s.sessions.session(&digest).await? else { return Ok(None) };
-    if at >= session.ends_at || at >= session.seen_at.plus_secs(IDLE_SECS) {
+    if !works(&session, at) {
         return Ok(None);
     }
     let Some(caller) = people::caller_of(s, &session.principal, Via::Page).await? else { return Ok(None) };
@@ -130,6 +134,60 @@ pub async fn caller(s: &Services, secret: &str) -> ServiceResult<Option<Caller>>
         tracing::warn!(%error, "cannot record the use of a session");
     }
     Ok(Some(caller))
+}
+
+/// Returns the public id of a session: the start of its digest, which reveals nothing about the secret.
+pub fn id(session: &Session) -> &str {
+    session.digest.get(..ID_CHARS).unwrap_or(&session.digest)
+}
+
+/// Returns the public id of the session with this secret.
+pub fn id_of(secret: &str) -> String {
+    digest(secret).chars().take(ID_CHARS).collect()
+}
+
+/// Lists the sessions of the caller that work, newest first.
+///
+/// # Errors
+/// `unavailable` if the store does not answer.
+pub async fn own(s: &Services, caller: &Caller) -> ServiceResult<Vec<Session>> {
+    let mut sessions = s.sessions.sessions_of(&caller.principal, MAX_LISTED).await?;
+    let at = s.clock.now();
+    sessions.retain(|session| works(session, at));
+    Ok(sessions)
+}
+
+/// Ends a session of the caller.
+///
+/// # Errors
+/// `no_session` (not found) if the caller has no such session.
+pub async fn end_own(s: &Services, caller: &Caller, session_id: &str) -> ServiceResult<()> {
+    let sessions = own(s, caller).await?;
+    let session = sessions.iter().find(|session| id(session) == session_id).ok_or_else(|| {
+        ServiceError::not_found("no_session", "you have no such session", "Open the page again: it may have ended")
+    })?;
+    s.sessions.end_session(&session.digest).await?;
+    record(s, caller, "session.end", subject(caller), session_id).await;
+    Ok(())
+}
+
+/// Ends all sessions of the caller except the one with this secret; returns how many.
+///
+/// # Errors
+/// `unavailable` if the store does not answer.
+pub async fn end_others(s: &Services, caller: &Caller, secret: Option<&str>) -> ServiceResult<usize> {
+    let kept = secret.map(digest);
+    let mut sessions = s.sessions.sessions_of(&caller.principal, MAX_LISTED).await?;
+    sessions.retain(|session| Some(&session.digest) != kept.as_ref());
+    for session in &sessions {
+        s.sessions.end_session(&session.digest).await?;
+    }
+    record(s, caller, "session.end", subject(caller), &format!("{} others", sessions.len())).await;
+    Ok(sessions.len())
+}
+
+fn works(session: &Session, at: Timestamp) -> bool {
+    at < session.ends_at && at < session.seen_at.plus_secs(IDLE_SECS)
 }
 
 /// Ends a session.

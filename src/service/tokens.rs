@@ -12,7 +12,7 @@ use super::error::shown;
 use super::secret_text::{digest, random};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, agents, input, people};
 use crate::domain::open_work::AGENT;
-use crate::domain::{Agent, PersonName, Principal};
+use crate::domain::{Agent, PersonName, Principal, Timestamp};
 use crate::ports::accounts::AccessToken;
 use crate::secrets::Secret;
 use std::collections::BTreeSet;
@@ -37,6 +37,12 @@ const DEFAULT_DAYS: u32 = 90;
 const MAX_DAYS: u32 = 3_650;
 /// Maximum number of tokens that work at once.
 const MAX_TOKENS: usize = 1_000;
+/// Maximum number of tokens that work at once for one person, as far as the person creates them.
+const MAX_OWN: usize = 50;
+/// Time for which a token that was rotated still works, in seconds.
+pub const OVERLAP_SECS: u64 = 3_600;
+/// Time before the end of a token in which its user is warned, in seconds.
+const WARNING_SECS: u64 = 7 * 86_400;
 /// Rows that are read to list tokens.
 const MAX_ROWS: u64 = 10_000;
 /// Interval at which the use of a token is recorded, in seconds.
@@ -76,6 +82,15 @@ pub struct CreatedToken {
     pub row: AccessToken,
 }
 
+/// Caller of a token.
+#[derive(Debug)]
+pub struct TokenCaller {
+    /// The caller.
+    pub caller: Caller,
+    /// When the token ends, if that is within a week.
+    pub ends_soon: Option<Timestamp>,
+}
+
 /// Creates a token.
 ///
 /// # Errors
@@ -83,24 +98,73 @@ pub struct CreatedToken {
 /// `too_many_tokens`.
 pub async fn create(s: &Services, caller: &Caller, new: NewToken) -> ServiceResult<CreatedToken> {
     caller.require(Right::People)?;
-    let name = PersonName::new(&new.name).map_err(|what| {
-        ServiceError::invalid(what.replacen(&format!("{:?}", new.name), &shown(&new.name), 1), "Send another name")
-    })?;
+    let name = parse_name(&new.name)?;
     let rights = parse_rights(&new.rights)?;
+    let expires_at = end(new.expires, s.clock.now())?;
+    let principal = match &new.person {
+        Some(person) => people::enabled(s, person).await?,
+        None => Principal::from(format!("{PROGRAM}{name}").as_str()),
+    };
+    let rights = rights.into_iter().map(|right| right.name().to_owned()).collect();
+    issue(s, caller, Draft { name: name.to_string(), principal, rights, expires_at }).await
+}
+
+/// Creates a token that acts as the caller, a person who is logged in to the pages.
+///
+/// # Errors
+/// `no_session` (forbidden) if the caller is not, `missing_right` without [`Right::Run`], `invalid` if a field is not
+/// usable or the caller's role lacks one of the rights, `too_many_tokens`.
+pub async fn create_own(s: &Services, caller: &Caller, new: NewToken) -> ServiceResult<CreatedToken> {
+    require_session(caller)?;
+    caller.require(Right::Run)?;
+    let name = parse_name(&new.name)?;
+    let rights = parse_rights(&new.rights)?;
+    if let Some(right) = rights.iter().find(|right| !caller.rights.contains(right)) {
+        let detail = format!("your role does not have the right `{}`", right.name());
+        return Err(ServiceError::invalid(detail, "Choose rights that you have yourself"));
+    }
     let at = s.clock.now();
-    let days = match new.expires {
-        Expiry::Default => Some(DEFAULT_DAYS),
-        Expiry::Days(days @ 1..=MAX_DAYS) => Some(days),
-        Expiry::Days(_) => {
-            let detail = format!("a token works for 1 to {MAX_DAYS} days");
-            return Err(ServiceError::invalid(detail, "Send another number of days, or let it never expire"));
-        }
-        Expiry::Never => None,
-    };
-    let (prefix, principal) = match &new.person {
-        Some(person) => (PERSONAL, people::enabled(s, person).await?),
-        None => (SERVICE, Principal::from(format!("{PROGRAM}{name}").as_str())),
-    };
+    let expires_at = end(new.expires, at)?;
+    let own = s.accounts.tokens_of(&caller.principal, MAX_ROWS).await?;
+    if own.iter().filter(|row| is_usable(row, at)).count() >= MAX_OWN {
+        let detail = format!("{MAX_OWN} of your tokens are in use");
+        return Err(ServiceError::conflict("too_many_tokens", detail, "Revoke those that you do not need"));
+    }
+    let rights = rights.into_iter().map(|right| right.name().to_owned()).collect();
+    let principal = caller.principal.clone();
+    issue(s, caller, Draft { name: name.to_string(), principal, rights, expires_at }).await
+}
+
+/// Replaces a token by a new one of the same name, rights and lifetime. The old one works for an hour more.
+///
+/// # Errors
+/// `missing_right` without [`Right::People`], unless it is the token of the caller, who is logged in to the pages;
+/// `no_token`, `token_ended` if it works no more, `too_many_tokens`.
+pub async fn rotate(s: &Services, caller: &Caller, id: &str) -> ServiceResult<CreatedToken> {
+    let (old, at) = (managed(s, caller, id).await?, s.clock.now());
+    if !is_usable(&old, at) {
+        let detail = format!("the token {} has expired or was revoked", old.id);
+        return Err(ServiceError::conflict("token_ended", detail, "Create a new one"));
+    }
+    let lifetime_ms = old.expires_at.map(|end| end.0.saturating_sub(old.created_at.0));
+    let expires_at = lifetime_ms.map(|ms| Timestamp(at.0.saturating_add(ms)));
+    let draft =
+        Draft { name: old.name.clone(), principal: old.principal.clone(), rights: old.rights.clone(), expires_at };
+    let created = issue(s, caller, draft).await?;
+    s.accounts.expire_token(&old.id, at.plus_secs(OVERLAP_SECS)).await?;
+    record(s, caller, "token.rotate", subject(&old), &format!("replaced by {}", created.row.id)).await;
+    Ok(created)
+}
+
+struct Draft {
+    name: String,
+    principal: Principal,
+    rights: Vec<String>,
+    expires_at: Option<Timestamp>,
+}
+
+async fn issue(s: &Services, caller: &Caller, draft: Draft) -> ServiceResult<CreatedToken> {
+    let at = s.clock.now();
     let usable = s.accounts.tokens(MAX_ROWS).await?.iter().filter(|row| is_usable(row, at)).count();
     if usable >= MAX_TOKENS {
         return Err(ServiceError::conflict(
@@ -109,15 +173,20 @@ pub async fn create(s: &Services, caller: &Caller, new: NewToken) -> ServiceResu
             "Revoke those that nobody needs: `skep token list`",
         ));
     }
+    let prefix = match draft.principal.as_str() {
+        principal if principal.starts_with(PROGRAM) => SERVICE,
+        principal if principal.starts_with(AGENT) => OF_AGENT,
+        _ => PERSONAL,
+    };
     let (id, secret) = (random(ID_BYTES)?, random(SECRET_BYTES)?);
     let row = AccessToken {
         digest: digest(&secret),
-        principal,
-        name: name.to_string(),
-        rights: rights.into_iter().map(|right| right.name().to_owned()).collect(),
+        principal: draft.principal,
+        name: draft.name,
+        rights: draft.rights,
         created_by: caller.principal.clone(),
         created_at: at,
-        expires_at: days.map(|days| at.plus_secs(u64::from(days) * 86_400)),
+        expires_at: draft.expires_at,
         last_used_at: None,
         revoked_at: None,
         id,
@@ -155,28 +224,64 @@ pub async fn list(s: &Services, caller: &Caller, limit: Option<u64>) -> ServiceR
     Ok(s.accounts.tokens(input::rows(limit)?).await?)
 }
 
+/// Lists the tokens of the caller that work, newest first.
+///
+/// # Errors
+/// `no_session` (forbidden) if the caller is not a person who is logged in to the pages.
+pub async fn own(s: &Services, caller: &Caller) -> ServiceResult<Vec<AccessToken>> {
+    require_session(caller)?;
+    let (mut rows, at) = (s.accounts.tokens_of(&caller.principal, MAX_ROWS).await?, s.clock.now());
+    rows.retain(|row| is_usable(row, at));
+    Ok(rows)
+}
+
 /// Revokes a token: it works no more.
 ///
 /// # Errors
-/// `missing_right` without [`Right::People`], `no_token`.
+/// `missing_right` without [`Right::People`], unless it is the token of the caller, who is logged in to the pages;
+/// `no_token`.
 pub async fn revoke(s: &Services, caller: &Caller, id: &str) -> ServiceResult<AccessToken> {
-    caller.require(Right::People)?;
-    s.accounts.revoke_token(id, s.clock.now()).await?;
-    let Some(row) = s.accounts.token(id).await? else {
-        let detail = format!("there is no token {}", shown(id));
-        return Err(ServiceError::not_found("no_token", detail, "`skep token list` lists them by id"));
-    };
+    let (row, at) = (managed(s, caller, id).await?, s.clock.now());
+    s.accounts.revoke_token(&row.id, at).await?;
     record(s, caller, "token.revoke", subject(&row), "").await;
+    Ok(AccessToken { revoked_at: row.revoked_at.or(Some(at)), ..row })
+}
+
+/// Returns a token that the caller may rotate and revoke.
+async fn managed(s: &Services, caller: &Caller, id: &str) -> ServiceResult<AccessToken> {
+    let no_token = || {
+        let detail = format!("there is no token {}", shown(id));
+        ServiceError::not_found("no_token", detail, "`skep token list` lists them by id")
+    };
+    if require_session(caller).is_err() {
+        caller.require(Right::People)?;
+    }
+    let row = s.accounts.token(id).await?.ok_or_else(no_token)?;
+    // The tokens of others are nobody's business.
+    if row.principal != caller.principal && caller.require(Right::People).is_err() {
+        return Err(no_token());
+    }
     Ok(row)
 }
 
-/// Returns the caller of a token or an invite code; `None` if it is unknown, expired or revoked, or its person can do nothing now.
+/// Checks that a person calls from the pages. A token must not create others, so that a stolen one ends for good when
+/// it is revoked.
+fn require_session(caller: &Caller) -> ServiceResult<()> {
+    if caller.via == Via::Page && caller.principal.is_person() {
+        return Ok(());
+    }
+    let detail = "only people who are logged in to the pages manage their own tokens";
+    Err(ServiceError::forbidden("no_session", detail, "Log in to the pages, and open /me"))
+}
+
+/// Returns the caller of a token or an invite code; `None` if it is unknown, expired or revoked, or its person can do
+/// nothing now.
 ///
 /// # Errors
 /// `unavailable` if the store does not answer.
-pub async fn caller(s: &Services, token: &str) -> ServiceResult<Option<Caller>> {
+pub async fn caller(s: &Services, token: &str) -> ServiceResult<Option<TokenCaller>> {
     if let Some(code) = token.strip_prefix(agents::CODE) {
-        return agents::invited(s, code).await;
+        return Ok(agents::invited(s, code).await?.map(|caller| TokenCaller { caller, ends_soon: None }));
     }
     let Some((prefix, id, secret)) = parts(token) else { return Ok(None) };
     let at = s.clock.now();
@@ -206,7 +311,8 @@ pub async fn caller(s: &Services, token: &str) -> ServiceResult<Option<Caller>> 
     if !is_recorded && let Err(error) = s.accounts.touch_token(&row.id, at).await {
         tracing::warn!(%error, "cannot record the use of a token");
     }
-    Ok(Some(caller))
+    let ends_soon = row.expires_at.filter(|end| *end <= at.plus_secs(WARNING_SECS));
+    Ok(Some(TokenCaller { caller, ends_soon }))
 }
 
 /// Splits a token into prefix, id and secret.
@@ -218,8 +324,27 @@ fn parts(token: &str) -> Option<(&'static str, &str, &str)> {
 }
 
 /// Returns whether a token works, as far as its row says.
-pub fn is_usable(row: &AccessToken, at: crate::domain::Timestamp) -> bool {
+pub fn is_usable(row: &AccessToken, at: Timestamp) -> bool {
     row.revoked_at.is_none() && row.expires_at.is_none_or(|end| at < end)
+}
+
+fn parse_name(name: &str) -> ServiceResult<PersonName> {
+    PersonName::new(name).map_err(|what| {
+        ServiceError::invalid(what.replacen(&format!("{name:?}"), &shown(name), 1), "Send another name")
+    })
+}
+
+fn end(expires: Expiry, at: Timestamp) -> ServiceResult<Option<Timestamp>> {
+    let days = match expires {
+        Expiry::Default => DEFAULT_DAYS,
+        Expiry::Days(days @ 1..=MAX_DAYS) => days,
+        Expiry::Days(_) => {
+            let detail = format!("a token works for 1 to {MAX_DAYS} days");
+            return Err(ServiceError::invalid(detail, "Send another number of days, or let it never expire"));
+        }
+        Expiry::Never => return Ok(None),
+    };
+    Ok(Some(at.plus_secs(u64::from(days) * 86_400)))
 }
 
 fn parse_rights(names: &[String]) -> ServiceResult<BTreeSet<Right>> {

@@ -20,6 +20,7 @@
 //! | `open_work` | outside agents do the whole loop; hostile patches; kills between any two steps |
 //! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
 //! | `single_sign_on` | logging in at an OpenID Connect provider, and every fault of one |
+//! | `own_account` | own tokens and sessions on the pages, and people whom a proxy logs in |
 //! | `messages` | messages to people: once, only when needed, and never waited for |
 //! | `eval` | evaluations: proofs, the four corners, interruptions, leaks, verdicts |
 //! | `config`, `configured`, `reload` | the reference configuration is correct and complete, and takes effect |
@@ -86,6 +87,7 @@ mod metrics;
 mod open_work;
 mod otel;
 mod outcomes;
+mod own_account;
 mod pages;
 mod pieces;
 mod preview;

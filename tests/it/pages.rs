@@ -194,6 +194,8 @@ async fn text_from_outside_never_becomes_markup() {
         "/spending?by=run".to_owned(),
         "/agents".to_owned(),
         "/audit".to_owned(),
+        "/me".to_owned(),
+        "/people".to_owned(),
         format!("/q/{id}/{block}"),
         "/runs/new".to_owned(),
     ];
@@ -250,6 +252,8 @@ async fn every_page_has_the_headers_and_needs_a_session() {
         "/spending",
         "/agents",
         "/audit",
+        "/me",
+        "/people",
         &format!("/runs/{run}"),
         "/live",
         "/nothing/x",

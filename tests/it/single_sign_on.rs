@@ -1,12 +1,17 @@
 //! Logging in at an OpenID Connect provider: who gets in, with which role, and everything that must be refused.
 
 use crate::support::browser::Browser;
+use crate::support::cli::{BackgroundProcess, Cli};
 use crate::support::identity_provider::{CLIENT, Provider, SECRET, now};
 use crate::support::rest::{Reply, Service, service_configured};
 use serde_json::{Value, json};
 use skep::adapters::oidc::settings::OidcSettings;
 use skep::domain::{AccessRole, LoginRules};
 use skep::secrets::Secret;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 const CALLBACK: &str = "/login/oidc/callback";
 
@@ -305,4 +310,59 @@ async fn a_provider_that_does_not_work_is_reported_and_links_still_work() {
     none.post("/api/v1/people", &json!({"name": "ann", "role": "member"})).await;
     let refused = none.post("/api/v1/people/ann/link", &json!({"subject": "1"})).await;
     refused.is_problem(404, "no_single_sign_on");
+}
+
+/// A provider of somebody else, until it is dropped. `None`, and says so, without what it needs.
+fn provider_of_others(name: &str, redirect_uri: &str) -> Option<(BackgroundProcess, String)> {
+    let is_there = std::env::var_os("SKEP_TEST_PAGE_JUDGES")
+        .is_some_and(|judges| Path::new(&judges).join("node_modules").join(name).is_dir());
+    if !is_there {
+        eprintln!("skipped: {name} is not there; scripts/test installs it if npm and chromium are there");
+        return None;
+    }
+    let mut node = Command::new("node");
+    node.arg(program("provider.mjs")).args([name, redirect_uri]);
+    let mut child = node.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("node");
+    let mut issuer = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut issuer).expect("a line");
+    assert!(issuer.starts_with("http://"), "{name} does not start: {issuer:?}");
+    Some((BackgroundProcess(child), issuer.trim().to_owned()))
+}
+
+fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/single_sign_on").join(name)
+}
+
+/// Logs in at a provider of somebody else, in a real browser, at the real program.
+fn logs_in_with(name: &str) {
+    // The provider must know the address of the service before either of them starts.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let pages = format!("http://{free}");
+    let Some((_provider, issuer)) = provider_of_others(name, &format!("{pages}{CALLBACK}")) else { return };
+    let cli = Cli::new();
+    std::fs::create_dir_all(cli.path("data")).expect("a folder");
+    std::fs::write(cli.path("secret"), "secret: % and +\n").expect("a file");
+    std::fs::set_permissions(cli.path("secret"), PermissionsExt::from_mode(0o600)).expect("a mode");
+    let config = format!(
+        "[server]\nlisten = \"{free}\"\n[auth.oidc]\nissuer = \"{issuer}\"\nclient_id = \"skep\"\n\
+         client_secret_file = \"{}\"\ndomains = [\"example.org\"]\n[auth.oidc.groups]\nmember = [\"dev\"]\n",
+        cli.path("secret").display()
+    );
+    std::fs::write(cli.path("data/skep.toml"), config).expect("a configuration");
+    let _service = cli.spawn(&["serve"]);
+    cli.until("the service responds", || cli.path("data/service.json").is_file());
+    let mut browser = Command::new("node");
+    let output = browser.arg(program("login.mjs")).arg(&pages).stdin(Stdio::null()).output().expect("node starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    cli.run(&["user", "list"]).exits_with(0).prints("ann.lee");
+}
+
+#[test]
+fn people_log_in_with_oidc_provider() {
+    logs_in_with("oidc-provider");
+}
+
+#[test]
+fn people_log_in_with_oauth2_mock_server() {
+    logs_in_with("oauth2-mock-server");
 }

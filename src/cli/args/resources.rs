@@ -166,6 +166,11 @@ pub enum TokenCommand {
     },
     /// List tokens, newest first, without their secrets
     List,
+    /// Replace a token by a new one of the same name, rights and lifetime; the old one works for an hour more
+    Rotate {
+        /// Id of the token, as listed
+        id: String,
+    },
     /// Revoke a token: it works no more
     Revoke {
         /// Id of the token, as listed

@@ -9,7 +9,7 @@ use super::problem::PageError;
 use super::shell;
 use super::visit::{PREFS_COOKIE, SESSION_COOKIES, Visit};
 use crate::http::auth;
-use crate::service::{ErrorKind, ServiceError, sessions};
+use crate::service::{ErrorKind, ServiceError, people, sessions};
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::header::{
@@ -44,7 +44,7 @@ const HEADERS: [(HeaderName, HeaderValue); 7] = [
     ),
 ];
 
-/// Checks where the request comes from, finds its session, and renders errors as pages.
+/// Checks where the request comes from, finds its person, and renders errors as pages.
 pub async fn guard(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let mut response = match admit(&state, &parts).await {
@@ -107,8 +107,17 @@ async fn admit(state: &State, request: &Parts) -> Result<Admitted, (Visit, PageE
         return Err((visit, error));
     }
     let is_open = super::is_open(request.uri.path());
-    let session = cookie(headers, &SESSION_COOKIES);
-    if let Some(secret) = session {
+    let proxied = match auth::proxied_person(state.proxy.as_ref(), headers, &request.extensions) {
+        Ok(proxied) => proxied,
+        Err(error) => return Ok(Admitted::Elsewhere(error.into_response())),
+    };
+    if let (Some(name), Some(proxy)) = (proxied, &state.proxy) {
+        // The proxy's word counts more than a session: somebody else may be logged in there by now.
+        match people::proxied(&state.services, name).await {
+            Ok(caller) => visit = visit.of_proxied(caller, proxy.form_secret(name)),
+            Err(error) => return Err((visit, error.into())),
+        }
+    } else if let Some(secret) = cookie(headers, &SESSION_COOKIES) {
         match sessions::caller(&state.services, &secret).await {
             Ok(Some(caller)) => visit = visit.of(caller, secret),
             Ok(None) => {}

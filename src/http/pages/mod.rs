@@ -28,8 +28,10 @@ mod inbox;
 mod live;
 mod login;
 mod look;
+mod me;
 mod output;
 mod parts;
+mod people;
 mod problem;
 mod projects;
 mod question;
@@ -73,6 +75,14 @@ pub fn router(state: &State) -> Router<State> {
         .route("/spending", get(spending::spending))
         .route("/agents", get(agents::list))
         .route("/audit", get(audit::audit))
+        .route("/me", get(me::show))
+        .route("/me/tokens", post(me::create_token))
+        .route("/me/tokens/{id}/{action}", post(me::change_token))
+        .route("/me/sessions/end-others", post(me::end_others))
+        .route("/me/sessions/{id}/end", post(me::end_session))
+        .route("/people", get(people::list).post(people::add))
+        .route("/people/{name}/{action}", post(people::change))
+        .route("/people/tokens/{id}/revoke", post(people::revoke_token))
         .route("/prefs", post(login::prefs))
         .route("/login", get(login::page))
         .route("/login/link/{code}", get(login::link).post(login::log_in))

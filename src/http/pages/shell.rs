@@ -18,7 +18,7 @@ const NAVIGATION: [(&str, &str, &str); 6] = [
 ];
 
 /// Notices that a page may show after a form, by the word in its address.
-const NOTICES: [(&str, &str); 9] = [
+const NOTICES: [(&str, &str); 13] = [
     ("started", "The run has started."),
     ("reused", "An open run has the same goal: this is it."),
     ("answered", "Your answer was given to the run."),
@@ -28,6 +28,10 @@ const NOTICES: [(&str, &str); 9] = [
     ("resumed", "Resumed."),
     ("cancelled", "Cancelling: attempts and checks in progress are stopped."),
     ("raised", "The budget was raised."),
+    ("revoked", "The token works no more."),
+    ("ended", "Logged out there."),
+    ("added", "The person was added."),
+    ("changed", "Changed: it counts from the next request on."),
 ];
 
 /// Content of a page.
@@ -95,8 +99,10 @@ fn footer(visit: &Visit) -> Markup {
     html! {
         footer.bottom {
             @if let Some(person) = visit.person() {
-                span { "Logged in as " strong { (person) } }
-                form method="post" action="/logout" { (token(visit)) button.text type="submit" { "Log out" } }
+                span { "Logged in as " a href="/me" { strong { (person) } } }
+                @if visit.secret().is_some() {
+                    form method="post" action="/logout" { (token(visit)) button.text type="submit" { "Log out" } }
+                }
                 form method="post" action="/prefs" aria-label="Colors" {
                     (token(visit))
                     input type="hidden" name="next" value=(visit.path());

@@ -56,20 +56,32 @@ struct Inner {
     path: String,
     theme: Theme,
     at: Timestamp,
-    session: Option<(Caller, String)>,
+    caller: Option<Caller>,
+    /// Value of the session cookie; a person whom the trusted proxy names has none.
+    session: Option<String>,
+    /// What the token of forms is made from.
+    form_secret: String,
 }
 
 impl Visit {
     /// Returns an anonymous visit.
     pub fn anonymous(path: &str, prefs: Option<&str>, at: Timestamp) -> Visit {
         let theme = prefs.and_then(Theme::of).unwrap_or_default();
-        Visit(Arc::new(Inner { path: path.to_owned(), theme, at, session: None }))
+        let (path, form_secret) = (path.to_owned(), String::new());
+        Visit(Arc::new(Inner { path, theme, at, caller: None, session: None, form_secret }))
     }
     /// Returns the same visit, of the person of a session.
     pub fn of(&self, caller: Caller, secret: String) -> Visit {
+        self.by(caller, Some(secret.clone()), secret)
+    }
+    /// Returns the same visit, of a person whom the trusted proxy names.
+    pub fn of_proxied(&self, caller: Caller, form_secret: String) -> Visit {
+        self.by(caller, None, form_secret)
+    }
+    fn by(&self, caller: Caller, session: Option<String>, form_secret: String) -> Visit {
         let Inner { path, theme, at, .. } = &*self.0;
-        let session = Some((caller, secret));
-        Visit(Arc::new(Inner { path: path.clone(), theme: *theme, at: *at, session }))
+        let (path, caller) = (path.clone(), Some(caller));
+        Visit(Arc::new(Inner { path, theme: *theme, at: *at, caller, session, form_secret }))
     }
     /// Returns the path and query of the page.
     pub fn path(&self) -> &str {
@@ -85,20 +97,20 @@ impl Visit {
     }
     /// Returns who visits.
     pub fn caller(&self) -> Option<&Caller> {
-        self.0.session.as_ref().map(|(caller, _)| caller)
+        self.0.caller.as_ref()
     }
     /// Returns the person who visits, for display.
     pub fn person(&self) -> Option<&Principal> {
         self.caller().map(|caller| &caller.principal)
     }
-    /// Returns the value of the session cookie.
+    /// Returns the value of the session cookie, if the visit belongs to a session.
     pub fn secret(&self) -> Option<&str> {
-        self.0.session.as_ref().map(|(_, secret)| secret.as_str())
+        self.0.session.as_deref()
     }
-    /// Returns the token of this session's forms. It follows from the session's secret, which scripts cannot read and
-    /// other sites do not know.
+    /// Returns the token of this person's forms. It follows from a secret that scripts cannot read and other sites do
+    /// not know.
     pub fn form_token(&self) -> String {
-        let secret = self.secret().unwrap_or_default();
+        let secret = &self.0.form_secret;
         let digest = Sha256::digest(format!("skep form token\0{secret}"));
         digest.iter().take(16).map(|b| format!("{b:02x}")).collect()
     }
@@ -142,6 +154,10 @@ impl Fields {
     pub fn get(&self, name: &str) -> String {
         let value = self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
         value.replace("\r\n", "\n").trim().to_owned()
+    }
+    /// Returns all values of a field that may occur several times.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.trim().to_owned()).collect()
     }
     /// Returns a field, or `None` if it is empty.
     pub fn filled(&self, name: &str) -> Option<String> {

@@ -21,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(enable))
         .routes(routes!(link))
         .routes(routes!(list_tokens, create_token))
+        .routes(routes!(rotate_token))
         .routes(routes!(revoke_token))
 }
 
@@ -143,6 +144,22 @@ async fn create_token(
     let expires = new.expiry();
     let new = NewToken { name: new.name, person: new.person, rights: new.rights, expires };
     let created = tokens::create(&state.services, &caller, new).await?;
+    Ok((StatusCode::CREATED, Json(created.into())))
+}
+
+/// Replace an access token by a new one
+///
+/// The new one has the same name, rights and lifetime. The old one works for an hour more, so that programs can change
+/// over.
+#[utoipa::path(post, path = "/api/v1/tokens/{id}/rotate", tag = "people",
+    params(("id" = String, description = "Id of the token")),
+    responses((status = 201, body = wire::CreatedAccessToken, description = "The token, which is shown only here")))]
+async fn rotate_token(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> ApiResult<(StatusCode, Json<wire::CreatedAccessToken>)> {
+    let created = tokens::rotate(&state.services, &caller, &id).await?;
     Ok((StatusCode::CREATED, Json(created.into())))
 }
 

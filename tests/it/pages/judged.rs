@@ -120,6 +120,8 @@ fn judges_find_nothing_on_any_page() {
     for run in [&landed, &asking, &approval, &red, &planned] {
         served.until(run, "blocked");
     }
+    served.cli.run(&["user", "add", "ann"]).exits_with(0);
+    served.cli.run(&["token", "new", "ci"]).exits_with(0);
     let paused = served.start("Wait", &[ASK], "true");
     served.cli.run(&["pause", &paused]).exits_with(0);
     served.cli.run(&["approve", &landed]).exits_with(0);
@@ -135,6 +137,8 @@ fn judges_find_nothing_on_any_page() {
         "/projects/notes",
         "/spending",
         "/audit",
+        "/me",
+        "/people",
         "/runs/00000000",
     ]
     .map(str::to_owned)

@@ -106,6 +106,7 @@ async fn start(engines: Option<Arc<dyn skep::ports::Engines>>, configure: impl F
         services,
         callers: Callers::new([(TOKEN.to_owned(), caller)]),
         agent_rights: Arc::new(skep::http::mcp::RIGHTS.into()),
+        proxy: None,
         hosts: LOOPBACK.iter().map(|h| (*h).to_owned()).collect(),
         streams: Arc::new(Semaphore::new(config.server.max_streams as usize)),
     };
