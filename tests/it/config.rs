@@ -161,7 +161,12 @@ const BAD: &[Bad] = &[
     ("[auth.oidc]\nissuer = \"id.example\"", &[], "auth.oidc.issuer", "as the provider does"),
     ("[auth.oidc]\nissuer = \"http://id.example\"", &[], "auth.oidc.issuer", "https"),
     ("[auth.oidc]\nissuer = \"https://id.example\"", &[], "auth.oidc.client_id", "knows this service"),
-    ("[auth.oidc]\nissuer = \"https://id.example\"\nclient_id = \"s\"", &[], "auth.oidc.default_role", "[auth.oidc.groups]"),
+    (
+        "[auth.oidc]\nissuer = \"https://id.example\"\nclient_id = \"s\"",
+        &[],
+        "auth.oidc.default_role",
+        "[auth.oidc.groups]",
+    ),
     ("[auth.oidc]\ndefault_role = \"root\"", &[], "auth.oidc.default_role", "\"viewer\""),
     (
         "[auth.oidc]\nissuer = \"https://id.example\"\nclient_id = \"s\"\ndefault_role = \"viewer\"",
@@ -176,7 +181,12 @@ const BAD: &[Bad] = &[
         "server.public_url",
         "browsers reach the pages",
     ),
-    ("[auth.oidc]\nscopes = [\"email\"]\nissuer = \"https://id.example\"\nclient_id = \"s\"\n[auth.oidc.groups]\nadmin = [\"ops\"]", &[], "auth.oidc.scopes", "\"openid\""),
+    (
+        "[auth.oidc]\nscopes = [\"email\"]\nissuer = \"https://id.example\"\nclient_id = \"s\"\n[auth.oidc.groups]\nadmin = [\"ops\"]",
+        &[],
+        "auth.oidc.scopes",
+        "\"openid\"",
+    ),
     ("[auth.oidc]\ndomains = [\"@example.org\"]", &[], "auth.oidc.domains", "without @"),
     ("[auth.oidc.groups]\nowner = [\"ops\"]", &[], "auth.oidc.groups.owner", ""),
     ("[auth.oidc.groups]\nadmin = [\"\"]", &[], "auth.oidc.groups.admin", "names of groups"),

@@ -349,6 +349,7 @@ fn logs_in_with(name: &str) {
         cli.path("secret").display()
     );
     std::fs::write(cli.path("data/skep.toml"), config).expect("a configuration");
+    cli.run(&["doctor"]).prints(&format!("{issuer} answers"));
     let _service = cli.spawn(&["serve"]);
     cli.until("the service responds", || cli.path("data/service.json").is_file());
     let mut browser = Command::new("node");

@@ -47,6 +47,14 @@ impl Oidc {
         Ok(Oidc { settings, redirect_uri, client, keys: Keys::default() })
     }
 
+    /// Checks that the provider answers, and is the configured one.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn check(&self) -> Result<(), IdentityError> {
+        self.client.metadata().await.map(drop)
+    }
+
     /// Returns the claims of the ID token, completed by those of the userinfo endpoint.
     async fn complete(&self, mut claims: ClaimSet, access_token: Option<&str>) -> Result<ClaimSet, IdentityError> {
         let metadata = self.client.metadata().await?;

@@ -4,7 +4,7 @@ mod found;
 mod offers;
 mod propose;
 
-use super::{check_vault, forges, owner, runners, sandbox, settings, vault_of};
+use super::{check_vault, forges, identity, owner, runners, sandbox, settings, vault_of};
 use crate::adapters::store;
 use crate::config::{self, Config, prepare_data_dir};
 use crate::http::backend::ServiceReady;
@@ -90,6 +90,7 @@ pub async fn diagnose(context: &HostContext) -> Diagnosis {
     // What is wrong with the vault is a finding of its own.
     let vault = if config.forges.is_empty() { None } else { vault_of(&config, data_dir).await.ok().flatten() };
     all.extend(forges::inspect(&config, vault).await);
+    all.extend(identity::inspect(&config).await);
     all.push(match found.agents.is_empty() {
         true => finding("agents", Severity::Ok, "none of the configured agents is installed", ""),
         false => finding("agents", Severity::Ok, format!("installed: {}", found.agents.join(", ")), ""),
