@@ -197,6 +197,7 @@ impl World {
         services.store.put_project(&project, false).await.unwrap();
         let caller = Caller::with_all_rights(Principal::from("local:tester"), Via::Rest);
         let router = router(State {
+            proxy: None,
             services: services.clone(),
             callers: Callers::new([(TOKEN.to_owned(), caller)]),
             agent_rights: Arc::new(skep::http::mcp::RIGHTS.into()),
