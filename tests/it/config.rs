@@ -160,7 +160,12 @@ const BAD: &[Bad] = &[
     ("[auth]\nproxy_header = \"Cookie\"", &[], "auth.proxy_header", "\"Remote-User\""),
     ("[auth.oidc]\nissuer = \"id.example\"", &[], "auth.oidc.issuer", "as the provider does"),
     ("[auth.oidc]\nissuer = \"http://id.example\"", &[], "auth.oidc.issuer", "https"),
-    ("[auth.oidc]\nissuer = \"https://id.example\"", &[], "auth.oidc.client_id", "knows this service"),
+    (
+        "[auth.oidc]\nissuer = \"https://id.example\"\n[auth.oidc.groups]\nadmin = [\"ops\"]",
+        &[],
+        "auth.oidc.client_id",
+        "knows this service",
+    ),
     (
         "[auth.oidc]\nissuer = \"https://id.example\"\nclient_id = \"s\"",
         &[],

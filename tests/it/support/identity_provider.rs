@@ -160,7 +160,7 @@ async fn keys(State(provider): State<Provider>) -> Json<Value> {
                 "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
             })
         });
-        // A key of a kind that nobody knows must not spoil the others.
+        // A key of an unknown kind must not spoil the others.
         let strange = json!({"kty": "AKP", "alg": "ML-DSA-44", "kid": "strange", "pub": "AA"});
         Json(json!({ "keys": std::iter::once(strange).chain(keys).collect::<Vec<_>>() }))
     })
