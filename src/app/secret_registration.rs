@@ -28,6 +28,9 @@ pub(super) fn register_all(config: &Config) {
             register_forever(&format!("key of {provider}"), key.expose());
         }
     }
+    if let Some(secret) = config.auth.oidc.as_ref().and_then(|oidc| oidc.client_secret.as_ref()) {
+        register_forever("secret of the OpenID Connect client", secret.expose());
+    }
     for (name, channel) in &config.notify {
         for (what, secret) in channel.secrets() {
             register_forever(&format!("{what} of {name}"), secret.expose());

@@ -1,4 +1,5 @@
-//! Guards of every route: the Host and Origin allow-list (against DNS rebinding and CSRF), and the bearer token.
+//! Guards of every route: the Host and Origin allow-list (against DNS rebinding and CSRF), the header of the trusted
+//! proxy, and the bearer token.
 
 use super::State;
 use super::rest::problem::ApiError;
@@ -28,7 +29,8 @@ const MAX_REFUSED: u64 = 100;
 /// Names under which this machine reaches itself: allowed in any configuration.
 pub const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]"];
 
-/// Refuses requests that were meant for another host or come from another origin's page.
+/// Refuses requests that were meant for another host, come from another origin's page, or pretend to come from the
+/// trusted proxy.
 pub async fn guard_host(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
     let checked = check_host(&state.hosts, request.headers(), request.uri())
         .and_then(|authority| check_origin(authority, request.headers()))

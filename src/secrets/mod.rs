@@ -30,6 +30,7 @@
 //! | `actors/memories.rs`, `service/memory.rs` | rows of memory: one that contains a secret is not stored |
 //! | `service/improve` | proposals, and the issues that they are written to |
 //! | `adapters/notify/form.rs` | messages to people |
+//! | `adapters/oidc/client.rs` | what an identity provider says about a failure |
 //! | `service/intake` | comments on issues, and replies to commands |
 //! | `http/pages/changes.rs` | diffs on pages |
 //! | `http/mcp/results.rs` | results and notifications for agents |

@@ -99,7 +99,10 @@ async fn page(state: &State, person: &Person, created: Option<&CreatedToken>) ->
                 your role has then." }
             @if tokens.is_empty() { (look::empty("No access tokens.", html! { "Create one below." })) }
             @else { (token_table(person, &tokens)) }
-            @if caller.rights.contains(&Right::Run) { (token_form(person, &rights)) }
+            @if caller.rights.contains(&Right::Run) { details.more open[tokens.is_empty()] {
+                summary { "New token" }
+                (token_form(person, &rights))
+            } }
         }
         section aria-labelledby="sessions" { h2 id="sessions" { "Sessions" }
             @if sessions.is_empty() { p.quiet { "None: a proxy logs you in at each request." } }
@@ -144,19 +147,18 @@ fn token_table(person: &Person, tokens: &[AccessToken]) -> Markup {
 
 fn token_form(person: &Person, rights: &[Right]) -> Markup {
     html! {
-        form.stacked method="post" action="/me/tokens" aria-labelledby="new-token" {
+        form.stacked method="post" action="/me/tokens" aria-label="New token" {
             (shell::token(&person.visit))
-            h3 id="new-token" { "New token" }
             label for="token-name" { "Name" }
             input #token-name name="name" required maxlength="64" pattern="[a-z0-9][a-z0-9._\\-]*" placeholder="laptop"
                 autocomplete="off" aria-describedby="token-name-hint";
             p.hint #token-name-hint { "Lower-case letters, digits, -, _ and ." }
-            fieldset { legend { "Rights" }
+            fieldset { legend { "Rights" } div.fields {
                 @for right in rights {
                     label.check { input type="checkbox" name="right" value=(right.name()) checked[*right == Right::Read];
                         (right.name()) }
                 }
-            }
+            } }
             label for="token-lifetime" { "Works for" }
             select #token-lifetime name="lifetime" {
                 @for (value, words) in LIFETIMES { option value=(value) { (words) } }
