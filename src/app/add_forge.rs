@@ -28,11 +28,19 @@ pub async fn add(
     let proposed = configure::propose(context, &table(new, &|name| std::env::var(name).ok())?)?;
     let settings = proposed.config().forges.get(&new.name);
     let account = settings.map(ForgeSettings::account).unwrap_or_default();
-    let from_gh = matches!(settings, Some(ForgeSettings::GitHub(github)) if github.account == Account::Token(SecretSource::GitHubCli));
+    let from_cli = match settings {
+        Some(ForgeSettings::GitHub(github)) if github.account == Account::Token(SecretSource::GitHubCli) => {
+            Some("GH_TOKEN")
+        }
+        Some(ForgeSettings::GitLab(gitlab)) if gitlab.token == SecretSource::GitLabCli => Some("GITLAB_TOKEN"),
+        _ => None,
+    };
     let tested = forges::test(proposed.config(), vault, &new.name, new.repo.as_deref()).await;
     let test = tested.map_err(|mut error| {
-        for problem in error.problems.iter_mut().filter(|_| from_gh) {
-            problem.fix.push_str("; or set GH_TOKEN, or name a file with a token: --token-file FILE");
+        if let Some(variable) = from_cli {
+            for problem in &mut error.problems {
+                problem.fix.push_str(&format!("; or set {variable}, or name a file with a token: --token-file FILE"));
+            }
         }
         error
     })?;
@@ -40,10 +48,12 @@ pub async fn add(
     Ok(AddedForge { file, account, test })
 }
 
-/// Returns the table of a forge. Without a file, the token is that of the usual variable or of GitHub's command line.
+/// Returns the table of a forge. Without a file, the token is that of the usual variable or of the command line of
+/// GitHub or GitLab.
 fn table(new: &NewForge, env: &dyn Fn(&str) -> Option<String>) -> HostResult<String> {
     let variables: &[&str] = match new.kind.as_str() {
         "github" => &["GH_TOKEN", "GITHUB_TOKEN"],
+        "gitlab" => &["GITLAB_TOKEN"],
         "forgejo" => &["FORGEJO_TOKEN"],
         _ => &["GITEA_TOKEN"],
     };
@@ -54,6 +64,7 @@ fn table(new: &NewForge, env: &dyn Fn(&str) -> Option<String>) -> HostResult<Str
         (Some(file), _) => ("token_file", file.display().to_string().into()),
         (None, Some(variable)) => ("token_env", (*variable).into()),
         (None, None) if new.kind == "github" => ("token_gh", true.into()),
+        (None, None) if new.kind == "gitlab" => ("token_glab", true.into()),
         (None, None) => {
             return Err(HostError::usage(
                 format!("the forge {} has no token: {} is not set", new.name, variables[0]),
@@ -94,6 +105,7 @@ mod tests {
             ("github", None, &set, "token_env = \"GITHUB_TOKEN\"\n"),
             ("github", Some("/etc/t"), &set, "token_file = \"/etc/t\"\n"),
             ("forgejo", None, &set, "token_env = \"FORGEJO_TOKEN\"\n"),
+            ("gitlab", None, &set, "token_glab = true\n"),
         ] {
             assert_eq!(table(&new(kind, file), env).unwrap(), head(kind) + expected);
         }

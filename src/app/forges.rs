@@ -2,6 +2,7 @@
 
 use crate::adapters::forge::forgejo::{self, ForgejoForge};
 use crate::adapters::forge::github::{self, GitHubForge};
+use crate::adapters::forge::gitlab::{self, GitLabForge};
 use crate::adapters::forge::permission::PermissionTest;
 use crate::adapters::forge::settings::{ForgeSettings, RepoName};
 use crate::config::Config;
@@ -61,6 +62,9 @@ impl ConfiguredForges {
                 (_, ForgeSettings::Forgejo(forgejo)) => {
                     Arc::new(ForgejoForge::new(name.clone(), forgejo.clone(), Some(self.vault.clone()))?)
                 }
+                (_, ForgeSettings::GitLab(gitlab)) => {
+                    Arc::new(GitLabForge::new(name.clone(), gitlab.clone(), Some(self.vault.clone()))?)
+                }
             };
             next.insert(name, (settings.clone(), forge));
         }
@@ -112,24 +116,27 @@ impl ForgeRegistry {
 impl Forges for ForgeRegistry {
     fn locate(&self, repo: &str) -> PortResult<LocatedRepo> {
         let all = self.configured.all();
-        if let Some(repo) = RepoName::parse(repo) {
-            let mut forges = all.iter();
-            return match (forges.next(), forges.next()) {
-                (Some((name, (settings, _))), None) => {
-                    Ok(LocatedRepo { forge: name.clone(), origin: settings.clone_url(&repo) })
-                }
-                (None, _) => Err(PortError::permanent(
+        let named: Vec<_> =
+            all.iter().filter_map(|(name, (settings, _))| Some((name, settings, settings.parse_name(repo)?))).collect();
+        match named.as_slice() {
+            [(name, settings, repo)] => {
+                return Ok(LocatedRepo { forge: (*name).clone(), origin: settings.clone_url(repo) });
+            }
+            [] if RepoName::parse(repo).is_some() => {
+                return Err(PortError::permanent(
                     format!("{repo} names a repository of a forge, and no forge is configured"),
-                    "add a table [forges.NAME] to the configuration (docs/github.md, docs/forgejo.md), or give a directory or URL",
-                )),
-                (Some(_), Some(_)) => {
-                    let urls: Vec<String> = all.values().map(|(settings, _)| settings.clone_url(&repo)).collect();
-                    Err(PortError::permanent(
-                        format!("{repo} may be on any of several forges"),
-                        format!("give its clone URL: {}", urls.join(" or ")),
-                    ))
-                }
-            };
+                    "add a table [forges.NAME] to the configuration (docs/github.md, docs/gitlab.md, docs/forgejo.md), or \
+                     give a directory or URL",
+                ));
+            }
+            [] => {}
+            _ => {
+                let urls: Vec<String> = named.iter().map(|(_, settings, repo)| settings.clone_url(repo)).collect();
+                return Err(PortError::permanent(
+                    format!("{repo} may be on any of several forges"),
+                    format!("give its clone URL: {}", urls.join(" or ")),
+                ));
+            }
         }
         let found = all.iter().find_map(|(name, (settings, _))| Some((name, settings, settings.repository(repo)?)));
         Ok(match found {
@@ -203,7 +210,7 @@ pub async fn test(
     })?;
     let repo = repo
         .map(|text| {
-            let found = RepoName::parse(text).or_else(|| settings.repository(text));
+            let found = settings.parse_name(text).or_else(|| settings.repository(text));
             found.ok_or_else(|| {
                 HostError::usage(
                     format!("{text:?} is not a repository of {}", settings.url()),
@@ -235,6 +242,7 @@ async fn test_permissions(
     match settings {
         ForgeSettings::GitHub(github) => github::test(name, github.clone(), vault, repo).await,
         ForgeSettings::Forgejo(forgejo) => forgejo::test(name, forgejo.clone(), vault, repo).await,
+        ForgeSettings::GitLab(gitlab) => gitlab::test(name, gitlab.clone(), vault, repo).await,
     }
 }
 

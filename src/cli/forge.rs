@@ -15,7 +15,9 @@ pub async fn list(cli: &CliContext<'_>) -> Result<ExitStatus, Stop> {
     let rows = cli.backend.list_forges(cli.host).await?;
     terminal.object(&json!({ "forges": rows }))?;
     if rows.is_empty() {
-        terminal.print("No forge is configured; docs/github.md and docs/forgejo.md show how to add one.\n")?;
+        terminal.print(
+            "No forge is configured; docs/github.md, docs/gitlab.md and docs/forgejo.md show how to add one.\n",
+        )?;
         return Ok(ExitStatus::Success);
     }
     let rows = rows.into_iter().map(|r| vec![r.name, r.kind, r.url, r.account]).collect();

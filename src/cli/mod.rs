@@ -260,6 +260,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Forge(ForgeCommand::Add { kind, repo, name, url, token_file, label }) => {
             let kind = match kind {
                 ForgeKind::Github => "github",
+                ForgeKind::Gitlab => "gitlab",
                 ForgeKind::Forgejo => "forgejo",
                 ForgeKind::Gitea => "gitea",
             };

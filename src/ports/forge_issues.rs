@@ -1,6 +1,9 @@
 //! What intake needs from a forge: its webhooks, its issues and their comments, and who may write.
 //!
 //! Every text that is read here is anybody's.
+//!
+//! A forge may number pull requests apart from issues. Then the numbers by which it names pull requests here, in facts,
+//! lists and comments, are keys of its own for the calls below; [`Issue::number`] is the one that people see.
 
 use super::workspace::Repo;
 use super::{PortError, PortResult};
@@ -29,7 +32,7 @@ pub struct Actor {
 /// An issue or a pull request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issue {
-    /// Its number.
+    /// Its number, as people see it.
     pub number: u64,
     /// Its title.
     pub title: String,
@@ -149,8 +152,8 @@ pub trait ForgeIssues: Send + Sync {
     /// Returns who changed the title or the text of an issue after a time, as far as the forge reports it. Where it does
     /// not, whoever may have changed it is returned.
     async fn edited(&self, repo: &Repo, issue: &Issue, since: Timestamp) -> PortResult<Vec<IssueAct>>;
-    /// Returns a comment; `None` = it does not exist.
-    async fn comment(&self, repo: &Repo, id: u64) -> PortResult<Option<IssueComment>>;
+    /// Returns a comment on the issue or pull request with this number; `None` = it does not exist.
+    async fn comment(&self, repo: &Repo, number: u64, id: u64) -> PortResult<Option<IssueComment>>;
     /// Lists the open issues and pull requests with a label, at most 500.
     async fn list_labelled(&self, repo: &Repo, label: &str) -> PortResult<Vec<LabelledIssue>>;
     /// Lists the comments that were written or changed since a time, oldest first, at most 1,000.

@@ -3,14 +3,27 @@
 use crate::ports::PortError;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use std::error::Error;
 
-/// The body of an error.
+/// The body of an error. GitLab's message may also be a list, or a list for each field.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ErrorBody {
-    message: String,
-    errors: Option<Vec<serde_json::Value>>,
+    message: Value,
+    errors: Option<Vec<Value>>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+/// Returns the texts of a message, each with its field.
+fn texts(message: &Value) -> Vec<String> {
+    match message {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(all) => all.iter().flat_map(texts).collect(),
+        Value::Object(fields) => fields.iter().map(|(field, of)| format!("{field} {}", texts(of).join(", "))).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// An answer of the API.
@@ -35,7 +48,9 @@ impl Answer {
             let of_field = || Some(format!("{} {}", part("field")?, part("code").unwrap_or("is invalid")));
             detail.as_str().or(part("message")).map(str::to_owned).or_else(of_field)
         });
-        let all: Vec<String> = std::iter::once(body.message).chain(details).filter(|text| !text.is_empty()).collect();
+        let named = body.error.iter().chain(&body.error_description).cloned();
+        let all = texts(&body.message).into_iter().chain(named).chain(details).filter(|text| !text.is_empty());
+        let all: Vec<String> = all.collect();
         let line = all.join(": ").split_whitespace().collect::<Vec<_>>().join(" ");
         line.chars().filter(|c| !c.is_control()).take(300).collect()
     }

@@ -31,7 +31,18 @@ pub(super) struct OwnIssueText {
 
 #[derive(Deserialize)]
 struct Opened {
+    #[serde(alias = "web_url")]
     html_url: String,
+}
+
+/// How a kind of forge changes what is written.
+pub(super) struct Changes {
+    /// The method.
+    pub method: Method,
+    /// The status of an answer to a change of an issue.
+    pub issue_changed: StatusCode,
+    /// The name of the text of an issue.
+    pub issue_text: &'static str,
 }
 
 /// Compares texts as they were sent: a forge may store other line ends.
@@ -41,13 +52,25 @@ fn is_same(stored: &str, text: &str) -> bool {
 
 /// A repository where Skep writes comments and issues.
 pub(super) trait WriteOnce: RestApi {
-    /// The status of an answer to a change of an issue.
-    const ISSUE_CHANGED: StatusCode;
+    /// How the forge changes what is written.
+    const CHANGES: Changes;
 
     /// Returns the repository, `OWNER/REPO`.
     fn place(&self) -> String;
     /// Returns the writes whose answer was lost.
     fn unsure(&self) -> &UnsureWrites;
+    /// Returns the path of the comments on an issue or pull request.
+    fn comments_path(&self, number: ChangeNumber) -> String {
+        format!("/issues/{number}/comments")
+    }
+    /// Returns the path of a comment.
+    fn comment_path(&self, _number: ChangeNumber, id: u64) -> String {
+        format!("/issues/comments/{id}")
+    }
+    /// Returns a comment or the text of an issue as the forge stores it.
+    fn stored(&self, text: &str, hidden: &str) -> String {
+        whole(text, hidden)
+    }
     /// Lists the comments of Skep's account on an issue or pull request, oldest first.
     fn own_comments(&self, number: ChangeNumber) -> impl Future<Output = PortResult<Vec<OwnComment>>> + Send;
     /// Lists the newest issues of Skep's account, newest first.
@@ -72,13 +95,13 @@ pub(super) trait WriteOnce: RestApi {
     ) -> impl Future<Output = PortResult<()>> + Send {
         async move {
             let Some(before) = self.own_comment(number, marker, text).await? else { return Ok(()) };
-            let body = whole(text, &hidden(marker));
+            let body = self.stored(text, &hidden(marker));
             if is_same(&before.body, &body) {
                 return Ok(());
             }
-            let (path, change) = (format!("/issues/comments/{}", before.id), json!({ "body": body }));
+            let (path, change) = (self.comment_path(number, before.id), json!({ "body": body }));
             let doing = format!("update comment {}", before.id);
-            self.write(Method::PATCH, &path, &change, StatusCode::OK, &doing).await.map(drop)
+            self.write(Self::CHANGES.method, &path, &change, StatusCode::OK, &doing).await.map(drop)
         }
     }
 
@@ -97,11 +120,11 @@ pub(super) trait WriteOnce: RestApi {
                 self.unsure().forget(&key);
                 return Ok(Some(own));
             }
-            let (path, doing) = (format!("/issues/{number}/comments"), format!("comment on #{number}"));
-            let answer = self.post_once(key, &path, &json!({ "body": whole(text, &hidden) }), &doing).await?;
+            let (path, doing) = (self.comments_path(number), "write a comment");
+            let answer = self.post_once(key, &path, &json!({ "body": self.stored(text, &hidden) }), doing).await?;
             match answer.status {
                 StatusCode::CREATED => Ok(None),
-                _ => Err(self.refusal(&answer, &doing, false)),
+                _ => Err(self.refusal(&answer, doing, false)),
             }
         }
     }
@@ -138,8 +161,9 @@ pub(super) trait WriteOnce: RestApi {
         async move {
             let hidden = hidden(marker);
             let key = format!("{} {hidden}", self.place());
-            let body = whole(text, &hidden);
-            let new = json!({ "title": title, "body": body });
+            let Changes { method, issue_changed, issue_text } = Self::CHANGES;
+            let body = self.stored(text, &hidden);
+            let new = json!({ "title": title, issue_text: body });
             let is_this = |issue: &OwnIssueText| issue.body.trim_end().ends_with(&hidden);
             let Some(own) = self.own_issues().await?.into_iter().find(is_this) else {
                 let doing = "open an issue";
@@ -153,7 +177,7 @@ pub(super) trait WriteOnce: RestApi {
             self.unsure().forget(&key);
             if own.is_open && !(own.title == title && is_same(&own.body, &body)) {
                 let (path, doing) = (format!("/issues/{}", own.number), format!("update issue {}", own.number));
-                self.write(Method::PATCH, &path, &new, Self::ISSUE_CHANGED, &doing).await?;
+                self.write(method, &path, &new, issue_changed, &doing).await?;
             }
             Ok(OwnIssue { url: own.url, is_open: own.is_open })
         }

@@ -40,8 +40,10 @@ impl RateGate {
     }
 }
 
+/// Returns a number from a header. GitLab's names are the same without the `x-`.
 fn number(answer: &Answer, name: &str) -> Option<u64> {
-    answer.headers.get(name)?.to_str().ok()?.trim().parse().ok()
+    let value = |name: &str| answer.headers.get(name)?.to_str().ok()?.trim().parse().ok();
+    value(name).or_else(|| value(name.strip_prefix("x-")?))
 }
 
 /// Returns whether the answer's numbers are those of the REST limit.
@@ -98,5 +100,8 @@ mod tests {
             None
         );
         assert_eq!(seconds(&answer(502, &[("retry-after", "7")], "")), None);
+        let of_gitlab = [("ratelimit-remaining", "0"), ("ratelimit-reset", "1030")];
+        assert_eq!(seconds(&answer(200, &of_gitlab, "")), Some(31));
+        assert_eq!(seconds(&answer(429, &[("ratelimit-remaining", "0")], "Retry later")), Some(60));
     }
 }

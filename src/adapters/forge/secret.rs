@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 /// How long a configured token is used before its source is read again.
 pub(super) const TOKEN_REUSE: Duration = Duration::from_secs(60);
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
-const GH_TIMEOUT: Duration = Duration::from_secs(20);
+const CLI_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A token in use.
 pub(super) struct TokenInUse {
@@ -66,7 +66,10 @@ impl SecretReader {
                     Err(other) => Err(other),
                 }
             }
-            SecretSource::GitHubCli => self.gh_token().await,
+            SecretSource::GitHubCli => self.cli_token("gh", &["auth", "token", "--hostname"], "gh auth login").await,
+            SecretSource::GitLabCli => {
+                self.cli_token("glab", &["config", "get", "token", "--host"], "glab auth login").await
+            }
         }?;
         let trimmed = secret.expose().trim();
         if trimmed.is_empty() {
@@ -75,27 +78,39 @@ impl SecretReader {
         Ok(Secret::new(trimmed))
     }
 
-    /// Asks GitHub's command line, which the operator has logged in.
-    async fn gh_token(&self) -> PortResult<Secret> {
+    /// Asks the forge's command line, which the operator has logged in. `args` end with the host.
+    async fn cli_token(&self, name: &str, args: &[&str], login: &str) -> PortResult<Secret> {
         let host = host(&self.url);
-        let names = ["PATH", "HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "GH_CONFIG_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+        let names = [
+            "PATH",
+            "HOME",
+            "XDG_CONFIG_HOME",
+            "XDG_RUNTIME_DIR",
+            "GH_CONFIG_DIR",
+            "GLAB_CONFIG_DIR",
+            "DBUS_SESSION_BUS_ADDRESS",
+        ];
         let program = Program {
-            name: "gh".into(),
-            args: ["auth", "token", "--hostname", host].map(Into::into).into(),
+            name: name.into(),
+            args: args.iter().copied().chain([host]).map(Into::into).collect(),
             env: names.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))).collect(),
             dir: "/".into(),
             stdin: Vec::new(),
-            timeout: GH_TIMEOUT,
+            timeout: CLI_TIMEOUT,
             max_output: 64 * 1024,
         };
-        let login = format!("log in with `gh auth login --hostname {host}`, as the user Skep runs as");
+        let fix = format!("log in with `{login} --hostname {host}`, as the user Skep runs as");
+        let command = format!("{name} {}", args[..args.len() - 1].join(" "));
         let failed = |why: String| {
-            PortError::permanent(format!("the forge {} has no token: `gh auth token` {why}", self.forge), login.clone())
+            PortError::permanent(
+                format!("the forge {} has no token: `{command}` failed: {why}", self.forge),
+                fix.clone(),
+            )
         };
-        let finished = process::run(&program, None).await.map_err(|e| failed(format!("failed: {e}")))?;
+        let finished = process::run(&program, None).await.map_err(|e| failed(e.to_string()))?;
         match finished.ok() {
             true => Ok(Secret::new(String::from_utf8_lossy(&finished.stdout).trim())),
-            false => Err(failed(format!("failed: {}", String::from_utf8_lossy(&finished.stderr).trim()))),
+            false => Err(failed(String::from_utf8_lossy(&finished.stderr).trim().to_owned())),
         }
     }
 }

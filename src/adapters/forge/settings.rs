@@ -1,5 +1,7 @@
 //! Settings of the configured forges, and which repositories they hold.
 
+pub use super::repo_name::RepoName;
+use super::repo_name::repository_at;
 use crate::ports::forge_issues::IntakeRules;
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use std::time::Duration;
 pub const LOCAL: &str = "local";
 /// The public GitHub.
 pub const GITHUB_URL: &str = "https://github.com";
+/// The public GitLab.
+pub const GITLAB_URL: &str = "https://gitlab.com";
 
 /// A configured forge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub enum ForgeSettings {
     GitHub(GitHub),
     /// Forgejo or Gitea.
     Forgejo(Forgejo),
+    /// GitLab.
+    GitLab(GitLab),
 }
 
 /// GitHub, or GitHub Enterprise Server.
@@ -44,6 +50,19 @@ pub struct Forgejo {
     /// The token by which Skep authenticates.
     pub token: SecretSource,
     /// How pull requests are merged; `None` = the first method that the repository allows.
+    pub merge_method: Option<MergeMethod>,
+    /// How issues and comments are taken in.
+    pub intake: Intake,
+}
+
+/// GitLab: the public one, or a server of one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitLab {
+    /// Base URL of its pages and of git, without a trailing slash. The API is below it.
+    pub url: String,
+    /// The token by which Skep authenticates.
+    pub token: SecretSource,
+    /// Whether merge requests are squashed; `None` = as the project's settings propose.
     pub merge_method: Option<MergeMethod>,
     /// How issues and comments are taken in.
     pub intake: Intake,
@@ -127,6 +146,8 @@ pub enum SecretSource {
     Vault(String),
     /// GitHub's command line, `gh auth token`.
     GitHubCli,
+    /// GitLab's command line, `glab config get token`.
+    GitLabCli,
 }
 
 /// A way to merge a pull request.
@@ -155,6 +176,8 @@ impl MergeMethod {
         MergeMethod::RebaseMerge,
         MergeMethod::FastForwardOnly,
     ];
+    /// Those of GitLab. Whether it adds a merge commit is a setting of the project.
+    pub const OF_GITLAB: &[MergeMethod] = &[MergeMethod::Merge, MergeMethod::Squash];
 
     /// Returns its name in the configuration and in the forge's API.
     pub fn name(self) -> &'static str {
@@ -168,71 +191,10 @@ impl MergeMethod {
     }
 }
 
-/// A repository's owner and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RepoName {
-    /// The user or organization.
-    pub owner: String,
-    /// The name.
-    pub name: String,
-}
-
-impl fmt::Display for RepoName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.owner, self.name)
-    }
-}
-
-impl RepoName {
-    /// Parses `OWNER/REPO`; `None` = it is something else.
-    pub fn parse(text: &str) -> Option<RepoName> {
-        let (owner, name) = text.split_once('/')?;
-        let is_word = |text: &str, more: &str| {
-            (1..=100).contains(&text.len())
-                && !text.starts_with(['-', '.'])
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || more.as_bytes().contains(&b))
-        };
-        let good = is_word(owner, "-_") && (is_word(name, "-_.") || name == ".github");
-        good.then(|| RepoName { owner: owner.to_owned(), name: name.to_owned() })
-    }
-}
-
-/// Returns the scheme, the host with its port, and the path of a URL, without the slash between them.
-fn split(url: &str) -> Option<(&str, &str, &str)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    Some((scheme, host, path))
-}
-
-/// Returns the repository of a clone URL, over http or ssh, of the forge at a base URL; `None` = the URL is another one.
-fn repository_at(base: &str, url: &str) -> Option<RepoName> {
-    let (own_scheme, own_host, own_path) = split(base)?;
-    let own_name = own_host.rsplit_once(':').map_or(own_host, |(name, _)| name);
-    let path = match split(url) {
-        Some((scheme, host, path)) if scheme == own_scheme => {
-            let path = if host.eq_ignore_ascii_case(own_host) { path.strip_prefix(own_path)? } else { return None };
-            if own_path.is_empty() { path } else { path.strip_prefix('/')? }
-        }
-        Some(("ssh", authority, path)) => {
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-            host.eq_ignore_ascii_case(own_name).then_some(path)?
-        }
-        Some(_) => return None,
-        None => {
-            let (authority, path) = url.split_once(':')?;
-            let host = authority.rsplit_once('@')?.1;
-            host.eq_ignore_ascii_case(own_name).then_some(path)?
-        }
-    };
-    let path = path.trim_end_matches('/');
-    RepoName::parse(path.strip_suffix(".git").unwrap_or(path))
-}
-
 impl Forgejo {
     /// Returns the repository of a clone URL of this forge, over http or ssh; `None` = the URL is another one.
     pub fn repository(&self, url: &str) -> Option<RepoName> {
-        repository_at(&self.url, url)
+        repository_at(&self.url, url, RepoName::parse)
     }
 
     /// Returns the base URL of its REST API.
@@ -246,10 +208,27 @@ impl Forgejo {
     }
 }
 
+impl GitLab {
+    /// Returns the project of a clone URL of this forge, over http or ssh; `None` = the URL is another one.
+    pub fn repository(&self, url: &str) -> Option<RepoName> {
+        repository_at(&self.url, url, RepoName::parse_nested)
+    }
+
+    /// Returns the base URL of its REST API.
+    pub fn api_url(&self) -> String {
+        format!("{}/api/v4", self.url)
+    }
+
+    /// Returns the page where personal access tokens are created.
+    pub fn token_url(&self) -> String {
+        format!("{}/-/user_settings/personal_access_tokens", self.url)
+    }
+}
+
 impl GitHub {
     /// Returns the repository of a clone URL of this forge, over http or ssh; `None` = the URL is another one.
     pub fn repository(&self, url: &str) -> Option<RepoName> {
-        repository_at(&self.url, url)
+        repository_at(&self.url, url, RepoName::parse)
     }
 
     /// Returns the URL of the GraphQL API.
@@ -267,6 +246,7 @@ impl ForgeSettings {
         match self {
             ForgeSettings::GitHub(_) => "github",
             ForgeSettings::Forgejo(forgejo) => forgejo.software.kind(),
+            ForgeSettings::GitLab(_) => "gitlab",
         }
     }
 
@@ -275,6 +255,7 @@ impl ForgeSettings {
         match self {
             ForgeSettings::GitHub(github) => &github.url,
             ForgeSettings::Forgejo(forgejo) => &forgejo.url,
+            ForgeSettings::GitLab(gitlab) => &gitlab.url,
         }
     }
 
@@ -282,7 +263,9 @@ impl ForgeSettings {
     pub fn account(&self) -> String {
         match self {
             ForgeSettings::GitHub(github) => github.account.to_string(),
-            ForgeSettings::Forgejo(forgejo) => Account::Token(forgejo.token.clone()).to_string(),
+            ForgeSettings::Forgejo(Forgejo { token, .. }) | ForgeSettings::GitLab(GitLab { token, .. }) => {
+                Account::Token(token.clone()).to_string()
+            }
         }
     }
 
@@ -292,7 +275,7 @@ impl ForgeSettings {
             ForgeSettings::GitHub(github) => match &github.account {
                 Account::Token(source) | Account::App { private_key: source, .. } => source,
             },
-            ForgeSettings::Forgejo(forgejo) => &forgejo.token,
+            ForgeSettings::Forgejo(Forgejo { token, .. }) | ForgeSettings::GitLab(GitLab { token, .. }) => token,
         };
         match source {
             SecretSource::Vault(name) => Some(name),
@@ -302,7 +285,19 @@ impl ForgeSettings {
 
     /// Returns the repository of a clone URL of this forge; `None` = the URL is another one.
     pub fn repository(&self, url: &str) -> Option<RepoName> {
-        repository_at(self.url(), url)
+        match self {
+            ForgeSettings::GitHub(github) => github.repository(url),
+            ForgeSettings::Forgejo(forgejo) => forgejo.repository(url),
+            ForgeSettings::GitLab(gitlab) => gitlab.repository(url),
+        }
+    }
+
+    /// Parses the name of a repository on this kind of forge; `None` = it is something else.
+    pub fn parse_name(&self, text: &str) -> Option<RepoName> {
+        match self {
+            ForgeSettings::GitHub(_) | ForgeSettings::Forgejo(_) => RepoName::parse(text),
+            ForgeSettings::GitLab(_) => RepoName::parse_nested(text),
+        }
     }
 
     /// Returns the clone URL of a repository.
@@ -327,63 +322,7 @@ impl fmt::Display for SecretSource {
             SecretSource::File(path) => write!(f, "the file {}", path.display()),
             SecretSource::Vault(name) => write!(f, "the secret {name} of the vault"),
             SecretSource::GitHubCli => f.write_str("`gh auth token`"),
+            SecretSource::GitLabCli => f.write_str("`glab config get token`"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn github(url: &str) -> GitHub {
-        let account = Account::Token(SecretSource::GitHubCli);
-        GitHub {
-            url: url.to_owned(),
-            api_url: format!("{url}/api/v3"),
-            account,
-            merge_method: None,
-            intake: Intake::default(),
-        }
-    }
-
-    #[test]
-    fn only_clone_urls_of_the_forge_itself_are_its_repositories() {
-        let forge = github(GITHUB_URL);
-        for own in [
-            "https://github.com/my-org/calc",
-            "https://github.com/my-org/calc.git",
-            "https://GitHub.com/my-org/calc/",
-            "ssh://git@github.com/my-org/calc.git",
-            "ssh://git@github.com:22/my-org/calc.git",
-            "git@github.com:my-org/calc.git",
-        ] {
-            assert_eq!(forge.repository(own), RepoName::parse("my-org/calc"), "{own}");
-        }
-        for other in [
-            "https://github.com.example.org/my-org/calc",
-            "https://github.com:444/my-org/calc",
-            "http://github.com/my-org/calc",
-            "https://github.com/my-org",
-            "https://github.com/my-org/calc/issues/1",
-            "https://github.com/../calc",
-            "https://github.com/my-org/..",
-            "https://github.com/my-org/ca%2flc",
-            "git@gitlab.com:my-org/calc.git",
-            "/srv/github.com/my-org/calc",
-        ] {
-            assert_eq!(forge.repository(other), None, "{other}");
-        }
-        // A server below a path of its host.
-        let below = |url| repository_at("https://example.org/code", url);
-        for own in ["https://example.org/code/a/b.git", "ssh://git@example.org:2222/a/b", "git@example.org:a/b.git"] {
-            assert_eq!(below(own), RepoName::parse("a/b"), "{own}");
-        }
-        for other in ["https://example.org/a/b", "https://example.org/codes/a/b", "https://example.org/code/b"] {
-            assert_eq!(below(other), None, "{other}");
-        }
-        let local = github("http://127.0.0.1:4000");
-        assert_eq!(local.repository("http://127.0.0.1:4000/a/b.git"), RepoName::parse("a/b"));
-        assert_eq!(local.repository("http://127.0.0.1:4001/a/b.git"), None);
-        assert_eq!(local.graphql_url(), "http://127.0.0.1:4000/api/graphql");
     }
 }

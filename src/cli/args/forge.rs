@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub enum ForgeKind {
     /// GitHub or GitHub Enterprise Server
     Github,
+    /// GitLab: gitlab.com or a server of one's own
+    Gitlab,
     /// Forgejo
     Forgejo,
     /// Gitea
@@ -21,9 +23,10 @@ pub enum ForgeCommand {
     /// List the configured forges
     List,
     /// Test a forge and add it to the configuration; changes nothing on the forge
-    #[command(after_help = "Without --token-file, the token is the one in GH_TOKEN, FORGEJO_TOKEN or GITEA_TOKEN; \
-        for GitHub also the one of `gh auth token`.\n\nExamples:\n  \
+    #[command(after_help = "Without --token-file, the token is the one in GH_TOKEN, GITLAB_TOKEN, \
+        FORGEJO_TOKEN or GITEA_TOKEN; for GitHub and GitLab also the one of `gh auth token` and `glab config get token`.\n\nExamples:\n  \
         skep forge add github my-org/calc\n  \
+        skep forge add gitlab my-org/team/calc\n  \
         skep forge add forgejo --url https://code.example.org --token-file /etc/skep/token --label skep")]
     Add {
         /// Kind of the forge

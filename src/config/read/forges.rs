@@ -5,7 +5,8 @@ use super::super::sections::Config;
 use super::engines::{base_url, secret_name};
 use super::{is_plain_to_others, path, variable_name, wrong};
 use crate::adapters::forge::settings::{
-    Account, ForgeSettings, Forgejo, GITHUB_URL, GitHub, Intake, LOCAL, MergeMethod, SecretSource, Software,
+    Account, ForgeSettings, Forgejo, GITHUB_URL, GITLAB_URL, GitHub, GitLab, Intake, LOCAL, MergeMethod, SecretSource,
+    Software,
 };
 
 /// Reads every forge.
@@ -17,16 +18,17 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
         }
         let mut kind = String::new();
         r.checked(&at("kind"), &mut kind, |t| match t {
-            "github" | "forgejo" | "gitea" => Ok(t.to_owned()),
-            _ => wrong("unknown kind of forge", "write \"github\", \"forgejo\" or \"gitea\""),
+            "github" | "gitlab" | "forgejo" | "gitea" => Ok(t.to_owned()),
+            _ => wrong("unknown kind of forge", "write \"github\", \"gitlab\", \"forgejo\" or \"gitea\""),
         });
         if kind.is_empty() {
-            let fix = "write kind = \"github\", \"forgejo\" or \"gitea\"";
+            let fix = "write kind = \"github\", \"gitlab\", \"forgejo\" or \"gitea\"";
             r.refuse(&at("kind"), "a forge needs a kind", fix);
         }
         let settings = match kind.as_str() {
             "forgejo" => ForgeSettings::Forgejo(forgejo(r, &at, Software::Forgejo)),
             "gitea" => ForgeSettings::Forgejo(forgejo(r, &at, Software::Gitea)),
+            "gitlab" => ForgeSettings::GitLab(gitlab(r, &at)),
             _ => ForgeSettings::GitHub(github(r, &at)),
         };
         c.forges.insert(name, settings);
@@ -60,19 +62,45 @@ fn forgejo(r: &mut Reader, at: &dyn Fn(&str) -> String, software: Software) -> F
         r.refuse(&at("url"), "the forge has no address", "write one such as \"https://code.example.org\"");
     }
     refuse_plain(r, &at("url"), &url);
-    let sources = secret(r, at, "token");
+    let token = token(r, at, None);
+    let merge_method = merge_method(r, at, MergeMethod::OF_FORGEJO);
+    Forgejo { software, url: url.trim_end_matches('/').to_owned(), token, merge_method, intake: intake(r, at) }
+}
+
+fn gitlab(r: &mut Reader, at: &dyn Fn(&str) -> String) -> GitLab {
+    let mut url = format!("{GITLAB_URL}/");
+    r.checked(&at("url"), &mut url, |t| match t {
+        "" => wrong("the URL is empty", "write one such as \"https://gitlab.example.org\", or leave the key out"),
+        t => base_url(t),
+    });
+    refuse_plain(r, &at("url"), &url);
+    let token = token(r, at, Some(("token_glab", SecretSource::GitLabCli)));
+    let merge_method = merge_method(r, at, MergeMethod::OF_GITLAB);
+    GitLab { url: url.trim_end_matches('/').to_owned(), token, merge_method, intake: intake(r, at) }
+}
+
+/// Reads the source of the token of a forge that has no other credential. `cli` is the flag that takes it from the
+/// forge's command line.
+fn token(r: &mut Reader, at: &dyn Fn(&str) -> String, cli: Option<(&str, SecretSource)>) -> SecretSource {
+    let mut keys = vec!["token_env", "token_file", "token_secret"];
+    let mut sources = secret(r, at, "token");
+    let mut fix = "name the source of a token: token_env, token_file or token_secret".to_owned();
+    if let Some((key, source)) = cli {
+        let mut is_set = false;
+        r.flag(&at(key), &mut is_set);
+        sources.extend(is_set.then(|| (at(key), source)));
+        keys.push(key);
+        fix = format!("name the source of a token: token_env, token_file, token_secret or {key} = true");
+    }
     if let [(first, _), (second, _), ..] = sources.as_slice() {
         r.refuse(second, format!("{first} is set as well"), "keep one of them");
     }
     let token = sources.into_iter().next().map(|(_, source)| source);
-    let is_reported = ["token_env", "token_file", "token_secret"].iter().any(|key| r.is_bad(&at(key)));
+    let is_reported = keys.iter().any(|key| r.is_bad(&at(key)));
     if token.is_none() && !is_reported {
-        let fix = "name the source of a token: token_env, token_file or token_secret";
-        r.refuse(&at("token_env"), "the forge has no credential", fix);
+        r.refuse(&at("token_env"), "the forge has no credential", &fix);
     }
-    let token = token.unwrap_or(SecretSource::Env(String::new()));
-    let merge_method = merge_method(r, at, MergeMethod::OF_FORGEJO);
-    Forgejo { software, url: url.trim_end_matches('/').to_owned(), token, merge_method, intake: intake(r, at) }
+    token.unwrap_or(SecretSource::Env(String::new()))
 }
 
 /// Refuses a URL that would send the token unencrypted.

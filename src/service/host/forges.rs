@@ -21,11 +21,11 @@ pub struct ForgeRow {
 pub struct NewForge {
     /// Its name.
     pub name: String,
-    /// Its kind: `github`, `forgejo` or `gitea`.
+    /// Its kind: `github`, `gitlab`, `forgejo` or `gitea`.
     pub kind: String,
     /// Its address; `None` = the public one.
     pub url: Option<String>,
-    /// The file with the token; `None` = the usual variable, or GitHub's command line.
+    /// The file with the token; `None` = the usual variable, or the command line of GitHub or GitLab.
     pub token_file: Option<PathBuf>,
     /// The label that starts a run.
     pub label: Option<String>,

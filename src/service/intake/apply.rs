@@ -90,7 +90,7 @@ pub(super) async fn apply(s: &Services, delivery: &Delivery) -> ServiceResult<Se
         Fact::Labelled { number, label } => labelled(s, &tracked, delivery, *number, label).await,
         Fact::Relabelled { number } => relabelled(s, &tracked, delivery, *number).await,
         Fact::Tested { sha } => tested(s, &tracked, sha).await,
-        Fact::Commented { comment, .. } => commented(s, &tracked, delivery, *comment).await,
+        Fact::Commented { number, comment } => commented(s, &tracked, delivery, (*number, *comment)).await,
     }
 }
 
@@ -246,13 +246,18 @@ async fn person_who_may_write(
     }
 }
 
-async fn commented(s: &Services, tracked: &TrackedRepo, delivery: &Delivery, id: u64) -> ServiceResult<Settled> {
+async fn commented(
+    s: &Services,
+    tracked: &TrackedRepo,
+    delivery: &Delivery,
+    (number, id): (u64, u64),
+) -> ServiceResult<Settled> {
     if let Some(key) = &delivery.new.key
         && s.intake.was_applied(&tracked.forge, key, delivery.seq).await?
     {
         return Ok(Settled::ignored("another delivery of the same comment was applied"));
     }
-    let Some(comment) = tracked.tracker.comment(&tracked.repo, id).await? else {
+    let Some(comment) = tracked.tracker.comment(&tracked.repo, number, id).await? else {
         return Ok(Settled::ignored("the comment does not exist any more"));
     };
     if delivery.state == DeliveryState::Applied {

@@ -8,8 +8,8 @@ use crate::adapters::forge::ci::{CiResults, description, state_name};
 use crate::adapters::forge::client::read;
 use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::{job_log, rate};
-use crate::domain::{CiFailure, JobLog, OwnStatus, Sha, StatusState};
-use crate::ports::PortResult;
+use crate::domain::{ChangeNumber, CiFailure, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
+use crate::ports::{PortError, PortResult};
 use globset::Glob;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -71,7 +71,14 @@ impl Api<'_> {
         Ok(results)
     }
 
-    pub(super) async fn set_status(&self, sha: &Sha, context: &str, state: StatusState, text: &str) -> PortResult<()> {
+    pub(super) async fn set_status(
+        &self,
+        _change: ChangeNumber,
+        sha: &Sha,
+        context: &str,
+        state: StatusState,
+        text: &str,
+    ) -> PortResult<()> {
         let (state, description) = (state_name(state), description(text));
         let latest = self.statuses(sha).await?.into_iter().find(|status| status.context == context);
         let is_same = |s: &CommitStatus| s.state == state && s.description.as_deref().unwrap_or("") == description;
@@ -104,6 +111,16 @@ impl Api<'_> {
             });
         }
         Ok(failures)
+    }
+
+    pub(super) async fn rerun_ci(&self, runs: &BTreeSet<WorkflowRun>) -> PortResult<()> {
+        match runs.is_empty() {
+            true => Ok(()),
+            false => Err(PortError::permanent(
+                format!("cannot run jobs again in {}: {} has no API for it", self.repo, self.forge.settings.software),
+                "run the failed jobs again on the forge's page",
+            )),
+        }
     }
 
     /// Returns the address of the page of a status. That of a job of Actions has no host.

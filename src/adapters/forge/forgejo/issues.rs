@@ -4,7 +4,7 @@ use super::api::{Api, escaped, is_last, is_person, principal, sha};
 use super::wire::{IssueAnswer, IssueComment as WrittenComment, RepoComment, TimelineEvent, User};
 use crate::adapters::forge::client::read;
 use crate::adapters::forge::comment::is_marked;
-use crate::adapters::forge::once::{OwnComment, OwnIssueText, WriteOnce};
+use crate::adapters::forge::once::{Changes, OwnComment, OwnIssueText, WriteOnce};
 use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::unsure::UnsureWrites;
 use crate::domain::{ChangeNumber, Timestamp};
@@ -127,7 +127,7 @@ impl Api<'_> {
         Ok(IssueComment { id, number, by: actor(user.as_ref()), is_own, at, updated_at, text })
     }
 
-    pub(super) async fn comment_by_id(&self, id: u64) -> PortResult<Option<IssueComment>> {
+    pub(super) async fn comment_by_id(&self, _number: u64, id: u64) -> PortResult<Option<IssueComment>> {
         let doing = format!("read comment {id}");
         let answer = self.send(Method::GET, &self.url(&format!("/issues/comments/{id}")), None, &doing).await?;
         match answer.status {
@@ -202,12 +202,12 @@ impl Api<'_> {
         }
         let doing = format!("close issue {number}");
         let change = json!({ "state": "closed" });
-        self.write(Method::PATCH, &format!("/issues/{number}"), &change, Self::ISSUE_CHANGED, &doing).await.map(drop)
+        self.write(Method::PATCH, &format!("/issues/{number}"), &change, StatusCode::CREATED, &doing).await.map(drop)
     }
 }
 
 impl WriteOnce for Api<'_> {
-    const ISSUE_CHANGED: StatusCode = StatusCode::CREATED;
+    const CHANGES: Changes = Changes { method: Method::PATCH, issue_changed: StatusCode::CREATED, issue_text: "body" };
 
     fn place(&self) -> String {
         self.repo.to_string()

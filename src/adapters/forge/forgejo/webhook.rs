@@ -2,7 +2,7 @@
 //!
 //! They say that the labels of an issue changed but not which one, and name a tested commit but not its branch.
 
-use crate::adapters::forge::webhook::{Comment, Format, Named, Payload, known_label};
+use crate::adapters::forge::webhook::{Authentication, Comment, CommonHead, Format, Named, Payload, known_label};
 use crate::domain::delivery::may_be_run_branch;
 use crate::domain::{Fact, Sha};
 use crate::platform::git::check_sha;
@@ -10,8 +10,7 @@ use serde::Deserialize;
 
 pub(super) const FORMAT: Format = Format {
     software: "the forge",
-    signature: &["x-forgejo-signature", "x-gitea-signature"],
-    signature_prefix: "",
+    authentication: Authentication::Signature { headers: &["x-forgejo-signature", "x-gitea-signature"], prefix: "" },
     delivery: &["x-forgejo-delivery", "x-gitea-delivery"],
     event: &["x-forgejo-event", "x-gitea-event"],
 };
@@ -62,6 +61,7 @@ struct Tested {
 }
 
 impl Payload for ForgejoPayload {
+    type Head = CommonHead;
     const EVENTS: &'static [&'static str] = &[
         "issues",
         "issue_comment",

@@ -4,7 +4,7 @@ use super::api::{Account, Api, PAGE, is_person, sha};
 use super::wire::{IssueComment as WrittenComment, Pull, User};
 use crate::adapters::forge::client::read;
 use crate::adapters::forge::comment::is_marked;
-use crate::adapters::forge::once::{OwnComment, OwnIssueText, WriteOnce};
+use crate::adapters::forge::once::{Changes, OwnComment, OwnIssueText, WriteOnce};
 use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::unsure::UnsureWrites;
 use crate::domain::{ChangeNumber, Principal, Timestamp};
@@ -211,7 +211,7 @@ impl Api<'_> {
         })
     }
 
-    pub(super) async fn comment_by_id(&self, id: u64) -> PortResult<Option<IssueComment>> {
+    pub(super) async fn comment_by_id(&self, _number: u64, id: u64) -> PortResult<Option<IssueComment>> {
         let account = self.account().await?;
         let found: Option<CommentAnswer> =
             self.find(&format!("/issues/comments/{id}"), &format!("read comment {id}")).await?;
@@ -273,7 +273,7 @@ impl Api<'_> {
 }
 
 impl WriteOnce for Api<'_> {
-    const ISSUE_CHANGED: StatusCode = StatusCode::OK;
+    const CHANGES: Changes = Changes { method: Method::PATCH, issue_changed: StatusCode::OK, issue_text: "body" };
 
     fn place(&self) -> String {
         self.repo.to_string()

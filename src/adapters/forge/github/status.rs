@@ -4,7 +4,7 @@ use super::api::Api;
 use super::wire::CommitStatus;
 use crate::adapters::forge::ci::{description, state_name};
 use crate::adapters::forge::rest::RestApi;
-use crate::domain::{Sha, StatusState};
+use crate::domain::{ChangeNumber, Sha, StatusState};
 use crate::ports::PortResult;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -19,7 +19,14 @@ impl Api<'_> {
         self.list(&format!("/commits/{sha}/statuses"), MAX_PAGES, &doing).await
     }
 
-    pub(super) async fn set_status(&self, sha: &Sha, context: &str, state: StatusState, text: &str) -> PortResult<()> {
+    pub(super) async fn set_status(
+        &self,
+        _change: ChangeNumber,
+        sha: &Sha,
+        context: &str,
+        state: StatusState,
+        text: &str,
+    ) -> PortResult<()> {
         let (state, description) = (state_name(state), description(text));
         let latest = self.statuses(sha).await?.into_iter().find(|status| status.context == context);
         let is_same = |s: &CommitStatus| s.state == state && s.description.as_deref().unwrap_or("") == description;

@@ -1,6 +1,6 @@
 //! The payloads of GitHub's webhooks.
 
-use crate::adapters::forge::webhook::{Comment, Format, Named, Payload, known_label};
+use crate::adapters::forge::webhook::{Authentication, Comment, CommonHead, Format, Named, Payload, known_label};
 use crate::domain::Fact;
 use crate::domain::delivery::may_be_run_branch;
 use serde::Deserialize;
@@ -11,8 +11,7 @@ const MAX_BRANCH_BYTES: usize = 255;
 
 pub(super) const FORMAT: Format = Format {
     software: "GitHub",
-    signature: &["x-hub-signature-256"],
-    signature_prefix: "sha256=",
+    authentication: Authentication::Signature { headers: &["x-hub-signature-256"], prefix: "sha256=" },
     delivery: &["x-github-delivery"],
     event: &["x-github-event"],
 };
@@ -57,6 +56,7 @@ struct OnBranch {
 }
 
 impl Payload for GitHubPayload {
+    type Head = CommonHead;
     const EVENTS: &'static [&'static str] = &[
         "issues",
         "issue_comment",

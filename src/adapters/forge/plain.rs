@@ -1,6 +1,6 @@
 //! Sends requests over the client for http.
 
-use crate::adapters::forge::client::{SendError, Transport};
+use super::client::{SendError, Transport};
 use async_trait::async_trait;
 use http::Response;
 use http::header::CONTENT_TYPE;

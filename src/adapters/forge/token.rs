@@ -1,7 +1,7 @@
-//! The token by which Skep authenticates.
+//! The configured token by which Skep authenticates, on forges that have no other kind.
 
-use crate::adapters::forge::secret::{SecretReader, TOKEN_REUSE, TokenInUse};
-use crate::adapters::forge::settings::{Forgejo, SecretSource};
+use super::secret::{SecretReader, TOKEN_REUSE, TokenInUse};
+use super::settings::SecretSource;
 use crate::domain::ForgeName;
 use crate::ports::{PortResult, Vault};
 use crate::secrets::Secret;
@@ -18,9 +18,9 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    pub fn new(forge: ForgeName, settings: &Forgejo, vault: Option<Arc<dyn Vault>>) -> Credentials {
-        let secrets = SecretReader::new(forge.clone(), &settings.url, vault);
-        Credentials { forge, source: settings.token.clone(), secrets, used: Mutex::default() }
+    pub fn new(forge: ForgeName, url: &str, source: SecretSource, vault: Option<Arc<dyn Vault>>) -> Credentials {
+        let secrets = SecretReader::new(forge.clone(), url, vault);
+        Credentials { forge, source, secrets, used: Mutex::default() }
     }
 
     /// Returns the token.
