@@ -1,11 +1,13 @@
-//! The contract of every forge, for runs: the same tests on the local forge, on GitHub and on Forgejo.
+//! The contract of every forge, for runs: the same tests on the local forge, on GitHub, on Forgejo and on GitLab.
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
 use crate::support::forge_server::{ForgeServer, LOGIN, REPO};
 use crate::support::forgejo::Forgejo;
 use crate::support::github::GitHub;
+use crate::support::gitlab::GitLab;
 use skep::adapters::forge::forgejo::ForgejoForge;
 use skep::adapters::forge::github::GitHubForge;
+use skep::adapters::forge::gitlab::GitLabForge;
 use skep::adapters::workspace::GitWorkspaces;
 use skep::domain::{BlockId, ChangeNumber, ChangeState, ForgeName, JobLog, Principal, Sha, StatusState, TaskId};
 use skep::platform::git::{Git, Identity, Mirrors};
@@ -19,11 +21,12 @@ pub struct Subject {
     /// `None` = another forge.
     pub github: Option<(GitHub, GitHubForge)>,
     pub forgejo: Option<(Forgejo, ForgejoForge)>,
+    pub gitlab: Option<(GitLab, GitLabForge)>,
 }
 
 impl Subject {
     async fn local() -> Subject {
-        Subject { world: World::new().await, github: None, forgejo: None }
+        Subject { world: World::new().await, github: None, forgejo: None, gitlab: None }
     }
 
     /// Creates a world on the double of GitHub.
@@ -43,7 +46,7 @@ impl Subject {
     pub async fn with(github: GitHub, settings: skep::adapters::forge::settings::GitHub) -> Subject {
         let forge = || GitHubForge::new(ForgeName("github".to_owned()), settings.clone(), None).unwrap();
         let world = remote_world(&settings.url, Arc::new(forge())).await;
-        Subject { world, github: Some((github, forge())), forgejo: None }
+        Subject { world, github: Some((github, forge())), forgejo: None, gitlab: None }
     }
 
     /// Creates a world on the double of Forgejo.
@@ -58,30 +61,48 @@ impl Subject {
     pub async fn forgejo_with(forgejo: Forgejo, settings: skep::adapters::forge::settings::Forgejo) -> Subject {
         let forge = || ForgejoForge::new(ForgeName("forgejo".to_owned()), settings.clone(), None).unwrap();
         let world = remote_world(&settings.url, Arc::new(forge())).await;
-        Subject { world, github: None, forgejo: Some((forgejo, forge())) }
+        Subject { world, github: None, forgejo: Some((forgejo, forge())), gitlab: None }
+    }
+
+    /// Creates a world on the double of GitLab.
+    pub async fn gitlab() -> Subject {
+        let gitlab = GitLab::start();
+        gitlab.push("main", &[("README.md", "# A thing\n")]);
+        let settings = gitlab.settings();
+        Subject::gitlab_with(gitlab, settings).await
+    }
+
+    /// Creates a world on a double of GitLab with these settings.
+    pub async fn gitlab_with(gitlab: GitLab, settings: skep::adapters::forge::settings::GitLab) -> Subject {
+        let forge = || GitLabForge::new(ForgeName("gitlab".to_owned()), settings.clone(), None).unwrap();
+        let world = remote_world(&settings.url, Arc::new(forge())).await;
+        Subject { world, github: None, forgejo: None, gitlab: Some((gitlab, forge())) }
     }
 
     /// Returns the server of the forge; `None` = the local forge.
     pub fn server(&self) -> Option<&ForgeServer> {
-        match (&self.github, &self.forgejo) {
-            (Some((github, _)), _) => Some(github),
-            (_, Some((forgejo, _))) => Some(forgejo),
+        match (&self.github, &self.forgejo, &self.gitlab) {
+            (Some((github, _)), ..) => Some(github),
+            (_, Some((forgejo, _)), _) => Some(forgejo),
+            (.., Some((gitlab, _))) => Some(gitlab),
             _ => None,
         }
     }
 
     pub fn forge(&self) -> &dyn Forge {
-        match (&self.github, &self.forgejo) {
-            (Some((_, forge)), _) => forge,
-            (_, Some((_, forge))) => forge,
+        match (&self.github, &self.forgejo, &self.gitlab) {
+            (Some((_, forge)), ..) => forge,
+            (_, Some((_, forge)), _) => forge,
+            (.., Some((_, forge))) => forge,
             _ => &self.world.forge,
         }
     }
 
     fn name(&self) -> &'static str {
-        match (&self.github, &self.forgejo) {
-            (Some(_), _) => "github",
-            (_, Some(_)) => "forgejo",
+        match (&self.github, &self.forgejo, &self.gitlab) {
+            (Some(_), ..) => "github",
+            (_, Some(_), _) => "forgejo",
+            (.., Some(_)) => "gitlab",
             _ => "local",
         }
     }
@@ -192,8 +213,8 @@ async fn remote_world(url: &str, credentials: Arc<dyn GitCredentials>) -> World 
     World { mirrors, work, repo, ..world }
 }
 
-async fn subjects() -> [Subject; 3] {
-    [Subject::local().await, Subject::github().await, Subject::forgejo().await]
+async fn subjects() -> [Subject; 4] {
+    [Subject::local().await, Subject::github().await, Subject::forgejo().await, Subject::gitlab().await]
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@
 //! | `gc` | frees what nothing needs; work that exists only here stays |
 //! | `backup` | a backup restores an open run elsewhere, on either database; damaged ones are refused |
 //! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
-//! | `forges_contract`, `forge_contract`, `github*`, `forgejo`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
-//! | `intake`, `story_intake`, `story_forgejo_intake` | issues and comments on a forge start and steer runs |
+//! | `forges_contract`, `forge_contract`, `github*`, `gitlab*`, `forgejo`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
+//! | `intake`, `story_intake`, `story_gitlab`, `story_whole_life` | issues and comments on a forge start and steer runs |
 //! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent` | isolation of commands and agents |
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
@@ -61,6 +61,8 @@ mod git_measure;
 mod git_world;
 mod github;
 mod github_rework;
+mod gitlab;
+mod gitlab_client;
 mod headless;
 mod hostile_agent;
 mod hostile_bytes;
@@ -126,8 +128,8 @@ mod story_ask;
 mod story_base;
 mod story_flags;
 mod story_forgejo;
-mod story_forgejo_intake;
 mod story_github;
+mod story_gitlab;
 mod story_intake;
 mod story_land;
 mod story_many;
@@ -135,6 +137,7 @@ mod story_refused;
 mod story_rework;
 mod story_schedule;
 mod story_spec;
+mod story_whole_life;
 mod support;
 mod telemetry;
 mod terminal;

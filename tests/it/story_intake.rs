@@ -40,15 +40,14 @@ pub fn started(kind: Kind) -> Double {
 }
 
 /// Sends a webhook as a forge does; returns the status, or `None` if nobody answers.
-pub fn hook(cli: &Cli, kind: Kind, id: &str, event: &str, mut body: Value) -> Option<u16> {
+pub fn hook(cli: &Cli, kind: Kind, id: &str, event: &str, body: Value) -> Option<u16> {
     let service: Value = serde_json::from_str(&std::fs::read_to_string(cli.path("data/service.json")).ok()?).ok()?;
     let url = format!("http://{}/webhooks/{}", service["address"].as_str()?, kind.name());
-    body["repository"] = json!({ "full_name": REPO });
-    let body = body.to_string();
+    let body = kind.payload(event, body).to_string();
     skep::telemetry::install_crypto();
     let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
     let mut sent = client.post(url);
-    for (name, value) in kind.headers(id, event, Some(&signature(SECRET, body.as_bytes()))) {
+    for (name, value) in kind.headers(id, event, body.as_bytes(), Some(&signature(SECRET, body.as_bytes()))) {
         sent = sent.header(name, value);
     }
     sent.body(body).send().ok().map(|response| response.status().as_u16())
@@ -59,6 +58,7 @@ pub fn labelled(kind: Kind, issue: u64) -> Value {
     match kind {
         Kind::GitHub => json!({ "action": "labeled", "issue": { "number": issue }, "label": label }),
         Kind::Forgejo => json!({ "action": "label_updated", "issue": { "number": issue, "labels": [label] } }),
+        Kind::GitLab => json!({ "action": "update", "issue": { "number": issue }, "label": label }),
     }
 }
 
@@ -95,17 +95,22 @@ fn a_labelled_issue_ends_merged_and_closed() {
         cli.until("the run asks on the issue", || asks_for_approval(&forge, issue));
         let pull = forge.state().pulls[0].number;
         let comment = forge.state().post_comment(pull, "ann", "/skep approve");
-        let commented = comment_hook(pull, comment, "/skep approve");
+        let mut commented = comment_hook(pull, comment, "/skep approve");
+        commented["is_pull"] = json!(true);
         assert_eq!(hook(&cli, kind, "2", "issue_comment", commented), Some(202));
         cli.until("the issue is closed", || !forge.state().issue(issue).open);
         assert_told(&forge, issue);
         let name = kind.name();
-        cli.run(&["forge", "deliveries", name]).exits_with(0).prints("issues.label").prints("done");
+        let (labelled_event, commented_event) = match kind {
+            Kind::GitHub | Kind::Forgejo => ("issues.label", "issue_comment.created"),
+            Kind::GitLab => ("issue.update", "note.create"),
+        };
+        cli.run(&["forge", "deliveries", name]).exits_with(0).prints(labelled_event).prints("done");
         let listed = cli.run(&["forge", "deliveries", name, "--limit", "2", "--json"]).exits_with(0).json();
         let events: Vec<&str> = (0..2).filter_map(|n| listed["deliveries"][n]["event"].as_str()).collect();
         // Before the command is applied, the comments before it are read.
-        assert_eq!(events, ["sweep.commented", "issue_comment.created"]);
-        cli.run(&["forge", "deliveries", "gitlab"]).exits_with(2);
+        assert_eq!(events, ["sweep.commented", commented_event]);
+        cli.run(&["forge", "deliveries", "nowhere"]).exits_with(2);
     }
 }
 

@@ -329,18 +329,17 @@ mod tests {
         let body: &[u8] = br#"{"test": 2432232314}"#;
         // The example of the specification's own libraries.
         let good = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
-        let verify = |headers: &[(&str, &str)], body: &[u8]| {
-            let headers: Vec<(String, String)> =
-                headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let verify = |headers: &[(String, String)], body: &[u8]| {
             let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
             gitlab.verify(&secrets, &header, body)
         };
-        let signed = |signature| {
-            vec![
+        let signed = |signature: &str| {
+            let headers = [
                 ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
                 ("webhook-timestamp", "1614265330"),
                 ("webhook-signature", signature),
-            ]
+            ];
+            headers.map(|(name, value)| (name.to_owned(), value.to_owned()))
         };
         assert_eq!(verify(&signed(good), body), Some(true));
         assert_eq!(verify(&signed(&format!("v1,AAAA {good}")), body), Some(true));
@@ -348,11 +347,12 @@ mod tests {
         assert_eq!(verify(&signed("v1,"), body), Some(false));
         assert_eq!(verify(&signed(&good.replace("v1,", "v2,")), body), Some(false));
         assert_eq!(verify(&signed(good)[1..], body), None, "without its id");
-        assert_eq!(verify(&[("x-gitlab-token", "plain-secret")], body), Some(true));
+        let plain = |name: &str, secret: &str| [(name.to_owned(), secret.to_owned())];
+        assert_eq!(verify(&plain("x-gitlab-token", "plain-secret"), body), Some(true));
         for wrong in ["", "plain-secre", "plain-secret2", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
-            assert_eq!(verify(&[("x-gitlab-token", wrong)], body), Some(false), "{wrong}");
+            assert_eq!(verify(&plain("x-gitlab-token", wrong), body), Some(false), "{wrong}");
         }
-        assert_eq!(verify(&[("x-hub-signature-256", "x")], body), None);
+        assert_eq!(verify(&plain("x-hub-signature-256", "x"), body), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod ci;
 mod commands;
+mod gitlab;
 mod issues;
 mod shuffled;
 mod webhooks;
@@ -9,6 +10,7 @@ mod webhooks;
 use crate::support::forge_server::{ForgeServer, REPO};
 use crate::support::forgejo::Forgejo;
 use crate::support::github::GitHub;
+use crate::support::gitlab::GitLab;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use ring::hmac;
@@ -37,16 +39,18 @@ pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 pub enum Kind {
     GitHub,
     Forgejo,
+    GitLab,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 2] = [Kind::GitHub, Kind::Forgejo];
+    pub const ALL: [Kind; 3] = [Kind::GitHub, Kind::Forgejo, Kind::GitLab];
 
     /// Returns the name of the forge.
     pub fn name(self) -> &'static str {
         match self {
             Kind::GitHub => "github",
             Kind::Forgejo => "forgejo",
+            Kind::GitLab => "gitlab",
         }
     }
 
@@ -55,11 +59,21 @@ impl Kind {
         match self {
             Kind::GitHub => Double::GitHub(GitHub::start()),
             Kind::Forgejo => Double::Forgejo(Forgejo::start()),
+            Kind::GitLab => Double::GitLab(GitLab::start()),
         }
     }
 
-    /// Returns the headers of a webhook. The signature is written as GitHub does.
-    pub fn headers(self, id: &str, event: &str, signature: Option<&str>) -> Vec<(&'static str, String)> {
+    /// Returns the payload of an event of the tests' repository as this kind of forge writes it.
+    pub fn payload(self, event: &str, mut body: Value) -> Value {
+        match self {
+            Kind::GitHub | Kind::Forgejo => body["repository"] = json!({ "full_name": REPO }),
+            Kind::GitLab => body = gitlab::payload(event, body),
+        }
+        body
+    }
+
+    /// Returns the headers of a webhook with a body. The signature is written as GitHub does.
+    pub fn headers(self, id: &str, event: &str, body: &[u8], signature: Option<&str>) -> Vec<(&'static str, String)> {
         let (id, event) = (id.to_owned(), event.to_owned());
         let plain = signature.map(|text| text.trim_start_matches("sha256=").to_owned());
         let signature = signature.map(str::to_owned);
@@ -78,6 +92,7 @@ impl Kind {
                 let signature = signature.map(|text| ("x-hub-signature-256", text));
                 first.into_iter().chain(others).chain(plain).chain(signature).collect()
             }
+            Kind::GitLab => gitlab::headers(id, event, body, signature),
         }
     }
 }
@@ -86,6 +101,7 @@ impl Kind {
 pub enum Double {
     GitHub(GitHub),
     Forgejo(Forgejo),
+    GitLab(GitLab),
 }
 
 impl std::ops::Deref for Double {
@@ -95,6 +111,7 @@ impl std::ops::Deref for Double {
         match self {
             Double::GitHub(github) => github,
             Double::Forgejo(forgejo) => forgejo,
+            Double::GitLab(gitlab) => gitlab,
         }
     }
 }
@@ -109,6 +126,9 @@ impl Double {
             }
             Double::Forgejo(forgejo) => {
                 ForgeSettings::Forgejo(skep::adapters::forge::settings::Forgejo { intake, ..forgejo.settings() })
+            }
+            Double::GitLab(gitlab) => {
+                ForgeSettings::GitLab(skep::adapters::forge::settings::GitLab { intake, ..gitlab.settings() })
             }
         }
     }
@@ -220,17 +240,16 @@ impl World {
         let mut request = Request::post(format!("/webhooks/{}", self.kind.name()))
             .header("host", "localhost:7377")
             .header("content-length", body.len());
-        for (name, value) in self.kind.headers(id, event, signature) {
+        for (name, value) in self.kind.headers(id, event, body, signature) {
             request = request.header(name, value);
         }
         self.request(request.body(Body::from(body.to_vec())).unwrap()).await.0
     }
 
     /// Sends a signed webhook.
-    pub async fn hook(&mut self, event: &str, mut body: Value) -> StatusCode {
+    pub async fn hook(&mut self, event: &str, body: Value) -> StatusCode {
         self.sent += 1;
-        body["repository"] = json!({ "full_name": REPO });
-        let body = body.to_string().into_bytes();
+        let body = self.kind.payload(event, body).to_string().into_bytes();
         let id = format!("delivery-{}", self.sent);
         self.send(&id, event, &body, Some(&signature(SECRET, &body))).await
     }
@@ -257,6 +276,7 @@ impl World {
         let mut body = match self.kind {
             Kind::GitHub => json!({ "action": "labeled", "label": { "name": label } }),
             Kind::Forgejo => json!({ "action": "label_updated", "number": number }),
+            Kind::GitLab => json!({ "action": "update", "label": { "name": label } }),
         };
         body["sender"] = json!({ "login": by });
         body[part] = about;
@@ -271,7 +291,9 @@ impl World {
     }
 
     pub async fn report_comment(&mut self, number: u64, id: u64, text: &str) {
-        assert_eq!(self.hook("issue_comment", comment_hook(number, id, text)).await, StatusCode::ACCEPTED);
+        let mut body = comment_hook(number, id, text);
+        body["is_pull"] = self.forge.state().pulls.iter().any(|pull| pull.number == number).into();
+        assert_eq!(self.hook("issue_comment", body).await, StatusCode::ACCEPTED);
     }
 
     /// Applies what was reported.

@@ -84,7 +84,7 @@ impl Stage {
     /// Does something at a second of its own, and returns how the forge reports it.
     fn carry_out(&mut self, at: usize, act: &Act) -> Hook {
         let seconds = self.start + i64::try_from(at).unwrap();
-        let (event, mut body) = match act {
+        let (event, body) = match act {
             Act::Label { issue, by } => {
                 let issue = self.issues[usize::try_from(*issue).unwrap()];
                 self.w.forge.state().label_at(issue, by, "skep", seconds);
@@ -110,8 +110,7 @@ impl Stage {
                 ),
             },
         };
-        body["repository"] = json!({ "full_name": REPO });
-        (event, body.to_string().into_bytes())
+        (event, self.w.kind.payload(event, body).to_string().into_bytes())
     }
 
     async fn send(&self, id: &str, (event, body): &Hook) {
@@ -243,6 +242,11 @@ async fn shuffled_deliveries_of_github_end_as_ordered_ones() {
 #[tokio::test]
 async fn shuffled_deliveries_of_forgejo_end_as_ordered_ones() {
     compare(Kind::Forgejo, 8).await;
+}
+
+#[tokio::test]
+async fn shuffled_deliveries_of_gitlab_end_as_ordered_ones() {
+    compare(Kind::GitLab, 9).await;
 }
 
 /// Sends the payloads of a folder to a world on Forgejo; the name of each file starts with the kind of event.

@@ -11,7 +11,7 @@ use skep::domain::DeliveryState;
 async fn only_a_signature_over_the_raw_bytes_by_a_current_secret_is_accepted() {
     for kind in Kind::ALL {
         let w = World::on(kind).await;
-        let body = json!({ "zen": "é", "repository": { "full_name": REPO } }).to_string().into_bytes();
+        let body = kind.payload("ping", json!({ "zen": "é" })).to_string().into_bytes();
         let right = signature(SECRET, &body);
         let (previous, another, none) =
             (signature(PREVIOUS_SECRET, &body), signature("another", &body), signature("", &body));
@@ -110,6 +110,7 @@ async fn a_change_that_moves_is_observed_at_once() {
                 w.hook("check_suite", json!({ "action": "completed", "check_suite": suite })).await
             }
             Kind::Forgejo => w.hook("status", json!({ "sha": "0".repeat(40), "context": "ci" })).await,
+            Kind::GitLab => w.hook("pipeline", json!({ "sha": "0".repeat(40) })).await,
         };
         w.pass().await;
         // Nothing else observes it within the sweep's 30 seconds; the pass has waited for it.

@@ -11,6 +11,7 @@ pub mod forge_server;
 pub mod forgejo;
 pub mod github;
 pub mod identity_provider;
+pub mod gitlab;
 pub mod models;
 pub mod people;
 pub mod postgres;

@@ -224,18 +224,20 @@ impl Api<'_> {
         self.list(&path, MAX_NOTE_PAGES, &format!("read the comments on {topic}")).await
     }
 
-    /// Returns whether a person may write to the project, as a member of it or of a group that it is in: only they steer
-    /// a run.
+    /// Returns whether a person may write to the project: only they steer a run.
     pub async fn may_write(&self, login: &str) -> PortResult<bool> {
+        Ok(self.access_level(login).await? >= DEVELOPER)
+    }
+
+    /// Returns the level of somebody's role, as a member of the project or of a group that it is in; 0 = none.
+    pub async fn access_level(&self, login: &str) -> PortResult<u64> {
         let doing = format!("read the role of {login}");
         // The search also finds parts of names.
         let members: Vec<Member> = self.list(&format!("/members/all?query={}", escaped(login)), 5, &doing).await?;
-        let is_writer = |member: &Member| {
-            member.username.eq_ignore_ascii_case(login)
-                && member.access_level >= DEVELOPER
-                && matches!(member.state.as_str(), "active" | "")
+        let is_this = |member: &&Member| {
+            member.username.eq_ignore_ascii_case(login) && matches!(member.state.as_str(), "active" | "")
         };
-        Ok(members.iter().any(is_writer))
+        Ok(members.iter().filter(is_this).map(|member| member.access_level).max().unwrap_or_default())
     }
 }
 

@@ -32,7 +32,8 @@ impl Subject<'_> {
             301 | 302 | 307 | 308 => PortError::permanent(
                 format!("cannot {doing}: the project {place} was renamed or transferred"),
                 format!(
-                    "give the project its new address: `skep project add GROUP/PROJECT --name NAME --replace`, {unblock}"
+                    "give the project its new address: `skep project add GROUP/PROJECT --name NAME --replace`, \
+                     {unblock}"
                 ),
             ),
             401 => PortError::permanent(

@@ -89,15 +89,19 @@ impl Api<'_> {
         let doing = format!("read who labelled {topic}");
         let path = format!("{}/resource_label_events", topic.path());
         let events: Vec<LabelEvent> = self.list(&path, MAX_LABEL_PAGES, &doing).await?;
-        let is_this = |event: &LabelEvent| {
+        let is_this = |event: &&LabelEvent| {
             event.action == "add" && event.label.as_ref().is_some_and(|own| own.name.eq_ignore_ascii_case(label))
         };
+        let mut last: Option<IssueAct> = None;
+        for event in events.iter().filter(is_this) {
+            let act = IssueAct { by: actor(event.user.as_ref()), at: time(&event.created_at)? };
+            if last.as_ref().is_none_or(|last| last.at <= act.at) {
+                last = Some(act);
+            }
+        }
         // The event may be listed some time after the label.
-        let last =
-            events.into_iter().rev().find(is_this).ok_or_else(|| {
-                PortError::transient(format!("{} does not report yet who labelled {topic}", self.repo))
-            })?;
-        Ok(Some(IssueAct { by: actor(last.user.as_ref()), at: time(&last.created_at)? }))
+        let missing = || PortError::transient(format!("{} does not report yet who labelled {topic}", self.repo));
+        last.ok_or_else(missing).map(Some)
     }
 
     /// Returns who changed the title or the text of an issue after a time: GitLab notes it among the comments.
@@ -162,8 +166,8 @@ impl Api<'_> {
         Ok(labelled)
     }
 
-    /// Lists the new comments. GitLab lists those of a project only among its events, the newest first, and selects them
-    /// by day.
+    /// Lists the new comments. GitLab lists those of a project only among its events, the newest first, and selects
+    /// them by day.
     pub(super) async fn comments_since(&self, since: Timestamp) -> PortResult<Vec<IssueComment>> {
         let day = DateTime::from_timestamp_millis(since.0).unwrap_or_default().date_naive();
         // Events of the day itself are not after it; and clocks differ.

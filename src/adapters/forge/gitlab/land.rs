@@ -1,8 +1,8 @@
 //! Merges a merge request, if everything is still as it was when it was checked.
 //!
-//! GitLab compares the head itself. It cannot compare the target branch: Skep reads it directly before, so that a push to
-//! it within that moment is merged with a change that was proven on the commit before. The merge methods *Merge commit
-//! with semi-linear history* and *Fast-forward merge* of the project close this gap.
+//! GitLab compares the head itself. It cannot compare the target branch: Skep reads it directly before, so that a push
+//! to it within that moment is merged with a change that was proven on the commit before. The merge methods *Merge
+//! commit with semi-linear history* and *Fast-forward merge* of the project close this gap.
 
 use super::Topic;
 use super::api::{Api, escaped, sha};
@@ -66,8 +66,8 @@ impl Api<'_> {
                 Err(PortError::permanent(
                     format!("{} {squashing} to squash, and merge_method says otherwise", self.repo),
                     format!(
-                        "change *Squash commits when merging* in the project's settings, or forges.{}.merge_method, then \
-                         run `skep unblock`",
+                        "change *Squash commits when merging* in the project's settings, or forges.{}.merge_method, \
+                         then run `skep unblock`",
                         self.forge.name
                     ),
                 ))
@@ -134,7 +134,8 @@ impl Api<'_> {
     fn not_mergeable(&self, answer: &Answer, now: &MergeRequest) -> PortResult<Landing> {
         let status = now.detailed_merge_status.as_deref().unwrap_or_default();
         let fix = match status {
-            "unchecked" | "checking" | "preparing" | "approvals_syncing" => {
+            // It was still being found out a moment ago.
+            "mergeable" | "unchecked" | "checking" | "preparing" | "approvals_syncing" => {
                 return Err(PortError::transient(format!(
                     "cannot merge merge request {} in {}: GitLab still finds out whether it can be merged",
                     now.iid, self.repo

@@ -1,7 +1,7 @@
 //! Reviews by people: approvals, requests for changes, and the answers in their threads.
 //!
-//! GitLab does not say which commit an approval is about. It notes when it was given, and when each version of the merge
-//! request began: an approval counts for the version that it was given on.
+//! GitLab does not say which commit an approval is about. It notes when it was given, and when each version of the
+//! merge request began: an approval counts for the version that it was given on.
 
 use super::Topic;
 use super::api::{Api, is_person, principal, sha, time};
@@ -61,7 +61,9 @@ impl Api<'_> {
         notes: &[Note],
     ) -> PortResult<Vec<Principal>> {
         // Until GitLab has taken in a push, no approval is about it.
-        let Some(current) = versions.first().filter(|version| version.head_commit_sha == head.as_str()) else {
+        let Some(current) =
+            versions.first().filter(|version| version.head_commit_sha.as_deref() == Some(head.as_str()))
+        else {
             return Ok(Vec::new());
         };
         let since = time(&current.created_at)?;
@@ -163,7 +165,7 @@ impl Api<'_> {
 fn version_at(versions: &[Version], at: Timestamp) -> PortResult<Option<Sha>> {
     for version in versions {
         if time(&version.created_at)? <= at {
-            return sha(&version.head_commit_sha).map(Some);
+            return version.head_commit_sha.as_deref().map(sha).transpose();
         }
     }
     Ok(None)

@@ -43,7 +43,8 @@ pub async fn test(
         return Ok(tests);
     };
     tests.push(api.visible(&project));
-    let level = access_level(&project);
+    // Only the list of members knows the groups that were invited.
+    let level = access_level(&project).max(api.access_level(login).await?);
     tests.push(api.test_role(level).await?);
     let issues = match project.issues_enabled {
         Some(false) => (false, "issues are disabled: no run can begin at one; enable them in the project's settings"),
@@ -53,6 +54,7 @@ pub async fn test(
     let branch = project.default_branch.as_deref().unwrap_or("main");
     tests.push(api.test_merging(branch, level).await?);
     tests.push(train_test(&project));
+    tests.extend(thread_note(&project));
     tests.push(pipeline_test(&project));
     Ok(tests)
 }
@@ -87,6 +89,14 @@ fn train_test(project: &Project) -> PermissionTest {
 
 fn method(project: &Project) -> &str {
     project.merge_method.as_deref().unwrap_or("merge")
+}
+
+/// Reports what people must do before a merge that Skep leaves to them.
+fn thread_note(project: &Project) -> Option<PermissionTest> {
+    (project.only_allow_merge_if_all_discussions_are_resolved == Some(true)).then(|| {
+        let detail = "the project demands that threads are resolved: Skep answers them, and reviewers resolve them";
+        optional("threads", true, detail.to_owned())
+    })
 }
 
 /// Reports whether Skep sees the pipelines that count.
@@ -147,7 +157,8 @@ impl Api<'_> {
             false => {
                 let (login, url) = (&self.account().await?.login, &self.forge.settings.url);
                 format!(
-                    "needed to push branches and to open merge requests; give {login} this role at {url}/{}/-/project_members",
+                    "needed to push branches and to open merge requests; give {login} this role at \
+                     {url}/{}/-/project_members",
                     self.repo
                 )
             }
@@ -166,7 +177,8 @@ impl Api<'_> {
             Some(_) => {
                 let (login, url) = (&self.account().await?.login, &self.forge.settings.url);
                 let detail = format!(
-                    "the branch is protected: allow {login} or all developers to merge at {url}/{}/-/settings/repository",
+                    "the branch is protected: allow {login} or all developers to merge at \
+                     {url}/{}/-/settings/repository",
                     self.repo
                 );
                 row(&permission, false, detail)

@@ -62,14 +62,14 @@ impl Head for GitLabHead {
 pub(super) struct GitLabPayload {
     object_attributes: Option<Attributes>,
     labels: Option<Vec<Label>>,
-    changes: Changes,
+    changes: Option<Changes>,
     issue: Option<Numbered>,
     merge_request: Option<Numbered>,
     /// The branch of a job, or the full name of a pushed one.
     #[serde(rename = "ref")]
-    name: String,
+    name: Option<String>,
     /// The commit of a job.
-    sha: String,
+    sha: Option<String>,
 }
 
 /// What an event is about.
@@ -78,28 +78,28 @@ pub(super) struct GitLabPayload {
 struct Attributes {
     id: u64,
     iid: u64,
-    action: String,
+    action: Option<String>,
     /// The text of a note.
     note: Option<String>,
     /// What a note is about: `Issue`, `MergeRequest` or something else.
-    noteable_type: String,
+    noteable_type: Option<String>,
     /// Whether only members see it.
-    confidential: bool,
-    internal: bool,
+    confidential: Option<bool>,
+    internal: Option<bool>,
     /// The branch of a merge request.
-    source_branch: String,
+    source_branch: Option<String>,
     /// The branch of a pipeline.
     #[serde(rename = "ref")]
-    name: String,
+    name: Option<String>,
     /// The commit of a pipeline.
-    sha: String,
+    sha: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Numbered {
     iid: u64,
-    source_branch: String,
+    source_branch: Option<String>,
 }
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -124,42 +124,41 @@ impl Payload for GitLabPayload {
     fn fact(self, event: &str, start_label: Option<&str>) -> Result<Fact, String> {
         let GitLabPayload { object_attributes, labels, changes, issue, merge_request, name, sha } = self;
         let about = object_attributes.unwrap_or_default();
-        if about.confidential || about.internal {
+        let changes = changes.unwrap_or_default();
+        if about.confidential == Some(true) || about.internal == Some(true) {
             return Err("Skep does not read what only members see".to_owned());
         }
-        match event {
-            "issue" => {
+        match (event, about.action.as_deref().unwrap_or_default()) {
+            ("issue", action) => {
                 // An issue may be opened with its labels.
-                let set = if about.action == "open" { labels.unwrap_or_default() } else { changes.added() };
+                let set = if action == "open" { labels.unwrap_or_default() } else { changes.added() };
                 match is_known(&set, start_label, true) {
                     true => Ok(Fact::Relabelled { number: Topic::Issue(about.iid).key() }),
                     false => Err("no label was set that means anything to Skep".to_owned()),
                 }
             }
-            "merge_request" if is_known(&changes.added(), start_label, false) => {
-                Ok(Fact::Relabelled { number: Topic::MergeRequest(about.iid).key() })
-            }
-            "merge_request" => moved([about.source_branch]),
-            "note" => {
-                let (topic, branch) = match (about.noteable_type.as_str(), issue, merge_request) {
-                    ("Issue", Some(issue), _) => (Topic::Issue(issue.iid), String::new()),
-                    ("MergeRequest", _, Some(found)) => (Topic::MergeRequest(found.iid), found.source_branch),
+            ("merge_request", _) => match is_known(&changes.added(), start_label, false) {
+                true => Ok(Fact::Relabelled { number: Topic::MergeRequest(about.iid).key() }),
+                false => moved([about.source_branch]),
+            },
+            // Older versions report only new notes, and no action.
+            ("note", "create" | "") => {
+                let (topic, branch) = match (about.noteable_type.as_deref(), issue, merge_request) {
+                    (Some("Issue"), Some(issue), _) => (Topic::Issue(issue.iid), None),
+                    (Some("MergeRequest"), _, Some(found)) => (Topic::MergeRequest(found.iid), found.source_branch),
                     _ => return Err("it is about neither an issue nor a merge request".to_owned()),
                 };
-                // Older versions report only new notes, and no action.
-                if !matches!(about.action.as_str(), "create" | "") {
-                    return Err("Skep does not use this action".to_owned());
-                }
                 let comment = Comment::new(about.id, about.note).fact(topic.key());
                 // A note without a command may be part of a review.
                 comment.or_else(|why| moved([branch]).map_err(|_| why))
             }
-            "pipeline" => {
-                let branches = [about.name, merge_request.unwrap_or_default().source_branch];
+            ("note", _) => Err("Skep does not use this action".to_owned()),
+            ("pipeline", _) => {
+                let branches = [about.name, merge_request.and_then(|found| found.source_branch)];
                 moved(branches).or_else(|_| tested(about.sha))
             }
-            "build" => moved([name]).or_else(|_| tested(sha)),
-            _ => moved([name.strip_prefix("refs/heads/").unwrap_or_default().to_owned()]),
+            ("build", _) => moved([name]).or_else(|_| tested(sha)),
+            _ => moved([name.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned))]),
         }
     }
 }
@@ -179,15 +178,15 @@ fn is_known(labels: &[Label], start_label: Option<&str>, is_issue: bool) -> bool
     labels.iter().any(|label| known_label(&label.title, start_label, is_issue).is_some())
 }
 
-fn moved<const N: usize>(branches: [String; N]) -> Result<Fact, String> {
-    match branches.into_iter().find(|branch| may_be_run_branch(branch)) {
+fn moved<const N: usize>(branches: [Option<String>; N]) -> Result<Fact, String> {
+    match branches.into_iter().flatten().find(|branch| may_be_run_branch(branch)) {
         Some(branch) => Ok(Fact::Moved { branches: vec![branch] }),
         None => Err("no run has such a branch".to_owned()),
     }
 }
 
-fn tested(sha: String) -> Result<Fact, String> {
-    let sha = Sha(sha);
+fn tested(sha: Option<String>) -> Result<Fact, String> {
+    let sha = Sha(sha.unwrap_or_default());
     match check_sha(&sha) {
         Ok(()) => Ok(Fact::Tested { sha }),
         Err(_) => Err("it names no commit".to_owned()),
@@ -234,7 +233,8 @@ mod tests {
         assert_eq!(fact_of(&changed("merge_request", &[], &["unblocked"])), Ok(Fact::Relabelled { number: key }));
         assert!(fact_of(&changed("merge_request", &[], &["skep"])).is_err());
         let noted = |kind: &str, text: &str, action: &str| {
-            json!({ "object_kind": "note", "issue": { "iid": 7 }, "merge_request": { "iid": 7, "source_branch": "skep/3f9a12bc" },
+            json!({ "object_kind": "note", "issue": { "iid": 7 },
+                "merge_request": { "iid": 7, "source_branch": "skep/3f9a12bc" },
                 "object_attributes": { "id": 9, "note": text, "noteable_type": kind, "action": action } })
         };
         assert_eq!(fact_of(&noted("Issue", "/skep run", "create")), Ok(Fact::Commented { number: 7, comment: 9 }));
@@ -251,13 +251,15 @@ mod tests {
         let sha = "3f9a12bc".repeat(5);
         for (body, fact) in [
             (
-                json!({ "object_kind": "merge_request", "object_attributes": { "source_branch": "skep/3f9a12bc", "action": "approved" } }),
+                json!({ "object_kind": "merge_request",
+                    "object_attributes": { "source_branch": "skep/3f9a12bc", "action": "approved" } }),
                 &moved,
             ),
             (json!({ "object_kind": "push", "ref": "refs/heads/skep/3f9a12bc" }), &moved),
             (json!({ "object_kind": "pipeline", "object_attributes": { "ref": "skep/3f9a12bc", "sha": sha } }), &moved),
             (
-                json!({ "object_kind": "pipeline", "object_attributes": { "ref": "refs/merge-requests/1/head", "sha": sha },
+                json!({ "object_kind": "pipeline",
+                    "object_attributes": { "ref": "refs/merge-requests/1/head", "sha": sha },
                 "merge_request": { "iid": 1, "source_branch": "skep/3f9a12bc" } }),
                 &moved,
             ),

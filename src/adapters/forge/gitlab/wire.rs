@@ -123,7 +123,9 @@ pub(super) struct MergeRequest {
 /// A version of a merge request: what its branch contained after a push.
 #[derive(Debug, Deserialize)]
 pub(super) struct Version {
-    pub head_commit_sha: String,
+    /// `None` = it has no commits.
+    #[serde(default)]
+    pub head_commit_sha: Option<String>,
     pub created_at: String,
 }
 

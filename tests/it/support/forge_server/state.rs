@@ -188,6 +188,8 @@ pub struct State {
     pub max_page: usize,
     /// Whether it is a version without the newer parts of the API.
     pub is_old: bool,
+    /// Of GitLab, the heads of each merge request in the order in which it saw them: number, head, id.
+    pub versions: Vec<(u64, String, u64)>,
 }
 
 impl Default for State {
@@ -227,6 +229,7 @@ impl Default for State {
             violations: Vec::new(),
             max_page: 50,
             is_old: false,
+            versions: Vec::new(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A whole life on Forgejo through the real service: a labelled issue becomes a pull request that is repaired after red
-//! CI and reworked after a review, approved, merged at the approved commit, and the issue is closed.
+//! A whole life on Forgejo and on GitLab through the real service: a labelled issue becomes a pull request that is
+//! repaired after red CI and reworked after a review, approved, merged at the approved commit, and the issue is closed.
 
 use crate::intake::Kind;
 use crate::story_intake::{add_project, hook, labelled, machine, serve, started};
@@ -15,6 +15,7 @@ const DEV: &str = "command: if grep -q 'FAILED greet' \"$SKEP_NOTES_FILE\"; then
 
 /// The service, and the forge that reports to it.
 struct Life<'a> {
+    kind: Kind,
     cli: &'a Cli,
     forge: &'a ForgeServer,
     reported: RefCell<u32>,
@@ -24,7 +25,7 @@ impl Life<'_> {
     fn report(&self, event: &str, body: Value) {
         *self.reported.borrow_mut() += 1;
         let id = format!("delivery-{}", self.reported.borrow());
-        assert_eq!(hook(self.cli, Kind::Forgejo, &id, event, body), Some(202), "{event}");
+        assert_eq!(hook(self.cli, self.kind, &id, event, body), Some(202), "{event}");
     }
 
     /// Waits until the pull request is ready for review at another head, and returns it.
@@ -32,7 +33,8 @@ impl Life<'_> {
         let found = RefCell::new(None);
         self.cli.until("the pull request is ready at a new head", || {
             let state = self.forge.state();
-            let ready = state.pulls.first().filter(|pull| !pull.title.starts_with("WIP: "));
+            let is_draft = |title: &str| title.starts_with("WIP: ") || title.starts_with("Draft: ");
+            let ready = state.pulls.first().filter(|pull| !is_draft(&pull.title));
             let head = ready.and_then(|pull| self.forge.head(&pull.branch)).filter(|head| head != before);
             *found.borrow_mut() = head;
             found.borrow().is_some()
@@ -46,31 +48,48 @@ impl Life<'_> {
             let mut state = self.forge.state();
             let job = state.job(sha, "test", 1, "completed", Some(result));
             job.log = Some("2026-01-01T10:00:00.0000000Z FAILED greet: it is not repaired\n".to_owned());
-            let page = format!("/{REPO}/actions/runs/{}/jobs/0", job.run);
-            state.status(sha, "CI / test (pull_request)", result);
-            state.statuses.last_mut().unwrap().page = page;
+            // A job of Forgejo is a status as well.
+            if self.kind == Kind::Forgejo {
+                let page = format!("/{REPO}/actions/runs/{}/jobs/0", job.run);
+                state.status(sha, "CI / test (pull_request)", result);
+                state.statuses.last_mut().unwrap().page = page;
+            }
         }
-        let event = if result == "success" { "action_run_success" } else { "action_run_failure" };
-        self.report(event, json!({ "action": result, "run": { "commit_sha": sha } }));
+        match (self.kind, result) {
+            (Kind::GitLab, _) => self.report("pipeline", json!({ "sha": sha, "status": result })),
+            (_, "success") => self.report("action_run_success", json!({ "run": { "commit_sha": sha } })),
+            _ => self.report("action_run_failure", json!({ "run": { "commit_sha": sha } })),
+        }
     }
 
     fn report_review(&self, event: &str, branch: &str, number: u64) {
+        let event = if self.kind == Kind::GitLab { "pull_request" } else { event };
         let head = json!({ "label": branch, "ref": branch });
         self.report(event, json!({ "action": "reviewed", "pull_request": { "number": number, "head": head } }));
     }
 }
 
 #[test]
-fn a_labelled_issue_is_repaired_reworked_approved_merged_and_closed() {
-    let forge = started(Kind::Forgejo);
+fn a_labelled_issue_on_forgejo_is_repaired_reworked_approved_merged_and_closed() {
+    tell(Kind::Forgejo, "action_run_failure");
+}
+
+#[test]
+fn a_labelled_issue_on_gitlab_is_repaired_reworked_approved_merged_and_closed() {
+    tell(Kind::GitLab, "pipeline.failure");
+}
+
+/// Tells the story; `red` is the event by which the forge reports red CI.
+fn tell(kind: Kind, red: &str) {
+    let forge = started(kind);
     forge.state().required = vec!["CI / *"];
-    let cli = machine(Kind::Forgejo, &forge, "poll_interval = \"0s\"\n");
+    let cli = machine(kind, &forge, "poll_interval = \"0s\"\n");
     add_project(&cli, DEV);
     let _service = serve(&cli, None);
-    let life = Life { cli: &cli, forge: &forge, reported: RefCell::default() };
+    let life = Life { kind, cli: &cli, forge: &forge, reported: RefCell::default() };
     let issue = forge.state().open_issue("ann", "Say hello", "It says helo.");
     forge.state().label(issue, "ann", "skep");
-    life.report("issues", labelled(Kind::Forgejo, issue));
+    life.report("issues", labelled(kind, issue));
 
     let first = life.next_head("");
     life.ci(&first, "failure");
@@ -117,5 +136,5 @@ fn a_labelled_issue_is_repaired_reworked_approved_merged_and_closed() {
     drop(state);
     assert_eq!(crate::git_world::git(&forge.bare(), &["show", "main:greet.txt"]), "hello\nrepaired");
     assert_eq!(crate::git_world::git(&forge.bare(), &["show", "main:NOTES.md"]), "documented");
-    cli.run(&["forge", "deliveries", "forgejo"]).exits_with(0).prints("action_run_failure").prints("done");
+    cli.run(&["forge", "deliveries", kind.name()]).exits_with(0).prints(red).prints("done");
 }
