@@ -122,7 +122,13 @@ impl Forges for ForgeRegistry {
             [(name, settings, repo)] => {
                 return Ok(LocatedRepo { forge: (*name).clone(), origin: settings.clone_url(repo) });
             }
-            [] if RepoName::parse(repo).is_some() => {
+            [] if !all.is_empty() && RepoName::parse_nested(repo).is_some() => {
+                return Err(PortError::permanent(
+                    format!("{repo} is neither a directory nor the name of a repository on a configured forge"),
+                    "give OWNER/REPO, a clone URL, or the path of a directory that exists",
+                ));
+            }
+            [] if RepoName::parse_nested(repo).is_some() => {
                 return Err(PortError::permanent(
                     format!("{repo} names a repository of a forge, and no forge is configured"),
                     "add a table [forges.NAME] to the configuration (docs/github.md, docs/gitlab.md, docs/forgejo.md), or \

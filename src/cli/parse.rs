@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-/// Repository: an absolute path, a URL, or `OWNER/REPO` on a forge.
+/// Repository: an absolute path, a URL, or its name on a forge: `OWNER/REPO`, on GitLab also `GROUP/SUBGROUP/PROJECT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(pub String);
 
@@ -79,7 +79,7 @@ pub fn origin(text: &str) -> Result<Origin, String> {
         Err(_) if text.split_once('@').is_some_and(|(user, _)| user.contains(':')) => {
             return Err("the address contains a password, which would end up in logs; leave it out".to_owned());
         }
-        Err(_) if is_scp_like(text) || is_owner_and_name(text) => return Ok(Origin(text.to_owned())),
+        Err(_) if is_scp_like(text) || may_be_name(text) => return Ok(Origin(text.to_owned())),
         Err(e) if text.starts_with('~') => {
             return Err(format!("{}: {e}; only the shell expands `~`: remove the quotes", path.display()));
         }
@@ -116,14 +116,14 @@ fn is_scp_like(text: &str) -> bool {
     !path.is_empty() && host.contains('@') && !host.contains('/') && !host.starts_with('-') && !host.starts_with('@')
 }
 
-/// Returns whether a text may be `OWNER/REPO`, a repository on a forge.
-fn is_owner_and_name(text: &str) -> bool {
+/// Returns whether a text may be the name of a repository on a forge.
+fn may_be_name(text: &str) -> bool {
     let is_word = |part: &str| {
         !part.is_empty()
             && !part.starts_with(['-', '.', '~'])
             && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
-    text.split_once('/').is_some_and(|(owner, name)| is_word(owner) && is_word(name))
+    text.contains('/') && text.split('/').all(is_word)
 }
 
 fn lexical(path: &Path) -> PathBuf {
@@ -284,7 +284,9 @@ mod tests {
             assert_eq!(origin(url), Ok(Origin(url.to_owned())));
         }
         assert_eq!(origin("/usr/./lib/../bin"), Ok(Origin("/usr/bin".to_owned())));
-        assert_eq!(origin("my-org/calc"), Ok(Origin("my-org/calc".to_owned())));
+        for name in ["my-org/calc", "my-org/team/calc"] {
+            assert_eq!(origin(name), Ok(Origin(name.to_owned())));
+        }
         let here = std::env::current_dir().unwrap().to_str().unwrap().to_owned();
         assert_eq!(origin("."), Ok(Origin(here)));
         for (bad, why) in [

@@ -439,8 +439,8 @@ async fn what_a_person_can_fix_is_a_permanent_error_that_says_how() {
     let error = try_ensure(&s, &head, true).await.unwrap_err();
     assert!(error.fix().contains("role Developer"), "{error}: {}", error.fix());
     gitlab(&s).state().lacks.clear();
-    gitlab(&s).private_file("token", "revoked-token");
     let forge = GitLabForge::new(ForgeName("code".to_owned()), gitlab(&s).settings(), None).unwrap();
+    gitlab(&s).private_file("token", "revoked-token");
     let error = forge.issue(&s.world.repo, 1).await.unwrap_err();
     assert!(error.fix().contains("create a new one at"), "{error}: {}", error.fix());
     // A token that was replaced is used at once.

@@ -116,8 +116,7 @@ mod tests {
 
     #[test]
     fn what_a_person_can_fix_says_what_to_grant_and_where() {
-        let scope = r#"{"error":"insufficient_scope","error_description":"The request requires higher privileges than
-            provided by the access token.","scope":"api ai_workflows"}"#;
+        let scope = r#"{"error":"insufficient_scope","error_description":"Too few.","scope":"ai_workflows api"}"#;
         for (status, body, said, fix) in [
             (
                 401,

@@ -76,7 +76,7 @@ pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Answe
     if authorization != Some(&format!("Bearer {TOKEN}")) {
         return error(401, "401 Unauthorized");
     }
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut body: Value = serde_json::from_slice(body).unwrap_or_default();
     let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
     let segments: Vec<String> = path.trim_start_matches("/api/v4/").split('/').map(decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -87,6 +87,12 @@ pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Answe
         return Answered::new(403, body);
     }
     let query = parts.uri.query().unwrap_or("");
+    // Attributes of a request that writes may be in its query as well.
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|_| !is_read);
+    let pairs: Vec<(String, String)> = pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect();
+    for (name, value) in pairs {
+        body[name] = json!(value);
+    }
     match segments.as_slice() {
         ["user"] => Answered::new(200, user(LOGIN)),
         ["personal_access_tokens", "self"] => {
@@ -94,7 +100,7 @@ pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Answe
             Answered::new(200, json!({ "id": 1, "scopes": scopes, "active": true, "expires_at": "2027-01-01" }))
         }
         ["projects", "my-org/old-name", ..] => Answered::new(301, Value::Null),
-        ["projects", REPO, rest @ ..] => {
+        ["projects", REPO | "5", rest @ ..] => {
             if !is_read && (state.archived || state.lacks.contains("write")) {
                 return error(403, "403 Forbidden");
             }

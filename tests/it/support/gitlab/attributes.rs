@@ -109,7 +109,7 @@ pub fn check(parts: &Parts, path: &str, body: &Bytes) -> Result<(), String> {
     let mut given: Vec<String> = query.map(|pair| pair.split('=').next().unwrap().to_owned()).collect();
     if !body.is_empty() {
         let body: Value = serde_json::from_slice(body).map_err(|e| format!("the body is not JSON: {e}"))?;
-        given.extend(body.as_object().ok_or("the body is no object")?.keys().cloned());
+        given.extend(body.as_object().ok_or("the body is not an object")?.keys().cloned());
     }
     if let Some(missing) = required.iter().find(|name| !given.iter().any(|g| g == **name)) {
         return Err(format!("{missing} is missing"));

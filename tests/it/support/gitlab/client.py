@@ -51,7 +51,7 @@ try:
     failed.retry()
 except gitlab.exceptions.GitlabJobRetryError as error:
     seen["retried"] = error.response_code
-statuses = commit.statuses.list(all=True, get_all=True)
+statuses = commit.statuses.list(query_parameters={"all": "true"}, get_all=True)
 seen["statuses"] = sorted((status.name, status.status) for status in statuses)
 
 issue = project.issues.create({"title": "An issue", "description": "Text"})
