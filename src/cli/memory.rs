@@ -40,7 +40,7 @@ pub async fn memory(client: &Client, terminal: &Terminal, command: MemoryCommand
             why(terminal, given)?;
         }
         MemoryCommand::Add { text, project, about } => {
-            let (path, line) = match about.as_deref().map(|about| place(about)) {
+            let (path, line) = match about.as_deref().map(place) {
                 Some((path, line)) => (Some(path), line),
                 None => (None, None),
             };

@@ -244,6 +244,6 @@ fn every_command_has_a_manual_page_and_hidden_ones_have_none() {
     }
     assert!(page("skep").unwrap().contains("skep\\-run(1)"), "the first page names the others");
     assert!(page("skep-forge-add").is_some(), "commands of commands, too");
-    let error = super::write_man_pages(std::path::Path::new("/dev/null/man")).err().expect("no folder");
+    let Err(error) = super::write_man_pages(std::path::Path::new("/dev/null/man")) else { panic!("no folder") };
     assert!(format!("{error:?}").contains("/dev/null/man"), "{error:?}");
 }

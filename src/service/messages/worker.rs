@@ -8,6 +8,7 @@ use crate::ports::run_index::RunFilter;
 use crate::ports::{PortError, PortResult};
 use crate::service::Services;
 use futures::future::join_all;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::Receiver;
@@ -208,10 +209,11 @@ async fn days(s: &Services, progress: &mut Progress, now: Timestamp) -> PortResu
         let (end, next) = channel.rules().digest_due(since, now);
         progress.next = progress.next.into_iter().chain([next]).min();
         let Some(end) = end.filter(|end| progress.days.get(channel.name()) != Some(end)) else { continue };
-        if !read.contains_key(&end) {
-            read.insert(end, DayOfRuns::read(s, end).await?);
-        }
-        if let Some(message) = read.get(&end).and_then(|day| day.message(channel.rules())) {
+        let day = match read.entry(end) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(DayOfRuns::read(s, end).await?),
+        };
+        if let Some(message) = day.message(channel.rules()) {
             put(s, progress, channel.name(), &message, now).await?;
         }
         progress.days.insert(channel.name().to_owned(), end);

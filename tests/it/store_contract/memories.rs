@@ -90,7 +90,7 @@ async fn a_fact_that_ended_is_stale_until_it_is_seen_again(b: TestStore) {
     assert_eq!(all(&b).await[0].state, MemoryState::Stale);
     put(&b, &[row("base/test", 6)], 6).await;
     assert_eq!(live(&b, 6).await.len(), 1);
-    b.store.mark_stale(&[fact.id.clone()]).await.expect("stale");
+    b.store.mark_stale(std::slice::from_ref(&fact.id)).await.expect("stale");
     assert!(live(&b, 6).await.is_empty());
 }
 

@@ -92,10 +92,6 @@ impl Provider {
         self.with(|p| p.tamper = Some(Box::new(tamper)));
     }
 
-    pub fn honest(&self) {
-        self.with(|p| p.tamper = None);
-    }
-
     /// Signs with a new key from now on, and publishes only that.
     pub fn rotate_key(&self, kid: &str) {
         self.with(|p| p.keys = vec![(kid.to_owned(), key())]);
