@@ -217,11 +217,9 @@ fn a_killed_evaluation_continues_and_gives_the_same_result() {
     assert_eq!(found.len(), 4, "{report}");
     for ((variant, task), trial) in &found {
         let corner = if variant == "slow" { "landed_correct" } else { "landed_wrong" };
-        assert_eq!(
-            (&trial["corner"], &trial["restarts"]),
-            (&Value::from(corner), &Value::from(0)),
-            "{variant} {task}: {trial}"
-        );
+        // What the killed evaluation had started may still be ending when the next one begins: then the trial starts
+        // again, in a store of its own.
+        assert_eq!(trial["corner"], corner, "{variant} {task}: {trial}");
         let data = trial["data_dir"].as_str().unwrap();
         let runs = ended(cli.skep(&["runs", "--json", "--data-dir", data])).exits_with(0).json();
         assert_eq!(runs["runs"].as_array().map(Vec::len), Some(1), "{variant} {task} ran once: {runs}");
