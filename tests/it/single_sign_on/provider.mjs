@@ -9,6 +9,9 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
+// The test reads one line; what a provider prints later must not end it.
+process.stdout.on("error", () => {});
+
 const [name, redirectUri] = process.argv.slice(2);
 const from = process.env.SKEP_TEST_PAGE_JUDGES || ".";
 const load = (name) => import(pathToFileURL(createRequire(join(from, "package.json")).resolve(name)).href);
