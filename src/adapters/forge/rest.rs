@@ -2,10 +2,22 @@
 
 use super::answer::Answer;
 use super::client::read;
+use crate::domain::Sha;
+use crate::platform::git::check_sha;
 use crate::ports::{PortError, PortResult};
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+/// Reads a commit id of an answer.
+///
+/// # Errors
+/// Transient if it is none.
+pub(super) fn sha(text: &str) -> PortResult<Sha> {
+    let sha = Sha(text.to_owned());
+    check_sha(&sha).map_err(|_| PortError::transient("the forge's answer contains an invalid commit id"))?;
+    Ok(sha)
+}
 
 /// A repository behind the REST API of a forge.
 pub(super) trait RestApi: Sync {

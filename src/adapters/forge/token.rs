@@ -1,10 +1,14 @@
 //! The configured token by which Skep authenticates, on forges that have no other kind.
 
+use super::answer::Answer;
+use super::client::Client;
 use super::secret::{SecretReader, TOKEN_REUSE, TokenInUse};
 use super::settings::SecretSource;
 use crate::domain::ForgeName;
 use crate::ports::{PortResult, Vault};
 use crate::secrets::Secret;
+use http::{Method, StatusCode};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::Mutex;
@@ -38,5 +42,26 @@ impl Credentials {
     /// Drops a token that was refused. Returns whether another try with a new one may help.
     pub async fn drop_refused(&self, token: &Secret) -> bool {
         self.used.lock().await.take_if(|used| used.token == *token).is_some()
+    }
+
+    /// Sends a request with the token.
+    pub async fn send(
+        &self,
+        client: &Client,
+        method: Method,
+        url: &str,
+        body: Option<&Value>,
+        doing: &str,
+    ) -> PortResult<Answer> {
+        let token = self.token().await?;
+        let answer = client.send(Some(&token), method.clone(), url, body, doing).await?;
+        // A refused token did nothing, so the request may be sent again with the token that replaced it.
+        if answer.status == StatusCode::UNAUTHORIZED && self.drop_refused(&token).await {
+            let fresh = self.token().await?;
+            if fresh != token {
+                return client.send(Some(&fresh), method, url, body, doing).await;
+            }
+        }
+        Ok(answer)
     }
 }

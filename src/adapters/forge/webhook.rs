@@ -262,7 +262,9 @@ fn standard_signature(header: Headers<'_>, secrets: &[Secret], body: &[u8]) -> O
     let (id, sent_at) = (header("webhook-id")?, header("webhook-timestamp")?);
     let signed = [id.as_bytes(), b".", sent_at.as_bytes(), b".", body].concat();
     let mut is_signed = false;
-    for key in secrets.iter().filter_map(|secret| BASE64.decode(secret.expose().strip_prefix("whsec_")?).ok()) {
+    let keys = secrets.iter().filter_map(|secret| BASE64.decode(secret.expose().strip_prefix("whsec_")?).ok());
+    // Anybody can sign with an empty key.
+    for key in keys.filter(|key| !key.is_empty()) {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
         for tag in all.split(' ').take(MAX_SIGNATURES).filter_map(|text| BASE64.decode(text.strip_prefix("v1,")?).ok())
         {
@@ -353,6 +355,20 @@ mod tests {
             assert_eq!(verify(&plain("x-gitlab-token", wrong), body), Some(false), "{wrong}");
         }
         assert_eq!(verify(&plain("x-hub-signature-256", "x"), body), None);
+    }
+
+    #[test]
+    fn nobody_can_sign_with_an_empty_key() {
+        let secrets = [Secret::new("whsec_")];
+        let signed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b""), b"id.1.{}");
+        let signature = format!("v1,{}", BASE64.encode(signed));
+        let header = |name: &str| match name {
+            "webhook-id" => Some("id".to_owned()),
+            "webhook-timestamp" => Some("1".to_owned()),
+            "webhook-signature" => Some(signature.clone()),
+            _ => None,
+        };
+        assert_eq!(standard_signature(&header, &secrets, b"{}"), Some(false));
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn merge_method(r: &mut Reader, at: &dyn Fn(&str) -> String, all: &[MergeMethod]
         None if t.is_empty() => Ok(None),
         None => {
             let names: Vec<String> = all.iter().map(|m| format!("\"{}\"", m.name())).collect();
-            let fix = format!("write {}; \"\" takes the first one that the repository allows", names.join(", "));
+            let fix = format!("write {}; \"\" leaves it to the repository", names.join(", "));
             wrong("unknown merge method", &fix)
         }
     });

@@ -5,10 +5,9 @@ use super::error::Subject;
 use super::wire::{Branch, Permission, Pull, User};
 use crate::adapters::forge::answer::Answer;
 use crate::adapters::forge::client::read;
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::settings::RepoName;
 use crate::domain::{ChangeNumber, Principal, Sha};
-use crate::platform::git::check_sha;
 use crate::ports::{PortError, PortResult};
 use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -55,13 +54,6 @@ pub(super) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
-/// Reads a commit id.
-pub(super) fn sha(text: &str) -> PortResult<Sha> {
-    let sha = Sha(text.to_owned());
-    check_sha(&sha).map_err(|_| PortError::transient("the forge's answer contains an invalid commit id"))?;
-    Ok(sha)
-}
-
 /// Returns whether a page with this many entries is the last one. A server may be configured to give smaller pages; then
 /// only the total says where the list ends.
 pub(super) fn is_last(count: usize, seen: usize, total: Option<usize>) -> bool {
@@ -85,17 +77,7 @@ impl RestApi for Api<'_> {
     }
 
     async fn send(&self, method: Method, url: &str, body: Option<&Value>, doing: &str) -> PortResult<Answer> {
-        let ForgejoForge { client, credentials, .. } = self.forge;
-        let token = credentials.token().await?;
-        let answer = client.send(Some(&token), method.clone(), url, body, doing).await?;
-        // A refused token did nothing, so the request may be sent again with the token that replaced it.
-        if answer.status == StatusCode::UNAUTHORIZED && credentials.drop_refused(&token).await {
-            let fresh = credentials.token().await?;
-            if fresh != token {
-                return client.send(Some(&fresh), method, url, body, doing).await;
-            }
-        }
-        Ok(answer)
+        self.forge.credentials.send(&self.forge.client, method, url, body, doing).await
     }
 }
 

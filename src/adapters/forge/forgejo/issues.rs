@@ -1,11 +1,11 @@
 //! Reads issues, their labels and comments; closes issues.
 
-use super::api::{Api, escaped, is_last, is_person, principal, sha};
+use super::api::{Api, escaped, is_last, is_person, principal};
 use super::wire::{IssueAnswer, IssueComment as WrittenComment, RepoComment, TimelineEvent, User};
 use crate::adapters::forge::client::read;
 use crate::adapters::forge::comment::is_marked;
 use crate::adapters::forge::once::{Changes, OwnComment, OwnIssueText, WriteOnce};
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::unsure::UnsureWrites;
 use crate::domain::{ChangeNumber, Timestamp};
 use crate::ports::forge_issues::{Actor, Issue, IssueAct, IssueComment, LabelledIssue};

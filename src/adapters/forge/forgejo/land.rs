@@ -4,10 +4,10 @@
 //! base within that moment is merged with a change that was proven on the commit before. The method `fast-forward-only`,
 //! or a branch protection rule that blocks outdated branches, closes this gap.
 
-use super::api::{Api, escaped, sha};
+use super::api::{Api, escaped};
 use super::wire::{Pull, Repository};
 use crate::adapters::forge::answer::Answer;
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::settings::MergeMethod;
 use crate::domain::{ChangeNumber, Sha};
 use crate::ports::forge::Landing;

@@ -1,11 +1,12 @@
 //! Observes a pull request: its state, and everything about exactly its head.
 
-use super::api::{Account, Api, is_person, principal, sha};
+use super::api::{Account, Api, is_person, principal};
 use super::ci::required_statuses;
 use super::review::Verdicts;
 use super::wire::{IssueComment, Pull, TimelineEvent};
 use crate::adapters::forge::ci::CiResults;
 use crate::adapters::forge::comment::{is_marked, parse_unblock};
+use crate::adapters::forge::rest::sha;
 use crate::domain::change::UnblockComment;
 use crate::domain::{ChangeNumber, ChangeState, Observation, Timestamp};
 use crate::ports::{Comment, PortResult};

@@ -5,10 +5,9 @@ use super::error::Subject;
 use super::wire::{App, GitRef, GraphQl, Pull, User};
 use crate::adapters::forge::answer::Answer;
 use crate::adapters::forge::client::read;
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::settings::RepoName;
 use crate::domain::{ChangeNumber, Principal, Sha};
-use crate::platform::git::check_sha;
 use crate::ports::{PortError, PortResult};
 use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -54,13 +53,6 @@ pub(super) fn is_person(user: &User) -> bool {
 /// Escapes a branch or a login for a URL.
 pub(super) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
-}
-
-/// Reads a commit id.
-pub(super) fn sha(text: &str) -> PortResult<Sha> {
-    let sha = Sha(text.to_owned());
-    check_sha(&sha).map_err(|_| PortError::transient("GitHub's answer contains an invalid commit id"))?;
-    Ok(sha)
 }
 
 /// A repository on a forge.

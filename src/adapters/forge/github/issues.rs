@@ -1,11 +1,11 @@
 //! Reads issues, their labels and comments; writes comments in place and closes issues.
 
-use super::api::{Account, Api, PAGE, is_person, sha};
+use super::api::{Account, Api, PAGE, is_person};
 use super::wire::{IssueComment as WrittenComment, Pull, User};
 use crate::adapters::forge::client::read;
 use crate::adapters::forge::comment::is_marked;
 use crate::adapters::forge::once::{Changes, OwnComment, OwnIssueText, WriteOnce};
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::unsure::UnsureWrites;
 use crate::domain::{ChangeNumber, Principal, Timestamp};
 use crate::ports::forge_issues::{Actor, Issue, IssueAct, IssueComment, LabelledIssue};

@@ -4,11 +4,11 @@
 //! within that moment is merged with a change that was proven on the commit before. A branch protection rule that
 //! requires branches to be up to date closes this gap.
 
-use super::api::{Api, escaped, sha};
+use super::api::{Api, escaped};
 use super::wire::{Merged, Pull, Repository};
 use crate::adapters::forge::answer::Answer;
 use crate::adapters::forge::client::read;
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::settings::MergeMethod;
 use crate::domain::{ChangeNumber, Sha};
 use crate::ports::forge::Landing;

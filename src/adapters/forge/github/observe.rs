@@ -1,11 +1,11 @@
 //! Observes a pull request: its state, and everything about exactly its head.
 
-use super::api::{Account, Api, escaped, is_person, sha};
+use super::api::{Account, Api, escaped, is_person};
 use super::review::Verdicts;
 use super::wire::{Issue, IssueComment, Permission, Pull, User};
 use crate::adapters::forge::ci::CiResults;
 use crate::adapters::forge::comment::{is_marked, parse_unblock};
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::domain::change::UnblockComment;
 use crate::domain::{ChangeNumber, ChangeState, Observation, Timestamp};
 use crate::ports::{Comment, PortResult};

@@ -5,10 +5,9 @@ use super::wire::{Branch, Member, MergeRequest, Note, Project, User};
 use super::{GitLabForge, Topic};
 use crate::adapters::forge::answer::Answer;
 use crate::adapters::forge::client::read;
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::settings::RepoName;
 use crate::domain::{ChangeNumber, Principal, Sha, Timestamp};
-use crate::platform::git::check_sha;
 use crate::ports::{PortError, PortResult};
 use chrono::DateTime;
 use http::{Method, StatusCode};
@@ -16,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Entries of a page: the most that GitLab gives.
+/// Entries of a page, as many as GitLab gives at most.
 pub(super) const PAGE: usize = 100;
 /// Upper bound on the pages of notes that are read.
 const MAX_NOTE_PAGES: usize = 20;
@@ -27,8 +26,19 @@ pub(super) const DEVELOPER: u64 = 30;
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// GitLab's own accounts.
-const OWN_BOTS: &[&str] =
-    &["alert-bot", "automation-bot", "migration-bot", "security-bot", "support-bot", "visual-review-bot"];
+const OWN_BOTS: &[&str] = &[
+    "alert-bot",
+    "gitlab-admin-bot",
+    "gitlab-automation-bot",
+    "gitlab-llm-bot",
+    "gitlab-security-bot",
+    "gitlabduo",
+    "migration-bot",
+    "support-bot",
+    "visual-review-bot",
+];
+/// How GitLab names service accounts, unless somebody gave one another name.
+const SERVICE_ACCOUNT: &str = "service_account_";
 /// The account that stands for those that were deleted.
 const GHOST: &str = "ghost";
 
@@ -55,7 +65,8 @@ pub(super) fn is_person(user: &User) -> bool {
         let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         after.len() < rest.len() && after.starts_with("_bot")
     });
-    user.bot != Some(true) && name != GHOST && !of_token && !OWN_BOTS.contains(&name.as_str())
+    let is_bot = user.bot == Some(true) || of_token || name.starts_with(SERVICE_ACCOUNT);
+    !is_bot && name != GHOST && !OWN_BOTS.contains(&name.as_str())
 }
 
 /// Returns the principal for a user; `None` = an account that was deleted.
@@ -72,13 +83,6 @@ pub(super) fn principal(user: Option<&User>) -> Principal {
 /// Escapes a part of a path or a value of a query.
 pub(super) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
-}
-
-/// Reads a commit id.
-pub(super) fn sha(text: &str) -> PortResult<Sha> {
-    let sha = Sha(text.to_owned());
-    check_sha(&sha).map_err(|_| PortError::transient("GitLab's answer contains an invalid commit id"))?;
-    Ok(sha)
 }
 
 /// Reads a time.
@@ -105,17 +109,7 @@ impl RestApi for Api<'_> {
     }
 
     async fn send(&self, method: Method, url: &str, body: Option<&Value>, doing: &str) -> PortResult<Answer> {
-        let GitLabForge { client, credentials, .. } = self.forge;
-        let token = credentials.token().await?;
-        let answer = client.send(Some(&token), method.clone(), url, body, doing).await?;
-        // A refused token did nothing, so the request may be sent again with the token that replaced it.
-        if answer.status == StatusCode::UNAUTHORIZED && credentials.drop_refused(&token).await {
-            let fresh = credentials.token().await?;
-            if fresh != token {
-                return client.send(Some(&fresh), method, url, body, doing).await;
-            }
-        }
-        Ok(answer)
+        self.forge.credentials.send(&self.forge.client, method, url, body, doing).await
     }
 }
 
@@ -127,7 +121,7 @@ impl Api<'_> {
             true => Ok(all),
             false => Err(PortError::permanent(
                 format!("cannot {doing} in {}: there are more than {} entries", self.repo, max_pages * PAGE),
-                "close the merge request and start the goal again with `skep retry`",
+                "look at what has piled up there; for a merge request, close it and run `skep retry`",
             )),
         }
     }
@@ -170,16 +164,20 @@ impl Api<'_> {
     /// Returns the account that Skep acts as.
     pub async fn account(&self) -> PortResult<&Account> {
         let load = async || {
-            let doing = "find out which account Skep acts as";
-            let url = format!("{}/user", self.forge.settings.api_url());
-            let answer = self.send(Method::GET, &url, None, doing).await?;
-            if answer.status != StatusCode::OK {
-                return Err(self.refusal(&answer, doing, true));
-            }
-            let user: User = read(&answer, doing)?;
+            let user: User = self.of_server("/user", "find out which account Skep acts as").await?;
             Ok(Account { id: user.id, login: user.username })
         };
         self.forge.account.get_or_try_init(load).await
+    }
+
+    /// Reads what belongs to no project.
+    async fn of_server<T: DeserializeOwned>(&self, path: &str, doing: &str) -> PortResult<T> {
+        let url = format!("{}{path}", self.forge.settings.api_url());
+        let answer = self.send(Method::GET, &url, None, doing).await?;
+        match answer.status {
+            StatusCode::OK => read(&answer, doing),
+            _ => Err(self.refusal(&answer, doing, true)),
+        }
     }
 
     /// Returns the project with its settings.
@@ -232,12 +230,12 @@ impl Api<'_> {
     /// Returns the level of somebody's role, as a member of the project or of a group that it is in; 0 = none.
     pub async fn access_level(&self, login: &str) -> PortResult<u64> {
         let doing = format!("read the role of {login}");
-        // The search also finds parts of names.
-        let members: Vec<Member> = self.list(&format!("/members/all?query={}", escaped(login)), 5, &doing).await?;
-        let is_this = |member: &&Member| {
-            member.username.eq_ignore_ascii_case(login) && matches!(member.state.as_str(), "active" | "")
-        };
-        Ok(members.iter().filter(is_this).map(|member| member.access_level).max().unwrap_or_default())
+        // By its id: the search among members finds parts of names as well, and in a large group any number of them.
+        let users: Vec<User> = self.of_server(&format!("/users?username={}", escaped(login)), &doing).await?;
+        let Some(user) = users.iter().find(|user| user.username.eq_ignore_ascii_case(login)) else { return Ok(0) };
+        let member: Option<Member> = self.find(&format!("/members/all/{}", user.id), &doing).await?;
+        let active = member.filter(|member| matches!(member.state.as_str(), "active" | ""));
+        Ok(active.map_or(0, |member| member.access_level))
     }
 }
 
@@ -249,7 +247,14 @@ mod tests {
     fn bots_are_no_people() {
         let person = |name: &str, bot| is_person(&User { id: 1, username: name.to_owned(), bot });
         assert!(person("ann", None) && person("project_manager", Some(false)) && person("project_7", None));
-        for bot in ["project_7_bot", "project_7_bot1", "group_12_bot_3f9a12bc", "Ghost", "support-bot"] {
+        for bot in [
+            "project_7_bot",
+            "project_7_bot1",
+            "group_12_bot_3f9a12bc",
+            "service_account_group_3_ab",
+            "Ghost",
+            "support-bot",
+        ] {
             assert!(!person(bot, None), "{bot}");
         }
         assert!(!person("helper", Some(true)));

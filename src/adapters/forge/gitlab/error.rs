@@ -51,7 +51,7 @@ impl Subject<'_> {
                 ),
             ),
             // GitLab's own lock on a row, for example.
-            409 if message.contains("lock") => PortError::transient(what),
+            409 if ["resource lock", "obtain lock"].iter().any(|lock| answer.says(lock)) => PortError::transient(what),
             408 | 500.. if self.is_read => PortError::transient(what),
             // A gateway may give up before the work is done.
             408 | 500.. => PortError::Unknown { what },

@@ -21,8 +21,14 @@ use serde_json::json;
 const MAX_LABEL_PAGES: usize = 20;
 const MAX_ISSUE_PAGES: usize = 5;
 const MAX_EVENT_PAGES: usize = 10;
-/// What GitLab notes about changes of an issue's title or text.
-const EDITS: &[&str] = &["changed title", "changed the description"];
+/// What GitLab notes about changes of an issue's title or text. An edit that also ticks an item of a list is noted only as
+/// that, whatever else it changes.
+const EDITS: &[&str] = &["changed title", "changed the description", "marked the checklist item", "marked the task"];
+
+/// Returns whether a note of GitLab's says that an issue's title or text changed.
+fn is_edit(note: &str) -> bool {
+    EDITS.iter().any(|edit| note.starts_with(edit))
+}
 
 /// Returns who did something; `None` = an account that was deleted.
 fn actor(user: Option<&User>) -> Option<Actor> {
@@ -110,7 +116,7 @@ impl Api<'_> {
         for note in self.notes(topic_of(issue)).await?.iter().filter(|note| note.system) {
             let body = note.body.as_deref().unwrap_or_default();
             let at = time(&note.created_at)?;
-            if EDITS.iter().any(|edit| body.starts_with(edit)) && at >= since {
+            if is_edit(body) && at >= since {
                 edits.push(IssueAct { by: actor(note.author.as_ref()), at });
             }
         }
@@ -119,7 +125,7 @@ impl Api<'_> {
 
     /// Returns a note as a comment; `None` = it is none, or for members only.
     async fn comment_of(&self, topic: Topic, note: Note) -> PortResult<Option<IssueComment>> {
-        if note.system || note.internal == Some(true) {
+        if !note.is_public() {
             return Ok(None);
         }
         let account = self.account().await?;
@@ -244,7 +250,8 @@ impl WriteOnce for Api<'_> {
     }
 
     fn stored(&self, text: &str, hidden: &str) -> String {
-        whole(&defused(text), hidden)
+        // Cut first: a cut can make a command of what was none.
+        defused(&whole(text, hidden))
     }
 
     async fn own_comments(&self, number: ChangeNumber) -> PortResult<Vec<OwnComment>> {
@@ -267,5 +274,23 @@ impl WriteOnce for Api<'_> {
             is_open: issue.state == "opened",
         });
         Ok(own.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_edit;
+
+    #[test]
+    fn an_edit_that_ticks_an_item_counts_as_an_edit() {
+        for note in [
+            "changed title from **{-Old-}** to **{+New+}**",
+            "changed the description",
+            "marked the checklist item **Tests** as completed",
+            "marked the task **Tests** as incomplete",
+        ] {
+            assert!(is_edit(note), "{note}");
+        }
+        assert!(!is_edit("added ~skep label") && !is_edit("closed"));
     }
 }

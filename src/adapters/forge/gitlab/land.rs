@@ -5,10 +5,10 @@
 //! commit with semi-linear history* and *Fast-forward merge* of the project close this gap.
 
 use super::Topic;
-use super::api::{Api, escaped, sha};
+use super::api::{Api, escaped};
 use super::wire::{MergeRequest, Project};
 use crate::adapters::forge::answer::Answer;
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::settings::MergeMethod;
 use crate::domain::{ChangeNumber, Sha};
 use crate::ports::forge::Landing;
@@ -25,6 +25,7 @@ impl Api<'_> {
             }
             return Ok(known);
         }
+        self.check_unlocked(&found)?;
         if found.sha.as_deref() != Some(head.as_str()) {
             let at = found.head()?;
             let (at, not_at) = (at.abbrev(), head.abbrev());
@@ -62,9 +63,9 @@ impl Api<'_> {
         let option = project.squash_option.as_deref().unwrap_or("default_off");
         match (self.forge.settings.merge_method, option) {
             (Some(MergeMethod::Squash), "never") | (Some(MergeMethod::Merge), "always") => {
-                let squashing = if option == "never" { "forbids" } else { "demands" };
+                let squashing = if option == "never" { "forbids" } else { "requires" };
                 Err(PortError::permanent(
-                    format!("{} {squashing} to squash, and merge_method says otherwise", self.repo),
+                    format!("{} {squashing} squashing, and merge_method says otherwise", self.repo),
                     format!(
                         "change *Squash commits when merging* in the project's settings, or forges.{}.merge_method, \
                          then run `skep unblock`",
@@ -99,13 +100,14 @@ impl Api<'_> {
         if let Some(landing) = ended(&now, head)? {
             return Ok(landing);
         }
+        self.check_unlocked(&now)?;
         match answer.status {
             StatusCode::OK => {
                 Err(PortError::Unknown { what: format!("cannot {doing}: GitLab does not show the merge yet") })
             }
-            // The head moved: the answer names it.
-            StatusCode::CONFLICT => Ok(Landing::Stale(answer.message())),
-            // The account may not merge to this branch; that its token is good is known.
+            // The head moved: the answer names it. There are other conflicts, such as a lock.
+            StatusCode::CONFLICT if answer.says("sha does not match") => Ok(Landing::Stale(answer.message())),
+            // So GitLab answers when the account may not merge to this branch: the token worked a moment ago.
             StatusCode::UNAUTHORIZED => Err(PortError::permanent(
                 format!(
                     "cannot {doing} in {}: {} may not merge to {:?}",
@@ -126,6 +128,17 @@ impl Api<'_> {
         }
     }
 
+    /// Refuses a merge request that GitLab is merging at this moment: how that ends is known soon.
+    fn check_unlocked(&self, found: &MergeRequest) -> PortResult<()> {
+        match found.state.as_str() {
+            "locked" => Err(PortError::transient(format!(
+                "cannot merge merge request {} in {}: GitLab is merging it",
+                found.iid, self.repo
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     async fn login(&self) -> PortResult<&str> {
         Ok(&self.account().await?.login)
     }
@@ -137,7 +150,7 @@ impl Api<'_> {
             // It was still being found out a moment ago.
             "mergeable" | "unchecked" | "checking" | "preparing" | "approvals_syncing" => {
                 return Err(PortError::transient(format!(
-                    "cannot merge merge request {} in {}: GitLab still finds out whether it can be merged",
+                    "cannot merge merge request {} in {}: GitLab is still checking whether it can be merged",
                     now.iid, self.repo
                 )));
             }
@@ -149,18 +162,18 @@ impl Api<'_> {
             }
             "conflict" | "broken_status" => return Ok(Landing::Stale("the merge conflicts".to_owned())),
             "need_rebase" => return Ok(Landing::Stale(format!("{:?} moved", now.target_branch))),
-            "not_approved" => "let the people approve whom the approval rules demand",
-            "discussions_not_resolved" => "resolve its threads: the project demands that all of them are",
+            "not_approved" => "get the approvals that the approval rules require",
+            "discussions_not_resolved" => "resolve its threads: the project requires that all of them are",
             "requested_changes" => "let the reviewers who requested changes approve, or bypass their requests",
-            "ci_must_pass" => "the project demands a pipeline that succeeds: run one, or correct the failed one",
+            "ci_must_pass" => "the project requires a pipeline that succeeds: run one, or fix the failed one",
             "draft_status" => "mark it as ready",
             "merge_request_blocked" => "merge the merge requests that it depends on",
             "status_checks_must_pass" => "let its external status checks pass",
-            "jira_association_missing" => "name an issue of Jira in its title or description",
-            "security_policy_violations" | "policies_denied" => "fulfil the security policies that it violates",
+            "jira_association_missing" => "mention a Jira issue in its title or description",
+            "security_policy_violations" | "policies_denied" => "comply with the security policies that it violates",
             "locked_paths" | "locked_lfs_files" => "unlock the files that it changes",
             "merge_time" => "wait for the time after which it may be merged",
-            _ => "fulfil what GitLab demands, or merge it there",
+            _ => "do what GitLab asks for, or merge it there",
         };
         let parts = [status.to_owned(), now.merge_error.clone().unwrap_or_default(), answer.message()];
         let said: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();

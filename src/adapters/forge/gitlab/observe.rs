@@ -1,17 +1,18 @@
 //! Observes a merge request: its state, and everything about exactly its head.
 
 use super::Topic;
-use super::api::{Api, is_person, principal, sha};
+use super::api::{Api, is_person, principal};
 use super::review::Verdicts;
 use super::wire::{MergeRequest, Note};
 use crate::adapters::forge::ci::CiResults;
 use crate::adapters::forge::comment::{is_marked, parse_unblock};
+use crate::adapters::forge::rest::sha;
 use crate::domain::change::UnblockComment;
 use crate::domain::{ChangeNumber, ChangeState, Observation, Sha, Timestamp};
 use crate::ports::{Comment, PortError, PortResult};
 use std::collections::BTreeSet;
 
-/// Stands for the pipeline where GitLab demands one and none has been reported yet.
+/// Stands for the pipeline where GitLab requires one and none has been reported yet.
 const PIPELINE: &str = "pipeline";
 
 impl MergeRequest {
@@ -72,7 +73,7 @@ impl Api<'_> {
     async fn unblocks(&self, notes: Vec<Note>) -> PortResult<Vec<UnblockComment>> {
         let account = self.account().await?;
         let mut unblocks = Vec::new();
-        for Note { id, author, body, .. } in notes.into_iter().filter(|note| !note.system) {
+        for Note { id, author, body, .. } in notes.into_iter().filter(Note::is_public) {
             let (Some(user), Some(text)) = (author, body) else { continue };
             // With a person's token, the comments of that person and of Skep have the same author.
             if !is_person(&user) || account.is(Some(&user)) && is_marked(&text) {

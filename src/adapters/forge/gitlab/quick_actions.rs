@@ -3,7 +3,7 @@
 //! GitLab carries out lines such as `/merge` or `/close` in a comment or a description, with the rights of its author,
 //! and Skep quotes texts of others.
 
-/// Escapes each line that GitLab could read as a command. In Markdown, the line looks the same.
+/// Escapes each line that GitLab could read as a command. In Markdown, the line looks the same, except in a block of code.
 pub(super) fn defused(text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + 8);
     // GitLab removes carriage returns before it looks for commands.

@@ -4,11 +4,11 @@
 //! merge request began: an approval counts for the version that it was given on.
 
 use super::Topic;
-use super::api::{Api, is_person, principal, sha, time};
+use super::api::{Api, is_person, principal, time};
 use super::wire::{Approvals, Discussion, Note, Reviewer, User, Version};
 use crate::adapters::forge::comment::{hidden, shortened};
 use crate::adapters::forge::once::WriteOnce;
-use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::rest::{RestApi, sha};
 use crate::domain::{ChangeNumber, ChangeRequest, LineComment, Principal, Sha, Timestamp};
 use crate::ports::PortResult;
 use http::StatusCode;
@@ -107,9 +107,15 @@ impl Api<'_> {
                     (own, open) = (Vec::new(), Vec::new());
                 } else if note.notes(REQUESTED_CHANGES) {
                     open.push((note, std::mem::take(&mut own)));
-                } else if !note.system {
+                } else if note.is_public() {
                     own.push(note);
                 }
+            }
+            if open.is_empty() {
+                tracing::warn!(
+                    project = %self.repo, reviewer = user.username,
+                    "GitLab shows requested changes, but no note of when; they are not taken up"
+                );
             }
             for (request, texts) in open {
                 let head = version_at(versions, time(&request.created_at)?)?.unwrap_or_else(|| head.clone());
@@ -122,7 +128,6 @@ impl Api<'_> {
         Ok(requests)
     }
 
-    /// Returns the threads of a merge request.
     async fn discussions(&self, path: &str) -> PortResult<Vec<Discussion>> {
         self.list(&format!("{path}/discussions"), MAX_PAGES, "read the threads of a merge request").await
     }

@@ -10,8 +10,9 @@ use serde::Deserialize;
 pub(super) const FORMAT: Format = Format {
     software: "GitLab",
     authentication: Authentication::Secret { header: "x-gitlab-token" },
-    // The first one stays the same when GitLab sends a delivery again; older versions lack it.
-    delivery: &["idempotency-key", "x-gitlab-webhook-uuid", "x-gitlab-event-uuid"],
+    // The first two stay the same when GitLab sends a delivery again, and the first one is signed; older versions lack
+    // them.
+    delivery: &["webhook-id", "idempotency-key", "x-gitlab-webhook-uuid", "x-gitlab-event-uuid"],
     // A header names it as well, but differently for hooks of a project and of the whole server.
     event: &[],
 };

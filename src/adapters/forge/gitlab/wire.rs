@@ -57,7 +57,6 @@ pub(super) struct Access {
 /// A member of a project or of a group that it is in.
 #[derive(Debug, Deserialize)]
 pub(super) struct Member {
-    pub username: String,
     #[serde(default)]
     pub state: String,
     pub access_level: u64,
@@ -163,9 +162,12 @@ pub(super) struct Note {
     /// Whether GitLab wrote it about something that its author did.
     #[serde(default)]
     pub system: bool,
-    /// Whether only members see it; the older name is `confidential`.
-    #[serde(default, alias = "confidential")]
+    /// Whether only members see it.
+    #[serde(default)]
     pub internal: Option<bool>,
+    /// The older name of `internal`. GitLab sends both, so it cannot be an alias.
+    #[serde(default)]
+    pub confidential: Option<bool>,
     pub created_at: String,
     pub updated_at: String,
     #[serde(default)]
@@ -178,6 +180,13 @@ pub(super) struct Note {
     pub noteable_type: Option<String>,
     #[serde(default)]
     pub noteable_iid: Option<u64>,
+}
+
+impl Note {
+    /// Returns whether anybody who sees its topic sees it, too, and somebody wrote it.
+    pub fn is_public(&self) -> bool {
+        !self.system && self.internal != Some(true) && self.confidential != Some(true)
+    }
 }
 
 /// The line that a note is about.
@@ -256,4 +265,26 @@ pub(super) struct Event {
     pub created_at: String,
     #[serde(default)]
     pub note: Option<Note>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Note;
+
+    #[test]
+    fn a_note_for_members_is_not_public_by_either_of_its_names() {
+        // GitLab sends both names.
+        let note = |internal: bool, confidential: bool, system: bool| -> Note {
+            serde_json::from_value(serde_json::json!({
+                "id": 1, "body": "x", "system": system, "internal": internal, "confidential": confidential,
+                "created_at": "2026-11-30T12:00:00.000Z", "updated_at": "2026-11-30T12:00:00.000Z",
+            }))
+            .unwrap()
+        };
+        assert!(note(false, false, false).is_public());
+        for hidden in [note(true, true, false), note(true, false, false), note(false, true, false)] {
+            assert!(!hidden.is_public());
+        }
+        assert!(!note(false, false, true).is_public(), "what GitLab notes itself is no comment");
+    }
 }

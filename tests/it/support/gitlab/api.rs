@@ -95,6 +95,10 @@ pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Answe
     }
     match segments.as_slice() {
         ["user"] => Answered::new(200, user(LOGIN)),
+        ["users"] => {
+            let name = query_value(query, "username").unwrap_or_default();
+            Answered::new(200, json!([user(&name)]))
+        }
         ["personal_access_tokens", "self"] => {
             let scopes = if state.lacks.contains("api") { json!(["read_api"]) } else { json!(["api"]) };
             Answered::new(200, json!({ "id": 1, "scopes": scopes, "active": true, "expires_at": "2027-01-01" }))
@@ -116,24 +120,23 @@ fn project(state: &mut State, served: &Served, (method, rest): (&str, &[&str]), 
     let number = |text: &str| text.parse::<u64>().unwrap_or(0);
     match (method, rest) {
         ("GET", []) => Answered::new(200, project_json(state)),
-        ("GET", ["members", "all"]) => {
-            let part = query_value(query, "query").unwrap_or_default();
+        ("GET", ["members", "all", id]) => {
+            let member = state.collaborators.iter().find(|(name, _)| user_id(name) == number(id));
             let level = |permission: &str| match permission {
                 "admin" => 40,
                 "write" => 30,
                 _ => 20,
             };
-            // The search also finds parts of names; a longer one comes first here.
-            let known = state.collaborators.iter().filter(|(name, _)| name.contains(&part));
-            let mut members: Vec<Value> = Vec::new();
-            for (name, permission) in known {
-                members
-                    .push(json!({ "id": 1, "username": format!("{name}-2"), "state": "active", "access_level": 50 }));
-                let level = level(permission);
-                let id = user_id(name);
-                members.push(json!({ "id": id, "username": name, "state": "active", "access_level": level }));
+            match member {
+                Some((name, permission)) => {
+                    let level = level(permission);
+                    Answered::new(
+                        200,
+                        json!({ "id": number(id), "username": name, "state": "active", "access_level": level }),
+                    )
+                }
+                None => missing("Member"),
             }
-            page(state, served, members, query)
         }
         ("GET", ["repository", "branches", branch]) => match git::head(&bare, branch) {
             Some(sha) => {

@@ -10,7 +10,7 @@ type Endpoint = (&'static str, &'static str, &'static [&'static str], &'static [
 /// `*` stands for one part of a path. Attributes of pages may be given with every list.
 const ENDPOINTS: &[Endpoint] = &[
     ("GET", "", &[], &["license", "statistics", "with_custom_attributes"]),
-    ("GET", "members/all", &[], &["query", "user_ids", "state", "show_seat_info"]),
+    ("GET", "members/all/*", &[], &[]),
     ("GET", "repository/branches/*", &[], &[]),
     ("DELETE", "repository/branches/*", &[], &[]),
     ("GET", "repository/commits/*/statuses", &[], &["ref", "stage", "name", "pipeline_id", "order_by", "sort", "all"]),

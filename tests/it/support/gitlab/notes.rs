@@ -22,7 +22,7 @@ fn kind_of(state: &State, number: u64) -> &'static str {
 
 fn note_json(state: &State, comment: &Comment) -> Value {
     json!({ "id": comment.id, "type": null, "author": user(&comment.by), "body": comment.body, "system": false,
-        "created_at": time(comment.at), "updated_at": time(comment.updated_at), "internal": false,
+        "created_at": time(comment.at), "updated_at": time(comment.updated_at), "internal": false, "confidential": false,
         "resolvable": false, "noteable_type": kind_of(state, comment.pull), "noteable_iid": comment.pull })
 }
 
