@@ -112,7 +112,7 @@ pub async fn token(client: &Client, terminal: &Terminal, command: TokenCommand) 
         TokenCommand::Revoke { id } => {
             let row: AccessToken = client.post(&format!("/tokens/{}/revoke", encode(&id)), &json!({}), None).await?;
             terminal.object(&row)?;
-            terminal.line(Style::Green, &format!("token {} of {} works no more", row.id, row.principal))?;
+            terminal.line(Style::Green, &format!("token {} of {} no longer works", row.id, row.principal))?;
         }
     }
     Ok(ExitStatus::Success)

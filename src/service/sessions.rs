@@ -177,13 +177,20 @@ pub async fn end_own(s: &Services, caller: &Caller, session_id: &str) -> Service
 /// `unavailable` if the store does not answer.
 pub async fn end_others(s: &Services, caller: &Caller, secret: Option<&str>) -> ServiceResult<usize> {
     let kept = secret.map(digest);
-    let mut sessions = s.sessions.sessions_of(&caller.principal, MAX_LISTED).await?;
-    sessions.retain(|session| Some(&session.digest) != kept.as_ref());
-    for session in &sessions {
-        s.sessions.end_session(&session.digest).await?;
+    let mut ended = 0;
+    loop {
+        let mut sessions = s.sessions.sessions_of(&caller.principal, MAX_LISTED).await?;
+        sessions.retain(|session| Some(&session.digest) != kept.as_ref());
+        if sessions.is_empty() {
+            break;
+        }
+        for session in &sessions {
+            s.sessions.end_session(&session.digest).await?;
+        }
+        ended += sessions.len();
     }
-    record(s, caller, "session.end", subject(caller), &format!("{} others", sessions.len())).await;
-    Ok(sessions.len())
+    record(s, caller, "session.end", subject(caller), &format!("{ended} others")).await;
+    Ok(ended)
 }
 
 fn works(session: &Session, at: Timestamp) -> bool {

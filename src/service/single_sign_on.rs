@@ -11,7 +11,7 @@ use super::error::shown;
 use super::secret_text::random;
 use super::sessions::{self, NewSession};
 use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, Via, people};
-use crate::domain::{Admission, Claims, PersonName, Principal, Timestamp};
+use crate::domain::{AccessRole, Admission, Claims, PersonName, Principal, Timestamp};
 use crate::ports::IdentityProvider;
 use crate::ports::accounts::{Identity, Person};
 use crate::ports::identity::{AuthorizationResponse, IdentityError, LoginAttempt};
@@ -193,11 +193,16 @@ async fn person(s: &Services, sso: &SingleSignOn, claims: &Claims, at: Timestamp
     })?;
     let identity = Identity { issuer: sso.provider.issuer().to_owned(), subject: claims.subject.clone() };
     if let Some(name) = s.accounts.person_of(&identity).await? {
-        if let Admission::OfGroup(role) = admission
-            && s.accounts.person(&name).await?.is_some_and(|person| person.role != role)
-        {
-            s.accounts.set_role(&name, role).await?;
-            record(s, &themselves(&name), "person.grant", people::subject(&name), &of_group(role.name())).await;
+        let current = s.accounts.person(&name).await?.map(|person| person.role);
+        let is_of_groups = |role: &AccessRole| sso.provider.rules().groups.contains_key(role);
+        let is_set = match admission {
+            Admission::OfGroup(_) => true,
+            // Somebody who left a group does not keep its role; one that no group gives was given by a person.
+            Admission::Default(_) => current.as_ref().is_some_and(is_of_groups),
+        };
+        if is_set && current != Some(admission.role()) {
+            s.accounts.set_role(&name, admission.role()).await?;
+            record(s, &themselves(&name), "person.grant", people::subject(&name), &reason(admission)).await;
         }
         return Ok(name);
     }
@@ -213,16 +218,15 @@ async fn person(s: &Services, sso: &SingleSignOn, claims: &Claims, at: Timestamp
         let fix = format!("If that is you, ask an administrator to run `skep user link {name} {}`", shown(subject));
         return Err(ServiceError::conflict("person_exists", detail, fix));
     }
-    let detail = match admission {
-        Admission::OfGroup(role) => of_group(role.name()),
-        Admission::Default(role) => format!("{} by default", role.name()),
-    };
-    record(s, &themselves(&name), "person.add", people::subject(&name), &detail).await;
+    record(s, &themselves(&name), "person.add", people::subject(&name), &reason(admission)).await;
     Ok(name)
 }
 
-fn of_group(role: &str) -> String {
-    format!("{role} by a group of the identity provider")
+fn reason(admission: Admission) -> String {
+    match admission {
+        Admission::OfGroup(role) => format!("{} by a group of the identity provider", role.name()),
+        Admission::Default(role) => format!("{} by default", role.name()),
+    }
 }
 
 /// Returns the person as the author of what their own login changes.

@@ -139,11 +139,15 @@ pub async fn create_own(s: &Services, caller: &Caller, new: NewToken) -> Service
 ///
 /// # Errors
 /// `missing_right` without [`Right::People`], unless it is the token of the caller, who is logged in to the pages;
-/// `no_token`, `token_ended` if it works no more, `too_many_tokens`.
+/// `no_token`, `token_ended` if it no longer works or is being replaced, `too_many_tokens`.
 pub async fn rotate(s: &Services, caller: &Caller, id: &str) -> ServiceResult<CreatedToken> {
     let (old, at) = (managed(s, caller, id).await?, s.clock.now());
     if !is_usable(&old, at) {
         let detail = format!("the token {} has expired or was revoked", old.id);
+        return Err(ServiceError::conflict("token_ended", detail, "Create a new one"));
+    }
+    if old.expires_at.is_some_and(|end| end <= at.plus_secs(OVERLAP_SECS)) {
+        let detail = format!("the token {} was replaced already, or ends within an hour", old.id);
         return Err(ServiceError::conflict("token_ended", detail, "Create a new one"));
     }
     let lifetime_ms = old.expires_at.map(|end| end.0.saturating_sub(old.created_at.0));
@@ -235,7 +239,7 @@ pub async fn own(s: &Services, caller: &Caller) -> ServiceResult<Vec<AccessToken
     Ok(rows)
 }
 
-/// Revokes a token: it works no more.
+/// Revokes a token: it stops working at once.
 ///
 /// # Errors
 /// `missing_right` without [`Right::People`], unless it is the token of the caller, who is logged in to the pages;
@@ -257,7 +261,7 @@ async fn managed(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Acces
         caller.require(Right::People)?;
     }
     let row = s.accounts.token(id).await?.ok_or_else(no_token)?;
-    // The tokens of others are nobody's business.
+    // 404, not 403: a caller without `people` must not learn which ids exist.
     if row.principal != caller.principal && caller.require(Right::People).is_err() {
         return Err(no_token());
     }

@@ -291,6 +291,43 @@ async fn only_those_whom_a_rule_lets_in_get_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_who_left_a_group_does_not_keep_its_role() {
+    let provider = Provider::start().await;
+    let mut oidc = settings(provider.issuer());
+    oidc.rules.default_role = Some(AccessRole::Viewer);
+    let s = service_configured(|config| {
+        config.server.public_url = Some("http://localhost:7300".to_owned());
+        config.auth.oidc = Some(oidc);
+    })
+    .await;
+    for (groups, role) in [(["platform"].as_slice(), "admin"), (&[], "viewer"), (&["dev"], "member"), (&[], "viewer")] {
+        provider.account(ann(groups));
+        assert_eq!(log_in(&provider, &mut Browser::new(&s)).await.status, 200);
+        assert_eq!(people(&s).await, pairs(&[("ann.lee", role)]));
+    }
+    // A role that no group gives was given by an administrator, and stays.
+    assert_eq!(s.post("/api/v1/people/ann.lee/role", &json!({"role": "approver"})).await.status, 200);
+    assert_eq!(log_in(&provider, &mut Browser::new(&s)).await.status, 200);
+    assert_eq!(people(&s).await, pairs(&[("ann.lee", "approver")]));
+
+    // An outage is told, and not taken for somebody in no group.
+    provider.account(json!({"sub": "u-17"}));
+    refuses(&log_in(&provider, &mut Browser::new(&s)).await, 503, "userinfo");
+    assert_eq!(people(&s).await, pairs(&[("ann.lee", "approver")]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_is_verified_only_by_what_names_it() {
+    let (provider, s) = world().await;
+    // The verified address is another one.
+    provider.account(json!({"sub": "u-17", "email": "boss@example.org", "groups": ["dev"]}));
+    provider.userinfo(json!({"sub": "u-17", "email": "ann@elsewhere.example", "email_verified": true}));
+    refuses(&log_in(&provider, &mut Browser::new(&s)).await, 403, "email_verified");
+    provider.userinfo(json!({"sub": "u-17", "email": "boss@example.org", "email_verified": true}));
+    assert_eq!(log_in(&provider, &mut Browser::new(&s)).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_does_not_work_is_reported_and_links_still_work() {
     let provider = Provider::start().await;
     let oidc = settings(format!("{}/", provider.issuer()));

@@ -10,6 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -203,7 +204,11 @@ fn parsed<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, IdentityErr
 
 /// Returns whether a URL is on this machine.
 fn is_local(url: &Url) -> bool {
-    url.scheme() == "http" && url.host_str().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host))
+    let is_here = |host: &str| {
+        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+    };
+    url.scheme() == "http" && url.host_str().is_some_and(is_here)
 }
 
 fn encode(text: &str) -> String {

@@ -85,7 +85,7 @@ impl Keys {
         if let Some(key) = find(&fetched.keys, kid, alg) {
             return Ok(key);
         }
-        // The provider may have a new key. Anybody can send a token that names an unknown one, so this is limited.
+        // The provider may have a new key. Limited, so that a misconfigured one is not asked at every login.
         if fetched.refetched_at.is_none_or(|at| at.elapsed() >= REFETCH_INTERVAL) {
             fetched.refetched_at = Some(Instant::now());
             fetched.keys = fetch(client).await?;

@@ -58,21 +58,30 @@ impl Oidc {
     /// Returns the claims of the ID token, completed by those of the userinfo endpoint.
     async fn complete(&self, mut claims: ClaimSet, access_token: Option<&str>) -> Result<ClaimSet, IdentityError> {
         let metadata = self.client.metadata().await?;
-        let needed = ["email", &self.settings.username_claim, &self.settings.rules.groups_claim];
-        let is_complete = needed.into_iter().all(|name| find(&claims, name).is_some());
+        let rules = &self.settings.rules;
+        let of_domain = rules.domains.iter().any(|domain| domain != "*");
+        let needed = [
+            (self.settings.username_claim.as_str(), true),
+            ("email", true),
+            ("email_verified", of_domain),
+            (rules.groups_claim.as_str(), !rules.groups.is_empty()),
+        ];
+        let is_complete = needed.into_iter().all(|(name, is_needed)| !is_needed || find(&claims, name).is_some());
         let (Some(endpoint), Some(token), false) = (&metadata.userinfo_endpoint, access_token, is_complete) else {
             return Ok(claims);
         };
-        let more = match self.client.userinfo(endpoint, token).await {
-            Ok(more) => more,
-            Err(error) => {
-                tracing::warn!(%error, "the userinfo endpoint of the identity provider does not answer");
-                return Ok(claims);
-            }
-        };
+        // Without its claims, a person would get the role of somebody in no group.
+        let mut more = self.client.userinfo(endpoint, token).await?;
         // OpenID Connect Core, section 5.3.2: an answer about somebody else must not be used.
         if more.get("sub") != claims.get("sub") {
             return Err(IdentityError::Refused("the userinfo endpoint answered about another subject".to_owned()));
+        }
+        if claims.contains_key("email") && claims.get("email") != more.get("email") {
+            // It is about the other address.
+            more.remove("email_verified");
+        }
+        if !claims.contains_key("email") && more.contains_key("email") {
+            claims.remove("email_verified");
         }
         for (name, value) in more {
             claims.entry(name).or_insert(value);

@@ -1,5 +1,5 @@
 //! The cryptography of JSON Web Tokens, by `ring`. Only signatures with public keys are verified: an HMAC would be
-//! keyed with the client's secret, which others know, too.
+//! keyed with the client's secret, and whoever has that could then make tokens.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};

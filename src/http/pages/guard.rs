@@ -112,7 +112,7 @@ async fn admit(state: &State, request: &Parts) -> Result<Admitted, (Visit, PageE
         Err(error) => return Ok(Admitted::Elsewhere(error.into_response())),
     };
     if let (Some(name), Some(proxy)) = (proxied, &state.proxy) {
-        // The proxy's word counts more than a session: somebody else may be logged in there by now.
+        // The proxy takes precedence: whoever opened the session may have logged out there since.
         match people::proxied(&state.services, name).await {
             Ok(caller) => visit = visit.of_proxied(caller, proxy.form_secret(name)),
             Err(error) => return Err((visit, error.into())),

@@ -28,10 +28,10 @@ const NOTICES: [(&str, &str); 13] = [
     ("resumed", "Resumed."),
     ("cancelled", "Cancelling: attempts and checks in progress are stopped."),
     ("raised", "The budget was raised."),
-    ("revoked", "The token works no more."),
-    ("ended", "Logged out there."),
+    ("revoked", "The token was revoked."),
+    ("ended", "The session was ended."),
     ("added", "The person was added."),
-    ("changed", "Changed: it counts from the next request on."),
+    ("changed", "Saved. It takes effect with the next request."),
 ];
 
 /// Content of a page.

@@ -9,6 +9,7 @@ use axum::Extension;
 use axum::extract::{Query, State as Shared};
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, HOST, SET_COOKIE, USER_AGENT};
+use axum::http::uri::Authority;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use cookie::SameSite;
 
@@ -25,15 +26,25 @@ pub async fn begin(
     if let Some(sso) = &state.services.single_sign_on {
         // The provider returns the browser to one address, which must be the one that has the cookie.
         let origin = sso.provider.redirect_uri().trim_end_matches(CALLBACK);
-        let host = origin.split_once("://").map_or("", |(_, rest)| rest).split('/').next().unwrap_or_default();
-        let is_here = headers.get(HOST).is_some_and(|h| h.as_bytes().eq_ignore_ascii_case(host.as_bytes()));
-        if !is_here {
+        let asked = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if !is_at(origin, asked) {
             return Ok(see_other(&format!("{origin}{START}?next={}", look::in_query(next))));
         }
     }
     let started = single_sign_on::begin(&state.services, next).await?;
     let cookie = login_cookie(&state, started.cookie, i64::try_from(LOGIN_SECS).unwrap_or(i64::MAX));
     Ok(([(SET_COOKIE, cookie), (CACHE_CONTROL, "no-store".to_owned())], see_other(&started.location)).into_response())
+}
+
+/// Returns whether a browser that names this host is at this origin, which may leave the usual port out.
+fn is_at(origin: &str, host: &str) -> bool {
+    let (scheme, rest) = origin.split_once("://").unwrap_or_default();
+    let usual = if scheme == "https" { 443 } else { 80 };
+    let parsed = |text: &str| {
+        let authority: Authority = text.split('/').next().unwrap_or_default().parse().ok()?;
+        Some((authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(usual)))
+    };
+    parsed(rest).is_some_and(|here| parsed(host) == Some(here))
 }
 
 /// `GET /login/oidc/callback`.
@@ -43,7 +54,8 @@ pub async fn finish(
     Query(returned): Query<Returned>,
     headers: HeaderMap,
 ) -> PageResult<Response> {
-    let cookie = guard::cookie(&headers, &LOGIN_COOKIES);
+    // Only the one that was set: another site of the same domain could set the other.
+    let cookie = guard::cookie(&headers, &[login_cookie_name(is_secure(&state))]);
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let finished = single_sign_on::finish(&state.services, cookie.as_deref(), &returned, agent).await?;
     let cookies = AppendHeaders([
@@ -57,10 +69,38 @@ pub async fn finish(
 fn login_cookie(state: &State, value: String, max_age_secs: i64) -> String {
     let secure = is_secure(state);
     // It must come back from the provider's site, so it cannot be strict.
-    login::cookie(LOGIN_COOKIES[usize::from(!secure)], value, SameSite::Lax, secure, true, max_age_secs)
+    login::cookie(login_cookie_name(secure), value, SameSite::Lax, secure, true, max_age_secs)
+}
+
+fn login_cookie_name(secure: bool) -> &'static str {
+    LOGIN_COOKIES[usize::from(!secure)]
 }
 
 /// Returns whether the pages are reached over TLS, by the address to which the provider returns browsers.
 fn is_secure(state: &State) -> bool {
     state.services.single_sign_on.as_ref().is_some_and(|sso| sso.provider.redirect_uri().starts_with("https://"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_at;
+
+    #[test]
+    fn the_usual_port_may_be_left_out() {
+        for (origin, host) in [
+            ("https://skep.example", "Skep.example"),
+            ("https://skep.example:443", "skep.example"),
+            ("http://localhost:7300", "localhost:7300"),
+            ("http://[::1]:7300", "[::1]:7300"),
+        ] {
+            assert!(is_at(origin, host), "{origin} {host}");
+        }
+        for (origin, host) in [
+            ("https://skep.example", "skep.example:80"),
+            ("http://localhost:7300", "127.0.0.1:7300"),
+            ("https://skep.example", ""),
+        ] {
+            assert!(!is_at(origin, host), "{origin} {host}");
+        }
+    }
 }

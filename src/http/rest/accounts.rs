@@ -166,7 +166,7 @@ async fn rotate_token(
 /// Revoke an access token
 #[utoipa::path(post, path = "/api/v1/tokens/{id}/revoke", tag = "people",
     params(("id" = String, description = "Id of the token")),
-    responses((status = 200, body = wire::AccessToken, description = "Revoked; it works no more")))]
+    responses((status = 200, body = wire::AccessToken, description = "Revoked; it stops working at once")))]
 async fn revoke_token(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
