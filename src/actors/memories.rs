@@ -1,6 +1,7 @@
 //! Memory: what a run that ends has shown is stored, and an attempt that starts is given what fits it.
 //!
-//! Invariant: no run waits for memory or fails because of it: what cannot be read is not given.
+//! Invariant: no run fails because of memory: what cannot be read is not given, and an ended run waits for the store only as
+//! long as for any other write.
 
 use super::deps::Deps;
 use super::retry::patiently;

@@ -70,6 +70,8 @@ pub trait Memories: Send + Sync {
     /// Forgets rows: their text is removed, and they are not made again. Returns their ids. Without any condition but the
     /// project it forgets nothing.
     async fn forget(&self, which: &Forget) -> PortResult<Vec<MemoryId>>;
+    /// Deletes every row of a project, those that were forgotten included: they are about another repository now.
+    async fn forget_project(&self, project: &ProjectName) -> PortResult<()>;
     /// Marks rows as stale.
     async fn mark_stale(&self, ids: &[MemoryId]) -> PortResult<()>;
     /// Records what an attempt is given. Recording the same again changes nothing.

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 /// Runs that are read at once, and at most for one comparison: the newest.
 const PAGE: u64 = 500;
 const MAX_RUNS: usize = 5_000;
+/// Words of a query that may be paths.
+const MAX_QUERY_PATHS: usize = 50;
 /// Upper bound on the bytes of an id that is looked up.
 const MAX_ID_BYTES: usize = 64;
 
@@ -29,7 +31,7 @@ pub struct MemoryQuery {
     pub kind: Option<String>,
     /// Only in this state; all but forgotten ones if absent.
     pub state: Option<String>,
-    /// Ranked for this text, best first, as for an attempt; needs a project.
+    /// Ranked by how well they fit this text, best first; citations are not checked. It needs a project.
     pub q: Option<String>,
     /// Maximum number of rows, 1 to 500; 100 if absent.
     pub limit: Option<u64>,
@@ -54,6 +56,9 @@ pub async fn list(s: &Services, caller: &Caller, query: &MemoryQuery) -> Service
     let kind = query.kind.as_deref().map(kind).transpose()?;
     if let Some(text) = &query.q {
         input::text(text)?;
+        if query.state.is_some() {
+            return Err(ServiceError::invalid("state: only live rows are ranked", "Leave `state` or `q` out"));
+        }
         let Some(project) = &query.project else {
             return Err(ServiceError::invalid("q: it ranks the rows of one project", "Give the `project` as well"));
         };
@@ -61,7 +66,8 @@ pub async fn list(s: &Services, caller: &Caller, query: &MemoryQuery) -> Service
         let now = s.clock.now();
         let mut rows = s.store.recall(&project.name, now).await?;
         rows.retain(|(row, _)| kind.is_none_or(|kind| row.kind == kind));
-        let query = Query { text: text.clone(), paths: text.split_whitespace().map(str::to_owned).collect() };
+        let paths = text.split_whitespace().filter(|word| word.contains(['/', '.'])).take(MAX_QUERY_PATHS);
+        let query = Query { text: text.clone(), paths: paths.map(str::to_owned).collect() };
         let ranked = rank(&rows, &query, now).into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX));
         let found = |(index, score): (usize, f64)| {
             rows.get(index).map(|(row, _)| Found { memory: row.clone(), score: Some(score) })
@@ -215,7 +221,8 @@ pub async fn add(s: &Services, caller: &Caller, new: &NewLesson) -> ServiceResul
         let detail = "this lesson was forgotten, and what was forgotten is not stored again";
         return Err(ServiceError::conflict("forgotten", detail, "Write it in other words if it holds after all"));
     }
-    record(s, caller, "memory.add", subject(&stored.id), &stored.title).await;
+    // Without its text, which would stay in the audit log when the row is forgotten.
+    record(s, caller, "memory.add", subject(&stored.id), "").await;
     Ok(stored)
 }
 

@@ -74,7 +74,8 @@ pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResul
         let detail = format!("project {} already exists", project.name);
         ServiceError::conflict("taken", detail, "Give another `name`, or set `replace`")
     };
-    if !new.replace && s.store.project(&project.name).await?.is_some() {
+    let replaced = s.store.project(&project.name).await?;
+    if !new.replace && replaced.is_some() {
         return Err(taken());
     }
     let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
@@ -87,6 +88,10 @@ pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResul
         Ok(()) => {}
         Err(PortError::Permanent { .. }) if !new.replace => return Err(taken()),
         Err(other) => return Err(other.into()),
+    }
+    if replaced.is_some_and(|old| old.repo != project.repo) {
+        // What was learned about one repository is not given to runs on another.
+        s.store.forget_project(&project.name).await?;
     }
     record(s, caller, "project.add", format!("project:{}", project.name), &project.repo).await;
     Ok(project)
@@ -104,6 +109,8 @@ pub async fn remove(s: &Services, caller: &Caller, name: &str) -> ServiceResult<
         let detail = format!("run {} of project {} is open", run.run.abbrev(), project.name);
         return Err(ServiceError::conflict("project_in_use", detail, "Wait until it has ended, or cancel it"));
     }
+    // First, so that a project of this name never begins with the memory of another.
+    s.store.forget_project(&project.name).await?;
     s.store.remove_project(&project.name).await?;
     record(s, caller, "project.remove", format!("project:{}", project.name), &project.repo).await;
     Ok(project)

@@ -29,12 +29,14 @@ const SPARE: &str = "DELETE FROM memory WHERE project = $1 AND state <> 'forgott
 /// Text of a forgotten row does not stay. Its project and id do.
 const FORGET: &str = "UPDATE memory SET state = 'forgotten', author = 'skep', title = '', body = '', cites = '[]', \
     run = '', seq = 0 WHERE id = $1 AND state <> 'forgotten'";
+const FORGET_PROJECT: &str = "DELETE FROM memory WHERE project = $1 RETURNING id";
 const STALE: &str = "UPDATE memory SET state = 'stale' WHERE id = $1 AND state = 'live'";
 const GIVE: &str = "INSERT INTO memory_given (run, attempt, memory, project) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (run, attempt, memory) DO NOTHING";
 const GIVEN: &str = "SELECT run, attempt, memory FROM memory_given WHERE run = $1 ORDER BY attempt, memory LIMIT 10000";
 const RECORDS: &str = "SELECT g.memory AS memory, o.word AS word, count(DISTINCT g.run) AS runs FROM memory_given g \
-    JOIN outcome o ON o.run = g.run AND o.attempt = 0 WHERE g.project = $1 GROUP BY g.memory, o.word";
+    JOIN memory m ON m.id = g.memory AND m.state = 'live' JOIN outcome o ON o.run = g.run AND o.attempt = 0 \
+    WHERE g.project = $1 GROUP BY g.memory, o.word";
 /// Upper bound on rows that one command may forget.
 const MAX_FORGOTTEN: u64 = 10_000;
 
@@ -88,6 +90,10 @@ impl Memories for SeaStore {
         let tx = self.exclusive().await?;
         let forgotten = forget_in(self, &tx, which).await;
         self.end(tx, forgotten).await
+    }
+
+    async fn forget_project(&self, project: &ProjectName) -> PortResult<()> {
+        self.write(FORGET_PROJECT, [project.as_str().into()]).await.map(drop)
     }
 
     async fn mark_stale(&self, ids: &[MemoryId]) -> PortResult<()> {

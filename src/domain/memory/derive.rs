@@ -229,7 +229,8 @@ impl<'r> Reader<'r> {
             Scope::Head => Some(self.head.clone()),
             Scope::Base => Some(self.base.clone()),
         };
-        for result in results {
+        // What the environment spoiled shows nothing about the project.
+        for result in results.iter().filter(|result| result.fault.is_none()) {
             let name = one_line(&result.name, MAX_NAME_CHARS);
             let before = sha.clone().and_then(|sha| self.results.insert((sha, name.clone()), result.green));
             if let Some(sha) = sha.as_ref().filter(|_| before.is_some_and(|green| green != result.green)) {
@@ -277,7 +278,7 @@ impl<'r> Reader<'r> {
         let key = (scope, name.to_owned());
         if !result.green {
             let line = line_of(result);
-            if !line.is_empty() && result.fault.is_none() && !self.run.excuses(result) {
+            if !line.is_empty() && !self.run.excuses(result) {
                 self.red.insert(key, Red { line, files: BTreeSet::new() });
             }
             return;
@@ -299,7 +300,8 @@ impl<'r> Reader<'r> {
         let (key, title, body) = match (&block.kind, answer) {
             (BlockKind::Question { .. }, Answer::Text { text } | Answer::No { why: text }) => {
                 let question = one_line(&block.why, MAX_QUOTE_CHARS);
-                let body = format!("Asked: {question} Answer: {}", one_line(text, MAX_QUOTE_CHARS));
+                let body =
+                    format!("An agent asked: \"{question}\" {by} answered: \"{}\"", one_line(text, MAX_QUOTE_CHARS));
                 (format!("answer/{question}"), format!("Answered: {question}"), body)
             }
             (BlockKind::Approval(_), Answer::No { why }) => {

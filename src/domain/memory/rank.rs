@@ -179,7 +179,9 @@ fn is_telling(word: &str) -> bool {
 
 /// Returns whether two paths are equal or in the same folder. The root does not count: everything is below it.
 fn are_near(cited: &str, path: &str) -> bool {
-    let folder = |path: &str| path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+    fn folder(path: &str) -> Option<&str> {
+        path.rsplit_once('/').map(|(folder, _)| folder)
+    }
     cited == path || folder(cited).is_some_and(|of_cited| Some(of_cited) == folder(path))
 }
 

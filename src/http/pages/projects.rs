@@ -95,7 +95,7 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
                     @if project.engines.is_empty() { p.quiet { "As configured for all projects." } }
                     ul.plain { @for (role, spec) in &project.engines { li { (role.name()) ": " (look::line(&spec.named())) } } } }
                 section.side aria-labelledby="memory" { h2 id="memory" { "Memory" }
-                    @if memories.is_empty() { p.quiet { "Its runs have shown nothing yet." } }
+                    @if memories.is_empty() { p.quiet { "No memory yet." } }
                     ul.plain { @for memory in &memories { li { (look::line(&memory.title)) " "
                         span.quiet { (memory.kind.name()) @if let Some(run) = memory.run { ", " a href={ "/runs/" (run) } { (run.abbrev()) } } } } } } }
             }

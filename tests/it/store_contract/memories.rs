@@ -131,6 +131,13 @@ async fn what_is_forgotten_leaves_no_text_and_does_not_come_back(b: TestStore) {
     }
     put(&b, &rows, 2).await;
     assert_eq!(all(&b).await, [rows[4].clone()], "what was forgotten is not stored again");
+
+    b.store.forget_project(&ProjectName::from_text("other")).await.expect("nothing");
+    assert_eq!(all(&b).await, [rows[4].clone()]);
+    b.store.forget_project(&project()).await.expect("deleted");
+    assert!(all(&b).await.is_empty() && b.store.list_memories(&filter).await.expect("rows").is_empty());
+    put(&b, &rows[..1], 3).await;
+    assert_eq!(all(&b).await, [rows[0].clone()], "another repository of that name starts afresh");
 }
 
 async fn rows_belong_to_one_project(b: TestStore) {

@@ -216,6 +216,9 @@ impl Memories for Away {
     async fn list_memories(&self, _: &MemoryFilter) -> PortResult<Vec<Memory>> {
         away()
     }
+    async fn forget_project(&self, _: &ProjectName) -> PortResult<()> {
+        away()
+    }
     async fn forget(&self, _: &Forget) -> PortResult<Vec<MemoryId>> {
         away()
     }
