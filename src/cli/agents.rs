@@ -71,7 +71,7 @@ pub async fn agents(client: &Client, terminal: &Terminal, command: AgentsCommand
         AgentsCommand::Revoke { name } => {
             let agent: Agent = client.post(&format!("/agents/{}/revoke", encode(&name)), &json!({}), None).await?;
             terminal.object(&agent)?;
-            terminal.line(Style::Green, &format!("agent {} is revoked: its token works no more", agent.name))?;
+            terminal.line(Style::Green, &format!("agent {} is revoked, and its token no longer works", agent.name))?;
         }
     }
     Ok(ExitStatus::Success)

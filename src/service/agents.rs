@@ -125,7 +125,7 @@ pub async fn revoke(s: &Services, caller: &Caller, name: &str) -> ServiceResult<
     Ok(agent)
 }
 
-/// Registers the agent whose invite code the caller has sent, and returns its token. The code works no more.
+/// Registers the agent whose invite code the caller has sent, and returns its token. The code is used up.
 ///
 /// # Errors
 /// `missing_right` without [`Right::Register`], `invalid` if the text is too long, `code_used` if the code was used in

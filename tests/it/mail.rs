@@ -137,7 +137,7 @@ async fn a_mail_says_the_same_in_text_and_html_and_belongs_to_its_run() {
     let [channel] = &channels(sink.port, Protection::None, &["Ann Ö <ann@example.org>"])[..] else {
         panic!("one channel")
     };
-    assert_eq!(channel.name(), "mail");
+    assert_eq!(channel.name(), "mail:ann@example.org");
     let hostile = "Fix ünïcode\r\nBcc: everyone@evil.example\r\n\r\n<script>alert(1)</script> https://evil.example";
     for _ in 0..2 {
         channel.send(&message(hostile)).await.expect("accepted");
@@ -170,7 +170,8 @@ async fn a_mail_says_the_same_in_text_and_html_and_belongs_to_its_run() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_recipient_delays_no_other() {
     let sink = MailSink::start().await;
-    let all = channels(sink.port, Protection::None, &["ann@example.org", "refused@example.org"]);
+    let all =
+        channels(sink.port, Protection::None, &["ann@example.org", "Ann <ann@example.org>", "refused@example.org"]);
     assert_eq!(all.iter().map(Channel::name).collect::<Vec<_>>(), ["mail:ann@example.org", "mail:refused@example.org"]);
     all[0].send(&message("One")).await.expect("accepted");
     let error = all[1].send(&message("One")).await.unwrap_err();

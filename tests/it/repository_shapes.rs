@@ -390,3 +390,20 @@ async fn a_renamed_branch_does_not_block_the_next_fetch() {
     git(&w.origin(), &["branch", "-m", "rel", "rel/1"]);
     assert_eq!(w.work.fetch(&w.repo, Some("rel/1")).await.unwrap().0, "rel/1");
 }
+
+#[tokio::test]
+async fn looking_at_a_branch_of_a_local_repository_needs_no_mirror() {
+    let w = World::new().await;
+    let head = git(&w.origin(), &["rev-parse", "HEAD"]);
+    let copy = w.tmp.path().join("copy");
+    git(&w.origin(), &["worktree", "add", "-q", "-b", "side", &copy.display().to_string()]);
+    for (origin, default) in [(w.origin(), "main"), (copy, "side")] {
+        let repo = Repo { origin: origin.display().to_string(), ..w.repo.clone() };
+        let seen = w.mirrors.remote_heads(&repo, &["main", "absent"]).await.unwrap();
+        assert_eq!((seen.default.as_deref(), seen.has_head), (Some(default), true));
+        assert_eq!(seen.heads.get("main").map(Sha::as_str), Some(head.as_str()));
+        assert_eq!(seen.heads.get("absent"), None);
+    }
+    // git would have been started in the mirror.
+    assert!(!w.mirror().exists());
+}

@@ -15,6 +15,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use std::collections::BTreeSet;
 
 /// Channel that sends e-mail to one recipient.
 pub struct Email {
@@ -27,8 +28,8 @@ pub struct Email {
 }
 
 impl Email {
-    /// Creates one channel for each recipient: each has its own tries, and a refused one delays no other. A channel with
-    /// several recipients is named `NAME:ADDRESS` for each. `pages` is the address of the pages that messages link to.
+    /// Creates one channel for each recipient, named `NAME:ADDRESS`: each has its own tries, and a refused one delays no
+    /// other. `pages` is the address of the pages that messages link to.
     ///
     /// # Errors
     /// Why it cannot be used.
@@ -41,14 +42,15 @@ impl Email {
         let server = server(settings, from.email.domain())?;
         let one = |to: &String| {
             let to = mailbox(to)?;
-            let name = match settings.to.len() {
-                1 => name.to_owned(),
-                _ => format!("{name}:{}", to.email),
-            };
+            let name = format!("{name}:{}", to.email);
             let (rules, from, pages) = (settings.rules.clone(), from.clone(), pages.map(str::to_owned));
             Ok(Email { name, rules, from, to, pages, server: server.clone() })
         };
-        settings.to.iter().map(one).collect()
+        let mut each = settings.to.iter().map(one).collect::<Result<Vec<Email>, String>>()?;
+        // One address under two names is one recipient.
+        let mut seen = BTreeSet::new();
+        each.retain(|channel| seen.insert(channel.name.clone()));
+        Ok(each)
     }
 
     fn mail(&self, message: &Message) -> Result<lettre::Message, lettre::error::Error> {

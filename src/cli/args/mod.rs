@@ -256,7 +256,7 @@ pub enum Command {
     /// List what the journals of ended runs prove about their attempts
     #[command(subcommand)]
     Outcomes(OutcomesCommand),
-    /// Show what ended runs have shown about a project, and whether it helps
+    /// Inspect and manage the memory of projects, and see whether it helps
     #[command(subcommand)]
     Memory(MemoryCommand),
     /// Find failures that recur, and propose what to change

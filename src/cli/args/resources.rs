@@ -171,7 +171,7 @@ pub enum TokenCommand {
         /// Id of the token, as listed
         id: String,
     },
-    /// Revoke a token: it works no more
+    /// Revoke a token: it stops working at once
     Revoke {
         /// Id of the token, as listed
         id: String,

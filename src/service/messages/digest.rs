@@ -7,6 +7,8 @@ use crate::service::Services;
 
 /// Runs that are looked at, of each sort.
 const MAX_RUNS: u64 = 1_000;
+/// Waiting runs that are named.
+const MAX_WAITING: usize = 3;
 /// Length of a day, in milliseconds.
 const DAY_MS: i64 = 86_400_000;
 
@@ -44,7 +46,7 @@ impl DayOfRuns {
             counted(ended.len() - delivered, "ended", "ended"),
             counted(asking.len(), "run waits", "runs wait"),
         );
-        let waiting = asking.iter().map(|run| format!("{}: {}", run.project, run.goal.title()));
+        let waiting = asking.iter().take(MAX_WAITING).map(|run| format!("{}: {}", run.project, run.goal.title()));
         Some(Message {
             event: MessageEvent::Digest,
             needs: waiting.collect(),
