@@ -213,7 +213,7 @@ async fn what_keeps_gitlab_from_merging_is_named_and_a_person_may_merge_first() 
         ("not_approved", "approval rules"),
         ("discussions_not_resolved", "resolve its threads"),
         ("ci_must_pass", "pipeline that succeeds"),
-        ("something_new", "what GitLab demands"),
+        ("something_new", "what GitLab asks for"),
     ] {
         open.gitlab().state().protected = Some(status);
         let error = open.land().await.unwrap_err();

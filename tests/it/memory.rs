@@ -119,7 +119,7 @@ fn what_people_decide_is_a_fact_of_theirs() {
     assert_eq!(keys(&derived), ["fact answer/Which greeting? Hello or hi?"]);
     let fact = &derived.found[0];
     assert_eq!(fact.author, crate::support::fixtures::asker());
-    assert_eq!(fact.body, "Asked: Which greeting? Hello or hi? Answer: hello, always");
+    assert_eq!(fact.body, r#"An agent asked: "Which greeting? Hello or hi?" local:ada answered: "hello, always""#);
 
     let waiting = checks(work(planned(bare_policy()), &["src/a"]), results(true));
     let waiting = checks(waiting.well("integrate").well("push"), results(true)).well("ensure_change");

@@ -37,7 +37,7 @@ struct Inner {
     issued: u32,
     /// Claims of the account that is logged in here.
     claims: Map<String, Value>,
-    /// Claims that only the userinfo endpoint returns.
+    /// Claims that only the userinfo endpoint returns; without any, it is out of order.
     userinfo: Map<String, Value>,
     tamper: Option<Tamper>,
     key_requests: u32,
@@ -213,5 +213,8 @@ async fn userinfo(State(provider): State<Provider>, headers: HeaderMap) -> (Stat
     if headers.get("authorization").is_none_or(|sent| sent != "Bearer at") {
         return (StatusCode::UNAUTHORIZED, Json(Value::Null));
     }
-    (StatusCode::OK, Json(Value::from(provider.with(|p| p.userinfo.clone()))))
+    match provider.with(|p| p.userinfo.clone()) {
+        claims if claims.is_empty() => (StatusCode::BAD_GATEWAY, Json(Value::Null)),
+        claims => (StatusCode::OK, Json(Value::from(claims))),
+    }
 }

@@ -114,7 +114,7 @@ impl Api<'_> {
             if open.is_empty() {
                 tracing::warn!(
                     project = %self.repo, reviewer = user.username,
-                    "GitLab shows requested changes, but no note of when; they are not taken up"
+                    "GitLab shows requested changes, but no note of when; they become no tasks"
                 );
             }
             for (request, texts) in open {

@@ -285,6 +285,6 @@ mod tests {
         for hidden in [note(true, true, false), note(true, false, false), note(false, true, false)] {
             assert!(!hidden.is_public());
         }
-        assert!(!note(false, false, true).is_public(), "what GitLab notes itself is no comment");
+        assert!(!note(false, false, true).is_public(), "what GitLab itself notes is not a comment");
     }
 }
