@@ -346,7 +346,7 @@ pub(super) async fn project(
 
 async fn same_goal(deps: &Deps, project: &ProjectName, goal: &Goal) -> Result<Option<Run>, RuntimeError> {
     let filter = RunFilter {
-        project: Some(project.clone()),
+        projects: project.clone().into(),
         open_only: true,
         own_only: true,
         limit: 100,

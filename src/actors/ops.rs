@@ -347,7 +347,7 @@ async fn exhausted(
             let filter = SpendingFilter {
                 by,
                 run: None,
-                project: (scope == BudgetScope::Project).then(|| target.repo.project.clone()),
+                projects: (scope == BudgetScope::Project).then(|| target.repo.project.clone()).into(),
                 day: (scope == BudgetScope::Day).then(|| Day::of(at)),
                 limit: 20,
             };

@@ -15,10 +15,10 @@ use serde_json::json;
 pub async fn user(client: &Client, terminal: &Terminal, command: UserCommand) -> Result<ExitStatus, Stop> {
     let of = |name: &str, action: &str| format!("/people/{}/{action}", encode(name));
     match command {
-        UserCommand::Add { name, role } => {
-            let new = NewPerson { name, role: role.name().to_owned() };
+        UserCommand::Add { name, role, project } => {
+            let new = NewPerson { name, role: role.name().to_owned(), project };
             let person: Person = client.post("/people", &new, None).await?;
-            told(terminal, &person, &format!("{} was added as {}", person.name, person.role))?;
+            told(terminal, &person, &format!("{} was added as {}", person.name, roles(&person)))?;
             terminal.suggest(&format!(
                 "`skep user login-link {0}` prints a link to the pages; `skep token new NAME --person {0}` creates a \
                  token for programs.",
@@ -34,14 +34,14 @@ pub async fn user(client: &Client, terminal: &Terminal, command: UserCommand) ->
             }
             let rows = people.into_iter().map(|p| {
                 let state = p.disabled_at.map_or_else(|| "enabled".to_owned(), |at| format!("disabled {}", moment(at)));
-                vec![p.name, p.role, moment(p.created_at), state]
+                vec![p.name.clone(), roles(&p), moment(p.created_at), state]
             });
             terminal.print(&table(&["person", "role", "added", "state"], rows.collect(), terminal.width))?;
         }
-        UserCommand::Grant { name, role } => {
-            let new = NewRole { role: role.name().to_owned() };
+        UserCommand::Grant { name, role, project } => {
+            let new = NewRole { role: role.name().to_owned(), project };
             let person: Person = client.post(&of(&name, "role"), &new, None).await?;
-            told(terminal, &person, &format!("{} is {} now", person.name, person.role))?;
+            told(terminal, &person, &format!("{} is {} now", person.name, roles(&person)))?;
         }
         UserCommand::Link { name, subject } => {
             let person: Person = client.post(&of(&name, "link"), &NewIdentity { subject }, None).await?;
@@ -53,7 +53,7 @@ pub async fn user(client: &Client, terminal: &Terminal, command: UserCommand) ->
         }
         UserCommand::Enable { name } => {
             let person: Person = client.post(&of(&name, "enable"), &json!({}), None).await?;
-            told(terminal, &person, &format!("{} is enabled again, as {}", person.name, person.role))?;
+            told(terminal, &person, &format!("{} is enabled again, as {}", person.name, roles(&person)))?;
         }
         UserCommand::LoginLink { name } => {
             let Client::Remote { base, .. } = client else {
@@ -80,8 +80,8 @@ pub async fn user(client: &Client, terminal: &Terminal, command: UserCommand) ->
 /// `skep token …`.
 pub async fn token(client: &Client, terminal: &Terminal, command: TokenCommand) -> Result<ExitStatus, Stop> {
     match command {
-        TokenCommand::New { name, person, rights, days, never_expires } => {
-            let new = NewAccessToken { name, person, rights, days, never_expires };
+        TokenCommand::New { name, person, rights, projects, days, never_expires } => {
+            let new = NewAccessToken { name, person, rights, projects, days, never_expires };
             let created: CreatedAccessToken = client.post("/tokens", &new, None).await?;
             show(terminal, &created, "")?;
         }
@@ -104,7 +104,8 @@ pub async fn token(client: &Client, terminal: &Terminal, command: TokenCommand) 
                     (None, Some(at)) => moment(at),
                     (None, None) => "never".to_owned(),
                 };
-                vec![t.id, t.name, t.principal, t.rights.join(","), used, ends]
+                let limit = if t.projects.is_empty() { String::new() } else { format!(" in {}", t.projects.join(",")) };
+                vec![t.id, t.name, t.principal, t.rights.join(",") + &limit, used, ends]
             });
             let head = ["token", "name", "acts as", "rights", "used", "ends"];
             terminal.print(&table(&head, rows.collect(), terminal.width))?;
@@ -118,6 +119,14 @@ pub async fn token(client: &Client, terminal: &Terminal, command: TokenCommand) 
     Ok(ExitStatus::Success)
 }
 
+/// Names the roles of a person: `viewer, approver in tally`.
+fn roles(person: &Person) -> String {
+    let in_projects = person.project_roles.iter().map(|(project, role)| format!("{role} in {project}"));
+    // The role of the whole service says nothing if it gives nothing.
+    let whole = (person.role != "none" || person.project_roles.is_empty()).then(|| person.role.clone());
+    whole.into_iter().chain(in_projects).collect::<Vec<_>>().join(", ")
+}
+
 /// Prints a token that was created.
 fn show(terminal: &Terminal, created: &CreatedAccessToken, before: &str) -> Result<(), Stop> {
     // Nothing but the line below may print it.
@@ -127,9 +136,10 @@ fn show(terminal: &Terminal, created: &CreatedAccessToken, before: &str) -> Resu
     let row = &created.access_token;
     let ends = row.expires_at.map_or_else(|| "until it is revoked".to_owned(), |at| format!("until {}", moment(at)));
     terminal.suggest(&format!(
-        "{before}It acts as {}, may {}, and works {ends}. It is not shown again; `skep token revoke {}` ends it.",
+        "{before}It acts as {}, may {}{}, and works {ends}. It is not shown again; `skep token revoke {}` ends it.",
         row.principal,
         row.rights.join(", "),
+        if row.projects.is_empty() { String::new() } else { format!(" in {}", row.projects.join(", ")) },
         row.id
     ))
 }

@@ -38,6 +38,8 @@ impl fmt::Display for PersonName {
 /// Role of a person. Each one may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AccessRole {
+    /// Does nothing, except what roles in single projects allow.
+    None,
     /// Sees runs, changes and spending.
     Viewer,
     /// Starts and steers runs.
@@ -50,7 +52,10 @@ pub enum AccessRole {
 
 impl AccessRole {
     /// All roles.
-    pub const ALL: [AccessRole; 4] = [AccessRole::Viewer, AccessRole::Member, AccessRole::Approver, AccessRole::Admin];
+    pub const ALL: [AccessRole; 5] =
+        [AccessRole::None, AccessRole::Viewer, AccessRole::Member, AccessRole::Approver, AccessRole::Admin];
+    /// The roles that somebody can have in a single project: to administer concerns the whole service.
+    pub const OF_PROJECTS: [AccessRole; 3] = [AccessRole::Viewer, AccessRole::Member, AccessRole::Approver];
 
     /// Returns the role with this name.
     pub fn named(name: &str) -> Option<AccessRole> {
@@ -60,6 +65,7 @@ impl AccessRole {
     /// Returns the name.
     pub fn name(self) -> &'static str {
         match self {
+            AccessRole::None => "none",
             AccessRole::Viewer => "viewer",
             AccessRole::Member => "member",
             AccessRole::Approver => "approver",

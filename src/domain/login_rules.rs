@@ -1,6 +1,7 @@
 //! Rules by which people of an identity provider may log in, and the role they get.
 
 use super::access::{AccessRole, PersonName};
+use super::project::ProjectName;
 use std::collections::BTreeMap;
 
 /// Longest claim that an explanation repeats, in characters.
@@ -43,6 +44,8 @@ pub struct LoginRules {
     pub groups_claim: String,
     /// Groups whose members have each role.
     pub groups: BTreeMap<AccessRole, Vec<String>>,
+    /// Groups whose members have each role in a project.
+    pub project_groups: BTreeMap<ProjectName, BTreeMap<AccessRole, Vec<String>>>,
     /// Domains of e-mail addresses; empty or `*`: any.
     pub domains: Vec<String>,
     /// Role of people in none of the groups; `None`: they may not log in.
@@ -67,6 +70,12 @@ impl Admission {
     }
 }
 
+/// Returns the highest role of the groups that the claims name.
+fn highest(groups: &BTreeMap<AccessRole, Vec<String>>, claims: &Claims) -> Option<AccessRole> {
+    let own = claims.groups.as_deref().unwrap_or_default();
+    groups.iter().rev().find(|(_, names)| names.iter().any(|name| own.contains(name))).map(|(role, _)| *role)
+}
+
 impl LoginRules {
     /// Returns the role that a person may log in with. Of several groups, the highest role counts.
     ///
@@ -74,13 +83,12 @@ impl LoginRules {
     /// Which claim was looked at, and why it does not suffice.
     pub fn admit(&self, claims: &Claims) -> Result<Admission, String> {
         self.check_domain(claims)?;
-        let groups = claims.groups.as_deref().unwrap_or_default();
-        let is_member = |names: &[String]| names.iter().any(|name| groups.contains(name));
-        let of_group = self.groups.iter().rev().find(|(_, names)| is_member(names)).map(|(role, _)| *role);
-        if let Some(role) = of_group {
+        if let Some(role) = highest(&self.groups, claims) {
             return Ok(Admission::OfGroup(role));
         }
-        self.default_role.map(Admission::Default).ok_or_else(|| {
+        let of_projects = self.project_roles(claims).values().any(|role| *role != AccessRole::None);
+        let default = self.default_role.or(of_projects.then_some(AccessRole::None));
+        default.map(Admission::Default).ok_or_else(|| {
             let claim = &self.groups_claim;
             match claims.groups.as_deref() {
                 None => {
@@ -94,6 +102,12 @@ impl LoginRules {
                 }
             }
         })
+    }
+
+    /// Returns the role in each project whose groups have roles; [`AccessRole::None`] for those in none of them.
+    pub fn project_roles(&self, claims: &Claims) -> BTreeMap<ProjectName, AccessRole> {
+        let of = |groups| highest(groups, claims).unwrap_or(AccessRole::None);
+        self.project_groups.iter().map(|(project, groups)| (project.clone(), of(groups))).collect()
     }
 
     fn check_domain(&self, claims: &Claims) -> Result<(), String> {

@@ -89,7 +89,7 @@ pub use outcome::{Evidence, OutcomeRow, OutcomeWord, outcomes};
 pub use overrides::{Difference, OnDifference, Overrides};
 pub use plan::{Plan, TaskSpec};
 pub use policy::{BaseChecks, Policy, StepLimits, StepTable, Tightening};
-pub use project::{ForgeName, Project, ProjectName};
+pub use project::{ForgeName, Project, ProjectName, ProjectSet};
 pub use refusal::Refusal;
 pub use report::{AskedTo, CriterionVerdict, Finding, Report, Reported, Verdict};
 pub use run::{Outcome, Phase, Run, Settings};

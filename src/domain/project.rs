@@ -4,7 +4,7 @@ use super::check::CheckSpec;
 use super::order::{EngineSpec, Role};
 use super::policy::Policy;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A project's name: 1 to 64 of `a-z 0-9 - _ .`, not starting with a dash or a dot.
@@ -124,4 +124,27 @@ pub struct Project {
     /// Its own policy; `None` = the configured one when a run is opened.
     #[serde(default)]
     pub policy: Option<Policy>,
+}
+
+/// Projects that a list or a right covers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProjectSet {
+    /// All of them, also those still to come.
+    #[default]
+    All,
+    /// Only these.
+    Only(BTreeSet<ProjectName>),
+}
+
+impl From<ProjectName> for ProjectSet {
+    fn from(name: ProjectName) -> ProjectSet {
+        ProjectSet::Only([name].into())
+    }
+}
+
+impl From<Option<ProjectName>> for ProjectSet {
+    /// The set of this project, or of all.
+    fn from(name: Option<ProjectName>) -> ProjectSet {
+        name.map_or(ProjectSet::All, ProjectSet::from)
+    }
 }

@@ -1,16 +1,19 @@
 //! People and access tokens. Only digests of tokens are stored.
 
 use super::PortResult;
-use crate::domain::{AccessRole, PersonName, Principal, Timestamp};
+use crate::domain::{AccessRole, PersonName, Principal, ProjectName, Timestamp};
 use async_trait::async_trait;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Person who uses a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// Name, unique.
     pub name: PersonName,
-    /// Role.
+    /// Role in the whole service.
     pub role: AccessRole,
+    /// Further roles in single projects.
+    pub project_roles: BTreeMap<ProjectName, AccessRole>,
     /// When the person was added.
     pub created_at: Timestamp,
     /// When the person was disabled; such a person can do nothing.
@@ -39,6 +42,8 @@ pub struct AccessToken {
     pub name: String,
     /// Names of its rights.
     pub rights: Vec<String>,
+    /// The projects that it is limited to; empty: it is not.
+    pub projects: BTreeSet<ProjectName>,
     /// Who created it.
     pub created_by: Principal,
     /// When it was created.
@@ -54,7 +59,7 @@ pub struct AccessToken {
 /// People and access tokens of one data directory.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// Adds a person; returns whether the name was free.
+    /// Adds a person, with a role in the whole service only; returns whether the name was free.
     async fn add_person(&self, person: &Person) -> PortResult<bool>;
     /// Returns a person, also a disabled one.
     async fn person(&self, name: &PersonName) -> PortResult<Option<Person>>;
@@ -62,6 +67,10 @@ pub trait Accounts: Send + Sync {
     async fn people(&self) -> PortResult<Vec<Person>>;
     /// Replaces the role; returns whether there is such a person.
     async fn set_role(&self, name: &PersonName, role: AccessRole) -> PortResult<bool>;
+    /// Replaces the role in one project, or removes it with [`AccessRole::None`].
+    async fn set_project_role(&self, name: &PersonName, project: &ProjectName, role: AccessRole) -> PortResult<()>;
+    /// Removes everybody's role in one project.
+    async fn remove_project_roles(&self, project: &ProjectName) -> PortResult<()>;
     /// Disables a person, or lifts that with `None`; returns whether there is such a person.
     async fn set_disabled(&self, name: &PersonName, at: Option<Timestamp>) -> PortResult<bool>;
     /// Returns the name of the person whose account this is.

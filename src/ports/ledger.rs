@@ -3,7 +3,7 @@
 use super::PortResult;
 use super::leases::Lease;
 use crate::domain::{
-    AttemptId, BudgetScope, Day, Level, Principal, ProjectName, Role, RunId, SharedLimits, Timestamp, Usage,
+    AttemptId, BudgetScope, Day, Level, Principal, ProjectName, ProjectSet, Role, RunId, SharedLimits, Timestamp, Usage,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -94,8 +94,8 @@ pub struct SpendingFilter {
     pub by: SpendingBy,
     /// Only of this run.
     pub run: Option<RunId>,
-    /// Only of this project.
-    pub project: Option<ProjectName>,
+    /// Only of these projects.
+    pub projects: ProjectSet,
     /// Only of this day.
     pub day: Option<Day>,
     /// Upper bound on rows (1 to [`Spending::MAX_ROWS`]).

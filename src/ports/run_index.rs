@@ -2,7 +2,7 @@
 
 use super::PortResult;
 use super::leases::Owner;
-use crate::domain::{ProjectName, RunId, Timestamp};
+use crate::domain::{ProjectName, ProjectSet, RunId, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +41,8 @@ pub struct RunRow {
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
-    /// Only runs of this project.
-    pub project: Option<ProjectName>,
+    /// Only runs of these projects.
+    pub projects: ProjectSet,
     /// Only runs with this status word.
     pub status: Option<String>,
     /// Only runs that have not ended.
@@ -94,6 +94,8 @@ pub trait RunIndex: Send + Sync {
     /// Finds a run by its full id, or by at least 4 hex digits: the beginning of its abbreviation (the last 8 digits), else
     /// a unique beginning or end of the id.
     async fn find(&self, text: &str) -> PortResult<RunMatch>;
+    /// Returns the project of a run, also of one that cannot be read otherwise; `None` = there is no such run.
+    async fn project_of(&self, run: RunId) -> PortResult<Option<ProjectName>>;
     /// Counts the runs that hold slots.
     async fn counts(&self) -> PortResult<Counts>;
     /// Sums up the runs of this data directory.

@@ -44,8 +44,7 @@ impl NewSettings {
 
 impl Target<'_> {
     async fn load(&self, s: &Services, caller: &Caller) -> ServiceResult<Run> {
-        caller.require(Right::Run)?;
-        let run = runs::load(s, self.run).await?;
+        let run = runs::load(s, caller, Right::Run, self.run).await?;
         match self.if_seq {
             // Checked before the action: otherwise it could count as a repetition in a run that has moved on.
             Some(seq) if seq != run.seq => Err(RuntimeError::Moved { seq: run.seq }.into()),
@@ -167,7 +166,7 @@ async fn change_settings(
 ) -> ServiceResult<(Run, Option<u64>)> {
     let overrides = overrides(s, &run, settings)?;
     if overrides.limits.exceeding(&run.limits).is_some() {
-        caller.require(Right::Budget)?;
+        caller.require_in(Right::Budget, &run.project)?;
     }
     if overrides.differences(&run, None).is_empty() {
         return Ok((run, target.if_seq));
@@ -228,7 +227,7 @@ pub async fn resume(s: &Services, caller: &Caller, target: &Target<'_>) -> Servi
     }
     s.runtime.resume(run.id).await;
     record(s, caller, "run.resume", subject(&run), "").await;
-    runs::load(s, &run.id.to_string()).await
+    runs::load_id(s, run.id).await
 }
 
 /// Cancels a run. A landing in progress is awaited: what reaches the base branch counts as delivered.
@@ -249,8 +248,9 @@ pub async fn cancel(s: &Services, caller: &Caller, target: &Target<'_>, why: Str
 /// # Errors
 /// `invalid` if nothing is added, and those of [`pause`].
 pub async fn raise(s: &Services, caller: &Caller, target: &Target<'_>, raise: Raise) -> ServiceResult<Run> {
-    caller.require(Right::Budget)?;
+    caller.require_somewhere(Right::Budget)?;
     let run = target.load(s, caller).await?;
+    caller.require_in(Right::Budget, &run.project)?;
     let event = Event::Raised { raise, by: caller.principal.clone() };
     tell(s, caller, target, &run, event, ("run.raise", &amounts(&raise))).await
 }
@@ -282,10 +282,10 @@ pub async fn retry(
     traceparent: Option<String>,
 ) -> ServiceResult<Opened> {
     let Retry { block, hint, more, settings } = how;
-    if more.is_some() {
-        caller.require(Right::Budget)?;
-    }
     let run = target.load(s, caller).await?;
+    if more.is_some() {
+        caller.require_in(Right::Budget, &run.project)?;
+    }
     match &run.outcome {
         Some(Outcome::Delivered { sha }) => Err(ServiceError::conflict(
             "delivered",
@@ -327,7 +327,7 @@ pub async fn retry(
 /// `not_quarantined`, `no_run` or `several_runs`.
 pub async fn lift_quarantine(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Run> {
     caller.require(Right::Admin)?;
-    let run = runs::find_id(s, id).await?;
+    let run = runs::find_id(s, caller, Right::Admin, id).await?;
     if !s.store.lift_quarantine(run).await? {
         return Err(ServiceError::conflict(
             "not_quarantined",
@@ -337,7 +337,7 @@ pub async fn lift_quarantine(s: &Services, caller: &Caller, id: &str) -> Service
     }
     record(s, caller, "run.lift_quarantine", format!("run:{run}"), "").await;
     s.runtime.resume(run).await;
-    runs::load(s, &run.to_string()).await
+    runs::load_id(s, run).await
 }
 
 /// Returns a request for the same run. An open run with that goal is reused, so that a repeated retry opens one run.
@@ -358,7 +358,7 @@ fn again(caller: &Caller, run: &Run, asked: Overrides, traceparent: Option<Strin
         engines,
         checks,
         limits: asked.limits.or(run.settings.limits),
-        may_raise: caller.require(Right::Budget).is_ok(),
+        may_raise: caller.has(Right::Budget, &run.project),
         carry_on: true,
         on_difference,
         traceparent,
@@ -415,7 +415,7 @@ async fn answer_block(
 ) -> ServiceResult<Run> {
     // Checked by what is asked, not by which use case was called: an approval can be given as an answer, too.
     if let Some(asked) = run.block(block) {
-        caller.require(right_to_answer(&asked.kind, &answer))?;
+        caller.require_in(right_to_answer(&asked.kind, &answer), &run.project)?;
     }
     let words = match &answer {
         Answer::Yes => format!("{block}: yes"),
@@ -459,7 +459,7 @@ async fn repeated(s: &Services, run: &Run, block: Option<BlockId>, answer: &Answ
         }
     }
     match last {
-        Some((_, given)) if clean(&given) == clean(answer) => runs::load(s, &run.id.to_string()).await.map(Some),
+        Some((_, given)) if clean(&given) == clean(answer) => runs::load_id(s, run.id).await.map(Some),
         Some((to, _)) if block.is_some() => Err(ServiceError::conflict(
             "already_answered",
             format!("{to} was already answered, and differently"),
@@ -483,7 +483,7 @@ async fn tell(
             record(s, caller, action, subject(run), detail).await;
             Ok(now)
         }
-        Err(RuntimeError::Refused(Refusal::Repeated { .. })) => runs::load(s, &run.id.to_string()).await,
+        Err(RuntimeError::Refused(Refusal::Repeated { .. })) => runs::load_id(s, run.id).await,
         Err(other) => Err(other.into()),
     }
 }

@@ -162,7 +162,7 @@ pub(super) async fn invited(s: &Services, code: &str) -> ServiceResult<Option<Ca
     if !is_enabled(s, &agent.owner).await? {
         return Ok(None);
     }
-    Ok(Some(Caller { principal: agent.principal(), rights: [Right::Register].into(), via: Via::Rest }))
+    Ok(Some(Caller::new(agent.principal(), [Right::Register].into(), Via::Rest)))
 }
 
 /// Returns a registered agent as a caller; `None` if it is unknown or revoked, or its owner can do nothing now.
@@ -172,7 +172,7 @@ pub(super) async fn caller_of(s: &Services, principal: &Principal) -> ServiceRes
     if !is_enabled(s, &agent.owner).await? {
         return Ok(None);
     }
-    Ok(Some(Caller { principal: agent.principal(), rights: [Right::Work].into(), via: Via::Rest }))
+    Ok(Some(Caller::new(agent.principal(), [Right::Work].into(), Via::Rest)))
 }
 
 /// Returns the agent of a principal, if it is one.

@@ -33,8 +33,7 @@ pub struct Log {
 /// # Errors
 /// `no_run` or `several_runs`.
 pub async fn list(s: &Services, caller: &Caller, run: &str) -> ServiceResult<Vec<ArtifactRef>> {
-    caller.require(Right::Read)?;
-    let run = find_id(s, run).await?;
+    let run = find_id(s, caller, Right::Read, run).await?;
     Ok(s.store.artifacts(run).await?)
 }
 
@@ -43,8 +42,7 @@ pub async fn list(s: &Services, caller: &Caller, run: &str) -> ServiceResult<Vec
 /// # Errors
 /// `no_artifact`, and those of [`list`].
 pub async fn bytes(s: &Services, caller: &Caller, run: &str, digest: &str) -> ServiceResult<File> {
-    caller.require(Right::Read)?;
-    let run = find_id(s, run).await?;
+    let run = find_id(s, caller, Right::Read, run).await?;
     let is_digest = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
     let found = match is_digest {
         true => s.store.artifact(run, &Digest(digest.to_ascii_lowercase())).await?,
@@ -70,8 +68,7 @@ pub async fn bytes(s: &Services, caller: &Caller, run: &str, digest: &str) -> Se
 /// # Errors
 /// `no_patch` if nothing changed yet, and those of [`list`].
 pub async fn patch(s: &Services, caller: &Caller, run: &str, task: Option<&str>) -> ServiceResult<File> {
-    caller.require(Right::Read)?;
-    let run = load(s, run).await?;
+    let run = load(s, caller, Right::Read, run).await?;
     let none =
         |what: &str| ServiceError::not_found("no_patch", what, "Show the run: its tasks and diff show what changed");
     if let Some(task) = task {
@@ -93,8 +90,7 @@ pub async fn patch(s: &Services, caller: &Caller, run: &str, task: Option<&str>)
 /// # Errors
 /// As [`list`].
 pub async fn logs(s: &Services, caller: &Caller, run: &str) -> ServiceResult<Vec<Log>> {
-    caller.require(Right::Read)?;
-    let run = load(s, run).await?;
+    let run = load(s, caller, Right::Read, run).await?;
     let mut owners = BTreeMap::new();
     for task in &run.tasks {
         for artifact in task.results.iter().flat_map(|r| &r.artifacts) {

@@ -33,14 +33,17 @@ pub struct SpendingQuery {
 /// # Errors
 /// `invalid` if the query is not usable, `no_run` or `several_runs`.
 pub async fn spending(s: &Services, caller: &Caller, query: &SpendingQuery) -> ServiceResult<Vec<Spending>> {
-    caller.require(Right::Read)?;
+    caller.require_somewhere(Right::Read)?;
     let run = match &query.run {
-        Some(text) => Some(runs::find_id(s, text).await?),
+        Some(text) => Some(runs::find_id(s, caller, Right::Read, text).await?),
         None => None,
     };
-    let project = query.project.as_deref().map(input::project_name).transpose()?;
+    let projects = match &query.project {
+        Some(name) => projects::named(caller, Right::Read, Some(name))?.into(),
+        None => caller.readable(),
+    };
     let day = query.day.as_deref().map(|text| input::day(s, text)).transpose()?;
-    let filter = SpendingFilter { by: query.by, run, project, day, limit: input::rows(query.limit)? };
+    let filter = SpendingFilter { by: query.by, run, projects, day, limit: input::rows(query.limit)? };
     Ok(s.store.spending(&filter).await?)
 }
 
@@ -63,8 +66,7 @@ pub struct RaiseShared {
 /// # Errors
 /// `invalid` if the amounts or the scope are not usable, `no_project`.
 pub async fn raise_shared(s: &Services, caller: &Caller, request: &RaiseShared) -> ServiceResult<Vec<RunId>> {
-    caller.require(Right::Budget)?;
-    let project = checked_project(s, request).await?;
+    let project = checked_project(s, caller, request).await?;
     let RaiseShared { scope, tokens, cost_micros, .. } = *request;
     let now = s.clock.now();
     let key = project.as_ref().map_or_else(|| Day::of(now).0.to_string(), |p| p.as_str().to_owned());
@@ -76,7 +78,8 @@ pub async fn raise_shared(s: &Services, caller: &Caller, request: &RaiseShared) 
     resume_waiting(s, caller, project, request).await
 }
 
-async fn checked_project(s: &Services, request: &RaiseShared) -> ServiceResult<Option<ProjectName>> {
+async fn checked_project(s: &Services, caller: &Caller, request: &RaiseShared) -> ServiceResult<Option<ProjectName>> {
+    caller.require_somewhere(Right::Budget)?;
     let RaiseShared { scope, project, tokens, cost_micros } = request;
     if *tokens == 0 && *cost_micros == 0 {
         return Err(ServiceError::invalid("no amount is given", "Give `tokens` or `cost_micros` above zero"));
@@ -85,8 +88,8 @@ async fn checked_project(s: &Services, request: &RaiseShared) -> ServiceResult<O
         return Err(ServiceError::invalid(format!("more than {MAX_AMOUNT} at once"), "Give a smaller amount"));
     }
     match (scope, project) {
-        (BudgetScope::Project, Some(text)) => Ok(Some(projects::find(s, text).await?.name)),
-        (BudgetScope::Day, None) => Ok(None),
+        (BudgetScope::Project, Some(text)) => Ok(Some(projects::find_for(s, caller, Right::Budget, text).await?.name)),
+        (BudgetScope::Day, None) => caller.require(Right::Budget).map(|()| None),
         (BudgetScope::Project, None) => Err(ServiceError::invalid("project: missing", "Name the project")),
         (BudgetScope::Day, Some(_)) => {
             Err(ServiceError::invalid("project: all projects share the budget of a day", "Leave `project` out"))
@@ -101,7 +104,13 @@ async fn resume_waiting(
     project: Option<ProjectName>,
     raised: &RaiseShared,
 ) -> ServiceResult<Vec<RunId>> {
-    let filter = RunFilter { project, open_only: true, own_only: true, limit: MAX_RESUMED, ..RunFilter::default() };
+    let filter = RunFilter {
+        projects: project.into(),
+        open_only: true,
+        own_only: true,
+        limit: MAX_RESUMED,
+        ..RunFilter::default()
+    };
     let mut resumed = Vec::new();
     for row in s.store.list(&filter).await?.into_iter().filter(|r| r.blocks.iter().any(|b| b == "budget")) {
         let run = match s.store.load(row.run).await {

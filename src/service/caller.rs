@@ -1,9 +1,9 @@
 //! Callers: who calls a use case, through which surface, with which rights.
 
 use super::error::{ServiceError, ServiceResult};
-use crate::domain::{AccessRole, Principal};
+use crate::domain::{AccessRole, Principal, ProjectName, ProjectSet};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,6 +63,11 @@ impl Right {
         Right::ALL.into_iter().filter(|right| least(right).is_some_and(|least| least <= role)).collect()
     }
 
+    /// Returns whether the right can be had in a single project.
+    pub fn is_of_projects(self) -> bool {
+        matches!(self, Right::Read | Right::Run | Right::Approve | Right::Review | Right::Budget)
+    }
+
     /// Returns the right with this name.
     pub fn named(name: &str) -> Option<Right> {
         Right::ALL.into_iter().find(|right| right.name() == name)
@@ -120,25 +125,69 @@ impl Via {
 pub struct Caller {
     /// Principal it acts as.
     pub principal: Principal,
-    /// Rights it has.
+    /// Rights it has in all projects, and in what belongs to no project.
     pub rights: BTreeSet<Right>,
+    /// Rights it has in single projects besides.
+    pub in_projects: BTreeMap<ProjectName, BTreeSet<Right>>,
     /// Surface it came through.
     pub via: Via,
 }
 
 impl Caller {
+    /// A caller with the same rights in all projects.
+    pub fn new(principal: Principal, rights: BTreeSet<Right>, via: Via) -> Caller {
+        Caller { principal, rights, in_projects: BTreeMap::new(), via }
+    }
+
     /// A caller with every right.
     pub fn with_all_rights(principal: Principal, via: Via) -> Caller {
-        Caller { principal, rights: Right::ALL.into(), via }
+        Caller::new(principal, Right::ALL.into(), via)
     }
 
     /// Returns the caller as it acts through another surface: with only those of its rights that `allowed` contains.
     pub fn limited_to(&self, allowed: &BTreeSet<Right>, via: Via) -> Caller {
-        let rights = self.rights.intersection(allowed).copied().collect();
-        Caller { principal: self.principal.clone(), rights, via }
+        let both = |rights: &BTreeSet<Right>| rights.intersection(allowed).copied().collect();
+        let in_projects = self.in_projects.iter().map(|(project, rights)| (project.clone(), both(rights))).collect();
+        Caller { principal: self.principal.clone(), rights: both(&self.rights), in_projects, via }
     }
 
-    /// Checks that the caller has a right.
+    /// Returns the caller with only its rights in these projects.
+    pub fn within(&self, projects: &BTreeSet<ProjectName>) -> Caller {
+        let of = |project: &ProjectName| {
+            let own = self.in_projects.get(project).into_iter().flatten();
+            let rights = self.rights.iter().chain(own).copied();
+            rights.filter(|right| right.is_of_projects()).collect()
+        };
+        let in_projects = projects.iter().map(|project| (project.clone(), of(project))).collect();
+        Caller { principal: self.principal.clone(), rights: BTreeSet::new(), in_projects, via: self.via }
+    }
+
+    /// Returns whether the caller has a right in a project.
+    pub fn has(&self, right: Right, project: &ProjectName) -> bool {
+        self.rights.contains(&right) || self.in_projects.get(project).is_some_and(|rights| rights.contains(&right))
+    }
+
+    /// Returns whether the caller can read what belongs to the project of this name, even if it is not a valid one.
+    pub fn reads(&self, project: &str) -> bool {
+        self.rights.contains(&Right::Read)
+            || ProjectName::new(project).is_ok_and(|project| self.has(Right::Read, &project))
+    }
+
+    /// Returns whether the caller has a right in at least one project.
+    pub fn has_somewhere(&self, right: Right) -> bool {
+        self.rights.contains(&right) || self.in_projects.values().any(|rights| rights.contains(&right))
+    }
+
+    /// Returns the projects that the caller can read.
+    pub fn readable(&self) -> ProjectSet {
+        if self.rights.contains(&Right::Read) {
+            return ProjectSet::All;
+        }
+        let with_read = self.in_projects.iter().filter(|(_, rights)| rights.contains(&Right::Read));
+        ProjectSet::Only(with_read.map(|(project, _)| project.clone()).collect())
+    }
+
+    /// Checks that the caller has a right in all projects.
     ///
     /// # Errors
     /// `missing_right` (forbidden) if it does not.
@@ -146,11 +195,36 @@ impl Caller {
         if self.rights.contains(&right) {
             return Ok(());
         }
-        Err(ServiceError::forbidden(
+        let whole = if self.has_somewhere(right) { " for the whole service" } else { "" };
+        Err(self.missing(right, whole))
+    }
+
+    /// Checks that the caller has a right in at least one project. What it concerns is to be checked with
+    /// [`Caller::require_in`], or shown only as far as it is [readable](Caller::readable).
+    ///
+    /// # Errors
+    /// `missing_right` (forbidden) if it does not.
+    pub fn require_somewhere(&self, right: Right) -> ServiceResult<()> {
+        if self.has_somewhere(right) { Ok(()) } else { Err(self.missing(right, "")) }
+    }
+
+    /// Checks that the caller has a right in a project that it knows of.
+    ///
+    /// # Errors
+    /// `missing_right` (forbidden) if it does not.
+    pub fn require_in(&self, right: Right, project: &ProjectName) -> ServiceResult<()> {
+        if self.has(right, project) {
+            return Ok(());
+        }
+        Err(self.missing(right, &format!(" in project {project}")))
+    }
+
+    fn missing(&self, right: Right, whereabouts: &str) -> ServiceError {
+        ServiceError::forbidden(
             "missing_right",
-            format!("{} does not have the right `{}`", self.principal, right.name()),
-            "Use a token that has this right",
-        ))
+            format!("{} does not have the right `{}`{whereabouts}", self.principal, right.name()),
+            "Use a token that has this right, or ask an administrator for a role that gives it",
+        )
     }
 }
 
@@ -196,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_token_leads_to_its_caller_and_its_rights() {
-        let reader = Caller { principal: Principal::from("user:ann"), rights: [Right::Read].into(), via: Via::Rest };
+        let reader = Caller::new(Principal::from("user:ann"), [Right::Read].into(), Via::Rest);
         let admin = Caller::with_all_rights(Principal::from("local:ben"), Via::Rest);
         let callers =
             Callers::new([("one".to_owned(), reader), ("two".to_owned(), admin.clone()), (String::new(), admin)]);
@@ -206,5 +280,33 @@ mod tests {
         assert_eq!(found.require(Right::Admin).unwrap_err().code, "missing_right");
         assert_eq!(callers.find("two").unwrap().principal.as_str(), "local:ben");
         assert!(callers.find("").is_none() && callers.find("three").is_none());
+    }
+
+    #[test]
+    fn rights_in_one_project_count_there_only() {
+        let name = |text: &str| ProjectName::new(text).unwrap();
+        let (tally, other) = (name("tally"), name("other"));
+        let ann = Caller {
+            in_projects: [(tally.clone(), Right::of_role(AccessRole::Member))].into(),
+            ..Caller::new(Principal::from("user:ann"), BTreeSet::new(), Via::Rest)
+        };
+        assert!(ann.require_in(Right::Run, &tally).is_ok() && ann.require_somewhere(Right::Run).is_ok());
+        assert_eq!(ann.readable(), ProjectSet::from(tally.clone()));
+        let said = |e: ServiceResult<()>| e.unwrap_err().detail;
+        assert_eq!(said(ann.require(Right::Run)), "user:ann does not have the right `run` for the whole service");
+        assert_eq!(said(ann.require_in(Right::Run, &other)), "user:ann does not have the right `run` in project other");
+        assert!(ann.require_somewhere(Right::Approve).is_err());
+
+        // A token can only take away.
+        let reads = ann.limited_to(&[Right::Read, Right::Approve].into(), Via::Mcp);
+        assert!(
+            reads.has(Right::Read, &tally) && !reads.has_somewhere(Right::Run) && !reads.has_somewhere(Right::Approve)
+        );
+        assert!(!ann.within(&[other.clone()].into()).has_somewhere(Right::Read));
+        let admin = Caller::with_all_rights(Principal::from("local:ben"), Via::Rest);
+        let within = admin.within(&[tally.clone()].into());
+        assert!(within.has(Right::Approve, &tally) && !within.has(Right::Read, &other));
+        assert!(Right::ALL.into_iter().all(|right| within.require(right).is_err()));
+        assert!(!within.has_somewhere(Right::Secrets) && !within.has_somewhere(Right::Admin));
     }
 }

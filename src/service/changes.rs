@@ -37,8 +37,7 @@ pub struct NewStatus {
 /// # Errors
 /// `no_project`.
 pub async fn list(s: &Services, caller: &Caller, project: &str) -> ServiceResult<Vec<Change>> {
-    caller.require(Right::Read)?;
-    let (repo, forge) = forge(s, project).await?;
+    let (repo, forge) = forge(s, caller, Right::Read, project).await?;
     Ok(forge.changes(&repo).await?)
 }
 
@@ -47,8 +46,7 @@ pub async fn list(s: &Services, caller: &Caller, project: &str) -> ServiceResult
 /// # Errors
 /// `no_project` or `no_change`.
 pub async fn show(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> ServiceResult<Change> {
-    caller.require(Right::Read)?;
-    let (repo, forge) = forge(s, change.project).await?;
+    let (repo, forge) = forge(s, caller, Right::Read, change.project).await?;
     load(forge.as_ref(), &repo, change.number).await
 }
 
@@ -63,9 +61,9 @@ pub async fn review(
     approved: bool,
     text: &str,
 ) -> ServiceResult<Change> {
-    caller.require(Right::Review)?;
+    caller.require_somewhere(Right::Review)?;
     input::text(text)?;
-    let (repo, forge) = existing(s, change).await?;
+    let (repo, forge) = existing(s, caller, change).await?;
     let reviewed = forge.review(&repo, ChangeNumber(change.number), &caller.principal, approved, text).await;
     let action = if approved { "change.approve" } else { "change.request_changes" };
     acted(s, caller, change, reviewed, action, text).await
@@ -76,12 +74,12 @@ pub async fn review(
 /// # Errors
 /// `invalid` if the text is empty or too long, and those of [`show`].
 pub async fn comment(s: &Services, caller: &Caller, change: ChangeRef<'_>, text: &str) -> ServiceResult<Change> {
-    caller.require(Right::Review)?;
+    caller.require_somewhere(Right::Review)?;
     input::text(text)?;
     if text.trim().is_empty() {
         return Err(ServiceError::invalid("text: empty", "Give a `text`"));
     }
-    let (repo, forge) = existing(s, change).await?;
+    let (repo, forge) = existing(s, caller, change).await?;
     let commented = forge.comment(&repo, ChangeNumber(change.number), &caller.principal, text).await;
     acted(s, caller, change, commented, "change.comment", text).await
 }
@@ -91,8 +89,8 @@ pub async fn comment(s: &Services, caller: &Caller, change: ChangeRef<'_>, text:
 /// # Errors
 /// `not_possible` if it cannot be merged, and those of [`show`].
 pub async fn merge(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> ServiceResult<Change> {
-    caller.require(Right::Review)?;
-    let (repo, forge) = existing(s, change).await?;
+    caller.require_somewhere(Right::Review)?;
+    let (repo, forge) = existing(s, caller, change).await?;
     let merged = forge.merge(&repo, ChangeNumber(change.number), &caller.principal).await;
     acted(s, caller, change, merged, "change.merge", "").await
 }
@@ -102,8 +100,8 @@ pub async fn merge(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> Serv
 /// # Errors
 /// As [`merge`].
 pub async fn close(s: &Services, caller: &Caller, change: ChangeRef<'_>) -> ServiceResult<Change> {
-    caller.require(Right::Review)?;
-    let (repo, forge) = existing(s, change).await?;
+    caller.require_somewhere(Right::Review)?;
+    let (repo, forge) = existing(s, caller, change).await?;
     let closed = forge.close_by(&repo, ChangeNumber(change.number), &caller.principal).await;
     acted(s, caller, change, closed, "change.close", "").await
 }
@@ -118,14 +116,14 @@ pub async fn report_status(
     change: ChangeRef<'_>,
     status: NewStatus,
 ) -> ServiceResult<Change> {
-    caller.require(Right::Review)?;
+    caller.require_somewhere(Right::Review)?;
     let NewStatus { context, state, text, sha } = status;
     input::lines([&context, &text])?;
     if context.trim().is_empty() || context.len() > MAX_CONTEXT_BYTES {
         let detail = format!("context: must be 1 to {MAX_CONTEXT_BYTES} bytes");
         return Err(ServiceError::invalid(detail, "Name the CI job, such as `ci/windows`"));
     }
-    let (repo, forge) = forge(s, change.project).await?;
+    let (repo, forge) = forge(s, caller, Right::Review, change.project).await?;
     let head = load(forge.as_ref(), &repo, change.number).await?.head;
     let sha = match sha.map(|sha| sha.to_ascii_lowercase()) {
         None => head,
@@ -158,8 +156,13 @@ async fn acted(
 }
 
 /// Returns the repository of a project, and what people can do on its forge through Skep.
-async fn forge(s: &Services, project: &str) -> ServiceResult<(Repo, Arc<dyn HumanActions>)> {
-    let project = projects::find(s, project).await?;
+async fn forge(
+    s: &Services,
+    caller: &Caller,
+    right: Right,
+    project: &str,
+) -> ServiceResult<(Repo, Arc<dyn HumanActions>)> {
+    let project = projects::find_for(s, caller, right, project).await?;
     let actions = s.forges.human_actions(&project.forge)?;
     Ok((Repo { project: project.name, origin: project.repo }, actions))
 }
@@ -168,9 +171,13 @@ async fn load(forge: &dyn HumanActions, repo: &Repo, number: u64) -> ServiceResu
     forge.change(repo, ChangeNumber(number)).await.map_err(|e| ServiceError::missing("no_change", e))
 }
 
-/// Returns the same as [`forge`] if the project has the change.
-async fn existing(s: &Services, change: ChangeRef<'_>) -> ServiceResult<(Repo, Arc<dyn HumanActions>)> {
-    let (repo, forge) = forge(s, change.project).await?;
+/// Returns the same as [`forge`] to review with, if the project has the change.
+async fn existing(
+    s: &Services,
+    caller: &Caller,
+    change: ChangeRef<'_>,
+) -> ServiceResult<(Repo, Arc<dyn HumanActions>)> {
+    let (repo, forge) = forge(s, caller, Right::Review, change.project).await?;
     load(forge.as_ref(), &repo, change.number).await?;
     Ok((repo, forge))
 }

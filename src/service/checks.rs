@@ -46,14 +46,14 @@ pub enum ChecksEvent {
 /// # Errors
 /// `invalid` if the repository cannot be read, `no_project`.
 pub async fn plan(s: &Services, caller: &Caller, request: ChecksRequest) -> ServiceResult<CheckPlan> {
-    caller.require(Right::Run)?;
+    caller.require_somewhere(Right::Run)?;
     if request.project.is_none() == request.repo.is_none() {
         return Err(ServiceError::invalid("name either `project` or `repo`", "Send exactly one of them"));
     }
     input::lines(request.repo.iter().chain(&request.base))?;
     let project = match &request.project {
-        Some(text) => Some(projects::find(s, text).await?.name),
-        None => None,
+        Some(text) => Some(projects::find_for(s, caller, Right::Run, text).await?.name),
+        None => caller.require(Right::Run).map(|()| None)?,
     };
     let ask = RunRequest {
         id: None,
@@ -102,7 +102,7 @@ async fn release(s: &Services, repo: &Repo, run: RunId) {
 /// # Errors
 /// `invalid` if the plan has no checks.
 pub fn run(s: &Services, caller: &Caller, plan: CheckPlan) -> ServiceResult<mpsc::Receiver<ChecksEvent>> {
-    caller.require(Right::Run)?;
+    caller.require_in(Right::Run, &plan.repo.project)?;
     if plan.checks.is_empty() {
         let found = if plan.missing.is_empty() { String::new() } else { format!(": {}", plan.missing.join("; ")) };
         let detail = format!("no checks were found in {} at {}{found}", plan.repo.origin, plan.base.abbrev());

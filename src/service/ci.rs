@@ -30,7 +30,7 @@ pub struct CiReport {
 /// # Errors
 /// `invalid` if a part is not usable, `no_run` if no run has the branch, `no_change` if its change is not open yet.
 pub async fn report(s: &Services, caller: &Caller, report: CiReport) -> ServiceResult<Run> {
-    caller.require(Right::Review)?;
+    caller.require_somewhere(Right::Review)?;
     let CiReport { branch, sha, context, state, url } = report;
     input::lines([&branch, &context].into_iter().chain(&url))?;
     let is_own = OwnStatus::CONTEXTS.contains(&context.as_str());
@@ -48,7 +48,7 @@ pub async fn report(s: &Services, caller: &Caller, report: CiReport) -> ServiceR
     if url.as_ref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         return Err(ServiceError::invalid("url: must be an http or https URL", "Give the address of the CI's report"));
     }
-    let run = run_of(s, &branch).await?;
+    let run = run_of(s, caller, &branch).await?;
     let Some(change) = &run.change else {
         let detail = format!("run {} has no change yet", run.id.abbrev());
         return Err(ServiceError::conflict("no_change", detail, "Report it again once the change is open"));
@@ -69,7 +69,7 @@ pub async fn report(s: &Services, caller: &Caller, report: CiReport) -> ServiceR
 }
 
 /// Returns the run of a branch: its name ends with the run's short id.
-async fn run_of(s: &Services, branch: &str) -> ServiceResult<Run> {
+async fn run_of(s: &Services, caller: &Caller, branch: &str) -> ServiceResult<Run> {
     let short = branch.rsplit('/').next().unwrap_or_default();
     let found = match short.len() == 8 {
         true => s.store.find(short).await?,
@@ -79,8 +79,11 @@ async fn run_of(s: &Services, branch: &str) -> ServiceResult<Run> {
         RunMatch::One(id) => s.store.load(id).await?,
         RunMatch::None | RunMatch::Several(_) => None,
     };
-    run.filter(|run| run.settings.branch == branch).ok_or_else(|| {
+    let is_known = |run: &Run| caller.has(Right::Review, &run.project) || caller.has(Right::Read, &run.project);
+    let run = run.filter(|run| run.settings.branch == branch && is_known(run)).ok_or_else(|| {
         let detail = format!("no run has the branch {}", super::error::shown(branch));
         ServiceError::not_found("no_run", detail, "Report results only for branches that Skep pushed")
-    })
+    })?;
+    caller.require_in(Right::Review, &run.project)?;
+    Ok(run)
 }

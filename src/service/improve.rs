@@ -345,7 +345,7 @@ async fn read_runs(s: &Services, project: Option<&ProjectName>, since: Timestamp
     let mut read = ReadRuns { records: Vec::new(), unreadable: 0, is_cut: false };
     let (mut before, mut listed) = (None, 0);
     loop {
-        let filter = RunFilter { project: project.cloned(), before, limit: PAGE, ..RunFilter::default() };
+        let filter = RunFilter { projects: project.cloned().into(), before, limit: PAGE, ..RunFilter::default() };
         let page = s.store.list(&filter).await?;
         listed += page.len();
         for row in page.iter().filter(|row| row.updated_at >= since) {

@@ -38,8 +38,8 @@ pub struct Inbox {
 /// # Errors
 /// `missing_right`, or `unavailable`.
 pub async fn inbox(s: &Services, caller: &Caller) -> ServiceResult<Inbox> {
-    caller.require(Right::Read)?;
-    let filter = |open_only, limit| RunFilter { open_only, limit, ..RunFilter::default() };
+    caller.require_somewhere(Right::Read)?;
+    let filter = |open_only, limit| RunFilter { projects: caller.readable(), open_only, limit, ..RunFilter::default() };
     let open = s.store.list(&filter(true, MAX_OPEN)).await?;
     let mut inbox = Inbox { is_cut: open.len() as u64 == MAX_OPEN, ..Inbox::default() };
     let (mut asking, mut working) = (Vec::new(), Vec::new());

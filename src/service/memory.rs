@@ -51,7 +51,7 @@ pub struct Found {
 /// # Errors
 /// `missing_right` without [`Right::Read`]; `invalid` if the query is not usable, `no_project`.
 pub async fn list(s: &Services, caller: &Caller, query: &MemoryQuery) -> ServiceResult<Vec<Found>> {
-    caller.require(Right::Read)?;
+    let named = projects::named(caller, Right::Read, query.project.as_deref())?;
     let limit = input::rows(query.limit)?;
     let kind = query.kind.as_deref().map(kind).transpose()?;
     if let Some(text) = &query.q {
@@ -59,10 +59,10 @@ pub async fn list(s: &Services, caller: &Caller, query: &MemoryQuery) -> Service
         if query.state.is_some() {
             return Err(ServiceError::invalid("state: only live rows are ranked", "Leave `state` or `q` out"));
         }
-        let Some(project) = &query.project else {
+        let Some(project) = &named else {
             return Err(ServiceError::invalid("q: it ranks the rows of one project", "Give the `project` as well"));
         };
-        let project = projects::find(s, project).await?;
+        let project = projects::find(s, project.as_str()).await?;
         let now = s.clock.now();
         let mut rows = s.store.recall(&project.name, now).await?;
         rows.retain(|(row, _)| kind.is_none_or(|kind| row.kind == kind));
@@ -74,13 +74,8 @@ pub async fn list(s: &Services, caller: &Caller, query: &MemoryQuery) -> Service
         };
         return Ok(ranked.filter_map(found).collect());
     }
-    let filter = MemoryFilter {
-        project: query.project.as_deref().map(input::project_name).transpose()?,
-        id: None,
-        kind,
-        state: query.state.as_deref().map(state).transpose()?,
-        limit,
-    };
+    let filter =
+        MemoryFilter { project: named, id: None, kind, state: query.state.as_deref().map(state).transpose()?, limit };
     let rows = s.store.list_memories(&filter).await?;
     Ok(rows.into_iter().map(|memory| Found { memory, score: None }).collect())
 }
@@ -104,18 +99,28 @@ fn state(text: &str) -> ServiceResult<MemoryState> {
 /// # Errors
 /// `missing_right` without [`Right::Read`]; `no_memory`.
 pub async fn show(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Memory> {
-    caller.require(Right::Read)?;
-    find(s, id).await
+    find_for(s, caller, Right::Read, id).await
+}
+
+/// Returns a row by its id. For callers who cannot read its project, it does not exist.
+async fn find_for(s: &Services, caller: &Caller, right: Right, id: &str) -> ServiceResult<Memory> {
+    caller.require_somewhere(right)?;
+    let memory = find(s, id).await?;
+    match caller.has(right, &memory.project) || caller.has(Right::Read, &memory.project) {
+        true => caller.require_in(right, &memory.project).map(|()| memory),
+        false => Err(no_memory(id)),
+    }
+}
+
+fn no_memory(id: &str) -> ServiceError {
+    let detail = format!("there is no memory {}", shown(id));
+    ServiceError::not_found("no_memory", detail, "List the memory; an id has twelve digits")
 }
 
 async fn find(s: &Services, id: &str) -> ServiceResult<Memory> {
-    let none = || {
-        let detail = format!("there is no memory {}", shown(id));
-        ServiceError::not_found("no_memory", detail, "List the memory; an id has twelve digits")
-    };
     // Postgres refuses a NUL.
     if id.len() > MAX_ID_BYTES || id.contains('\0') {
-        return Err(none());
+        return Err(no_memory(id));
     }
     let mut filter = MemoryFilter { id: Some(MemoryId(id.to_ascii_lowercase())), limit: 1, ..MemoryFilter::default() };
     for state in [None, Some(MemoryState::Forgotten)] {
@@ -124,7 +129,7 @@ async fn find(s: &Services, id: &str) -> ServiceResult<Memory> {
             return Ok(memory);
         }
     }
-    Err(none())
+    Err(no_memory(id))
 }
 
 /// What a run was given.
@@ -141,8 +146,7 @@ pub struct GivenToRun {
 /// # Errors
 /// `missing_right` without [`Right::Read`]; `no_run`, `several_runs`.
 pub async fn given(s: &Services, caller: &Caller, run: &str) -> ServiceResult<GivenToRun> {
-    caller.require(Right::Read)?;
-    let run = runs::load(s, run).await?;
+    let run = runs::load(s, caller, Right::Read, run).await?;
     let mut known: BTreeMap<MemoryId, Option<Memory>> = BTreeMap::new();
     let mut given = Vec::new();
     for one in s.store.given(run.id).await? {
@@ -178,12 +182,12 @@ pub struct NewLesson {
 /// # Errors
 /// `missing_right` without [`Right::Approve`]; `not_a_person`, `no_project`, `invalid`, `forgotten`.
 pub async fn add(s: &Services, caller: &Caller, new: &NewLesson) -> ServiceResult<Memory> {
-    caller.require(Right::Approve)?;
+    caller.require_somewhere(Right::Approve)?;
     if !caller.principal.is_person() {
         let detail = format!("{} is not a person, and only people write lessons", caller.principal);
         return Err(ServiceError::forbidden("not_a_person", detail, "Use the token of a person"));
     }
-    let project = projects::find(s, &new.project).await?;
+    let project = projects::find_for(s, caller, Right::Approve, &new.project).await?;
     let text = one_line(&new.text, Memory::MAX_BODY_CHARS + 1);
     if text.is_empty() || text.chars().count() > Memory::MAX_BODY_CHARS {
         let detail = format!("text: must have 1 to {} characters", Memory::MAX_BODY_CHARS);
@@ -272,16 +276,20 @@ pub struct ForgetRequest {
 /// # Errors
 /// `missing_right` without [`Right::Approve`]; `invalid` without a condition, `no_run`, `no_memory`.
 pub async fn forget(s: &Services, caller: &Caller, request: &ForgetRequest) -> ServiceResult<Vec<MemoryId>> {
-    caller.require(Right::Approve)?;
+    caller.require_somewhere(Right::Approve)?;
     let id = match &request.id {
-        Some(id) => Some(find(s, id).await?.id),
+        Some(id) => Some(find_for(s, caller, Right::Approve, id).await?.id),
         None => None,
     };
     let run = match &request.run {
-        Some(run) => Some(runs::find_id(s, run).await?),
+        Some(run) => Some(runs::find_id(s, caller, Right::Approve, run).await?),
         None => None,
     };
-    let project = request.project.as_deref().map(input::project_name).transpose()?;
+    // An id or a run belongs to a project that was checked.
+    let project = match &request.project {
+        None if id.is_some() || run.is_some() => None,
+        name => projects::named(caller, Right::Approve, name.as_deref())?,
+    };
     input::lines(request.path.iter().chain(&request.author))?;
     let (path, author) = (request.path.clone(), request.author.clone().map(Principal));
     if id.is_none() && run.is_none() && path.is_none() && author.is_none() {
@@ -314,10 +322,9 @@ pub struct Swept {
 /// # Errors
 /// `missing_right` without [`Right::Run`]; `no_project`.
 pub async fn sweep(s: &Services, caller: &Caller, project: Option<&str>) -> ServiceResult<Swept> {
-    caller.require(Right::Run)?;
     let all = match project {
-        Some(name) => vec![projects::find(s, name).await?],
-        None => s.store.projects().await?,
+        Some(name) => vec![projects::find_for(s, caller, Right::Run, name).await?],
+        None => caller.require(Right::Run).map(|()| s.store.projects())?.await?,
     };
     let mut swept = Swept::default();
     for project in &all {
@@ -385,15 +392,14 @@ pub struct MeasuredEffect {
 /// # Errors
 /// `missing_right` without [`Right::Read`]; `no_project`.
 pub async fn effect(s: &Services, caller: &Caller, project: Option<&str>) -> ServiceResult<MeasuredEffect> {
-    caller.require(Right::Read)?;
     let project = match project {
-        Some(name) => Some(projects::find(s, name).await?.name),
-        None => None,
+        Some(name) => Some(projects::find_for(s, caller, Right::Read, name).await?.name),
+        None => caller.require(Right::Read).map(|()| None)?,
     };
     let mut measured = MeasuredEffect::default();
     let (mut before, mut read) = (None, 0);
     loop {
-        let filter = RunFilter { project: project.clone(), before, limit: PAGE, ..RunFilter::default() };
+        let filter = RunFilter { projects: project.clone().into(), before, limit: PAGE, ..RunFilter::default() };
         let page = s.store.list(&filter).await?;
         for row in page.iter().filter(|row| row.phase == Phase::Ended.name() && row.quarantined.is_none()) {
             match s.store.load(row.run).await {
@@ -444,7 +450,7 @@ async fn count(s: &Services, run: &Run, effect: &mut Effect) -> ServiceResult<()
 /// # Errors
 /// `missing_right` without [`Right::Read`].
 pub async fn newest(s: &Services, caller: &Caller, project: &ProjectName, limit: u64) -> ServiceResult<Vec<Memory>> {
-    caller.require(Right::Read)?;
+    caller.require_in(Right::Read, project)?;
     let now: Timestamp = s.clock.now();
     let filter = MemoryFilter {
         project: Some(project.clone()),

@@ -2,7 +2,7 @@
 
 use super::audit::record;
 use super::error::shown;
-use super::{Caller, Right, ServiceError, ServiceResult, Services, input, runs};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, runs};
 use crate::domain::{OutcomeRow, OutcomeWord, Phase, outcomes};
 use crate::ports::outcomes::OutcomeFilter;
 use crate::ports::run_index::RunFilter;
@@ -45,14 +45,17 @@ pub struct Rebuilt {
 /// # Errors
 /// `invalid` if the query is not usable, `no_run` or `several_runs`.
 pub async fn list(s: &Services, caller: &Caller, query: &OutcomeQuery) -> ServiceResult<Vec<OutcomeRow>> {
-    caller.require(Right::Read)?;
     let run = async |text: &Option<String>| match text {
-        Some(text) => runs::find_id(s, text).await.map(Some),
+        Some(text) => runs::find_id(s, caller, Right::Read, text).await.map(Some),
         None => Ok(None),
     };
+    let of_run = run(&query.run).await?;
     let filter = OutcomeFilter {
-        project: query.project.as_deref().map(input::project_name).transpose()?,
-        run: run(&query.run).await?,
+        project: match (&query.project, of_run) {
+            (None, Some(_)) => None,
+            (name, _) => projects::named(caller, Right::Read, name.as_deref())?,
+        },
+        run: of_run,
         word: query.word.as_deref().map(word).transpose()?,
         before: run(&query.before).await?,
         limit: input::rows(query.limit)?,

@@ -1,29 +1,44 @@
 //! People who use a service: who they are, and what they may do now.
 //!
 //! The person who owns the process (`local:<login>`) is not listed: anyone who can read the data directory may do
-//! everything. Everybody else is added by name, and has a role.
+//! everything. Everybody else is added by name, and has a role in the whole service, in single projects, or both.
 //!
 //! Invariant: a role is read at each call, so that a change takes effect at once, also for sessions and tokens.
 
 use super::audit::record;
 use super::error::shown;
-use super::{Caller, Right, ServiceError, ServiceResult, Services, Via};
-use crate::domain::{AccessRole, PersonName, Principal};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, projects};
+use crate::domain::{AccessRole, PersonName, Principal, ProjectName};
 use crate::ports::accounts::Person;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Prefix of a principal who is listed here.
 const LISTED: &str = "user:";
 /// Prefix of the owner of a process.
 const OWNER: &str = "local:";
+/// Maximum number of projects in which a person has a role of its own.
+const MAX_PROJECT_ROLES: usize = 200;
 
-/// Adds a person.
+/// Adds a person with a role, which is for one project only if that is named.
 ///
 /// # Errors
-/// `missing_right` without [`Right::People`], `invalid` if the name or the role is not usable, `person_exists`.
-pub async fn add(s: &Services, caller: &Caller, name: &str, role: &str) -> ServiceResult<Person> {
+/// `missing_right` without [`Right::People`], `invalid` if the name or the role is not usable, `person_exists`,
+/// `no_project`.
+pub async fn add(
+    s: &Services,
+    caller: &Caller,
+    name: &str,
+    role: &str,
+    project: Option<&str>,
+) -> ServiceResult<Person> {
     caller.require(Right::People)?;
-    let (name, role) = (parse_name(name)?, parse_role(role)?);
-    let person = Person { name, role, created_at: s.clock.now(), disabled_at: None };
+    let name = parse_name(name)?;
+    let in_project = match project {
+        Some(project) => Some(project_role(s, role, project).await?),
+        None => None,
+    };
+    let role = if in_project.is_some() { AccessRole::None } else { parse_role(role)? };
+    let person = Person { name, role, project_roles: BTreeMap::new(), created_at: s.clock.now(), disabled_at: None };
     if !s.accounts.add_person(&person).await? {
         return Err(ServiceError::conflict(
             "person_exists",
@@ -32,7 +47,10 @@ pub async fn add(s: &Services, caller: &Caller, name: &str, role: &str) -> Servi
         ));
     }
     record(s, caller, "person.add", subject(&person.name), role.name()).await;
-    Ok(person)
+    match in_project {
+        Some(role) => set_project_role(s, caller, person, role).await,
+        None => Ok(person),
+    }
 }
 
 /// Lists everybody, by name.
@@ -44,17 +62,58 @@ pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Person>> {
     Ok(s.accounts.people().await?)
 }
 
-/// Gives a person another role.
+/// Gives a person another role, in the whole service or in one project; `none` takes it away.
 ///
 /// # Errors
-/// `missing_right` without [`Right::People`], `invalid` if there is no such role, `no_person`.
-pub async fn grant(s: &Services, caller: &Caller, name: &str, role: &str) -> ServiceResult<Person> {
+/// `missing_right` without [`Right::People`], `invalid` if there is no such role, `no_person`, `no_project`.
+pub async fn grant(
+    s: &Services,
+    caller: &Caller,
+    name: &str,
+    role: &str,
+    project: Option<&str>,
+) -> ServiceResult<Person> {
     caller.require(Right::People)?;
+    if let Some(project) = project {
+        let role = project_role(s, role, project).await?;
+        return set_project_role(s, caller, find(s, name).await?, role).await;
+    }
     let role = parse_role(role)?;
     let person = find(s, name).await?;
     s.accounts.set_role(&person.name, role).await?;
     record(s, caller, "person.grant", subject(&person.name), role.name()).await;
     Ok(Person { role, ..person })
+}
+
+async fn project_role(s: &Services, role: &str, project: &str) -> ServiceResult<(ProjectName, AccessRole)> {
+    let role = parse_role(role)?;
+    if role != AccessRole::None && !AccessRole::OF_PROJECTS.contains(&role) {
+        let detail = format!("the role {} is for the whole service", role.name());
+        let names = AccessRole::OF_PROJECTS.map(AccessRole::name).join(", ");
+        return Err(ServiceError::invalid(detail, format!("Use one of {names}, or leave the project out")));
+    }
+    Ok((projects::find(s, project).await?.name, role))
+}
+
+async fn set_project_role(
+    s: &Services,
+    caller: &Caller,
+    mut person: Person,
+    (project, role): (ProjectName, AccessRole),
+) -> ServiceResult<Person> {
+    let is_new = role != AccessRole::None && !person.project_roles.contains_key(&project);
+    if is_new && person.project_roles.len() >= MAX_PROJECT_ROLES {
+        let detail = format!("{} has roles in {MAX_PROJECT_ROLES} projects", person.name);
+        let fix = format!("Give a role in the whole service: `skep user grant {} ROLE`", person.name);
+        return Err(ServiceError::conflict("too_many_roles", detail, fix));
+    }
+    s.accounts.set_project_role(&person.name, &project, role).await?;
+    record(s, caller, "person.grant", subject(&person.name), &format!("{} in {project}", role.name())).await;
+    match role {
+        AccessRole::None => person.project_roles.remove(&project),
+        role => person.project_roles.insert(project, role),
+    };
+    Ok(person)
 }
 
 /// Disables a person, who can do nothing from then on, or lifts that. Sessions and tokens are kept.
@@ -79,7 +138,16 @@ pub(super) async fn caller_of(s: &Services, principal: &Principal, via: Via) -> 
     }
     let Some(Ok(name)) = principal.as_str().strip_prefix(LISTED).map(PersonName::new) else { return Ok(None) };
     let person = s.accounts.person(&name).await?.filter(|person| person.disabled_at.is_none());
-    Ok(person.map(|person| Caller { principal: principal.clone(), rights: Right::of_role(person.role), via }))
+    Ok(person.map(|person| {
+        let mut caller = Caller::new(principal.clone(), Right::of_role(person.role), via);
+        caller.in_projects = person.project_roles.into_iter().map(|(name, role)| (name, rights_in(role))).collect();
+        caller
+    }))
+}
+
+/// Returns the rights of a role in one project.
+fn rights_in(role: AccessRole) -> BTreeSet<Right> {
+    Right::of_role(role).into_iter().filter(|right| right.is_of_projects()).collect()
 }
 
 /// Returns the person whom the trusted proxy names as a caller.

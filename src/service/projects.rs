@@ -1,7 +1,7 @@
 //! Projects.
 
 use super::audit::record;
-use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input, tokens};
 use crate::domain::{Policy, Project, ProjectName, Role};
 use crate::ports::forge::LocatedRepo;
 use crate::ports::run_index::RunFilter;
@@ -32,8 +32,10 @@ pub struct NewProject {
 /// # Errors
 /// `missing_right`, or `unavailable`.
 pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Project>> {
-    caller.require(Right::Read)?;
-    Ok(s.store.projects().await?)
+    caller.require_somewhere(Right::Read)?;
+    let mut projects = s.store.projects().await?;
+    projects.retain(|project| caller.has(Right::Read, &project.name));
+    Ok(projects)
 }
 
 /// Returns a project by name.
@@ -41,8 +43,7 @@ pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Project>> 
 /// # Errors
 /// `no_project`.
 pub async fn show(s: &Services, caller: &Caller, name: &str) -> ServiceResult<Project> {
-    caller.require(Right::Read)?;
-    find(s, name).await
+    find_for(s, caller, Right::Read, name).await
 }
 
 /// Adds or replaces a project. Its repository is fetched first: one that cannot be read does not become a project.
@@ -104,16 +105,50 @@ pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResul
 pub async fn remove(s: &Services, caller: &Caller, name: &str) -> ServiceResult<Project> {
     caller.require(Right::Projects)?;
     let project = find(s, name).await?;
-    let filter = RunFilter { project: Some(project.name.clone()), open_only: true, limit: 1, ..RunFilter::default() };
+    let filter = RunFilter { projects: project.name.clone().into(), open_only: true, limit: 1, ..RunFilter::default() };
     if let Some(run) = s.store.list(&filter).await?.first() {
         let detail = format!("run {} of project {} is open", run.run.abbrev(), project.name);
         return Err(ServiceError::conflict("project_in_use", detail, "Wait until it has ended, or cancel it"));
     }
-    // First, so that a project of this name never begins with the memory of another.
+    // First, so that a project of this name never begins with the memory of another, or with its people.
     s.store.forget_project(&project.name).await?;
+    s.accounts.remove_project_roles(&project.name).await?;
+    tokens::revoke_for(s, caller, &project.name).await?;
     s.store.remove_project(&project.name).await?;
     record(s, caller, "project.remove", format!("project:{}", project.name), &project.repo).await;
     Ok(project)
+}
+
+/// Returns a project by name. For callers who cannot read it, a project does not exist.
+///
+/// # Errors
+/// `missing_right` if the caller lacks the right in the project, `no_project`.
+pub(super) async fn find_for(s: &Services, caller: &Caller, right: Right, name: &str) -> ServiceResult<Project> {
+    caller.require_somewhere(right)?;
+    let project = find(s, name).await?;
+    if caller.has(right, &project.name) {
+        return Ok(project);
+    }
+    match caller.has(Right::Read, &project.name) {
+        true => caller.require_in(right, &project.name).map(|()| project),
+        false => Err(ServiceError::no_project(name)),
+    }
+}
+
+/// Returns the project that a query names, which may have been removed; `None` = all, for callers who have the right in
+/// all.
+///
+/// # Errors
+/// `missing_right`, `invalid` if the name is not one, `no_project` if the caller cannot read it.
+pub(super) fn named(caller: &Caller, right: Right, name: Option<&str>) -> ServiceResult<Option<ProjectName>> {
+    let Some(text) = name else { return caller.require(right).map(|()| None) };
+    caller.require_somewhere(right)?;
+    let name = input::project_name(text)?;
+    match caller.has(Right::Read, &name) {
+        true => caller.require_in(right, &name).map(|()| Some(name)),
+        false if caller.has(right, &name) => Ok(Some(name)),
+        false => Err(ServiceError::no_project(text)),
+    }
 }
 
 /// Returns a project by name.

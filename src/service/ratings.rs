@@ -1,6 +1,6 @@
 //! Ratings of engines and outside agents, computed from verified outcomes.
 
-use super::{Caller, Right, ServiceResult, Services, input};
+use super::{Caller, Right, ServiceResult, Services, projects};
 use crate::domain::rating::{Rating, ratings};
 use crate::ports::outcomes::OutcomeFilter;
 
@@ -14,8 +14,7 @@ const MAX_ROWS: usize = 20_000;
 /// # Errors
 /// `missing_right` without [`Right::Read`], `invalid` if the project's name is not one.
 pub async fn list(s: &Services, caller: &Caller, project: Option<&str>) -> ServiceResult<Vec<Rating>> {
-    caller.require(Right::Read)?;
-    let project = project.map(input::project_name).transpose()?;
+    let project = projects::named(caller, Right::Read, project)?;
     compute(s, project).await
 }
 

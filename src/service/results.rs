@@ -30,9 +30,8 @@ pub struct LatestTests {
 /// # Errors
 /// `no_project`, or `no_tests` if no check has run yet.
 pub async fn latest(s: &Services, caller: &Caller, project: &str) -> ServiceResult<LatestTests> {
-    caller.require(Right::Read)?;
-    let project = projects::find(s, project).await?.name;
-    let filter = RunFilter { project: Some(project.clone()), limit: MAX_RUNS, ..RunFilter::default() };
+    let project = projects::find_for(s, caller, Right::Read, project).await?.name;
+    let filter = RunFilter { projects: project.clone().into(), limit: MAX_RUNS, ..RunFilter::default() };
     for row in s.store.list(&filter).await? {
         // A run that cannot be read must not hide the others; the run list shows it as quarantined.
         if let Ok(Some(run)) = s.store.load(row.run).await

@@ -77,7 +77,7 @@ pub async fn open(
     request: OpenRun,
     key: Option<&IdempotencyKey>,
 ) -> ServiceResult<Opened> {
-    caller.require(Right::Run)?;
+    caller.require_somewhere(Right::Run)?;
     let Some(key) = key else {
         let opened = open_asked(s, caller, request, s.clock.new_run_id()).await?;
         record_opened(s, caller, &opened).await;
@@ -86,6 +86,7 @@ pub async fn open(
     let _in_progress = s.in_progress.enter(&caller.principal, key).await?;
     let claim = idempotency::claim(s, caller, key, &request).await?;
     if let Some(mut run) = s.store.load(claim.run).await? {
+        caller.require_in(Right::Run, &run.project)?;
         if !run.ended() {
             // The process that drove it may be gone.
             s.runtime.resume(run.id).await;
@@ -109,7 +110,6 @@ pub(super) async fn open_from(
     source: GoalSource,
     id: RunId,
 ) -> ServiceResult<Run> {
-    caller.require(Right::Run)?;
     let opened = open_as(s, ask(s, caller, request, source).await?, id).await?;
     record_opened(s, caller, &opened).await;
     Ok(opened.run)
@@ -141,19 +141,20 @@ async fn record_opened(s: &Services, caller: &Caller, opened: &Opened) {
 /// # Errors
 /// As [`open`].
 pub async fn preview(s: &Services, caller: &Caller, request: OpenRun) -> ServiceResult<Preview> {
-    caller.require(Right::Run)?;
     let ask = ask(s, caller, request, GoalSource::Manual).await?;
     Ok(s.runtime.preview(ask).await?)
 }
 
 async fn ask(s: &Services, caller: &Caller, request: OpenRun, source: GoalSource) -> ServiceResult<RunRequest> {
+    caller.require_somewhere(Right::Run)?;
     if request.project.is_none() == request.repo.is_none() {
         return Err(ServiceError::invalid("name either `project` or `repo`", "Send exactly one of them"));
     }
     input::lines(request.repo.iter().chain(&request.base).chain(request.engines.values()))?;
     let project = match &request.project {
-        Some(text) => Some(projects::find(s, text).await?.name),
-        None => None,
+        Some(text) => Some(projects::find_for(s, caller, Right::Run, text).await?.name),
+        // Any repository that the service can read may be named.
+        None => caller.require(Right::Run).map(|()| None)?,
     };
     // Editors on Windows start text files with a byte order mark, and a shell passes it on.
     let text = request.goal.trim_start_matches('\u{feff}').to_owned();
@@ -164,6 +165,10 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun, source: GoalSource
         Some(spec) => Goal { source, ..specs::goal(s, spec, &caller.principal)? },
         None => Goal { text, source, asked_by: caller.principal.clone(), spec: None },
     };
+    let may_raise = match &project {
+        Some(name) => caller.has(Right::Budget, name),
+        None => caller.require(Right::Budget).is_ok(),
+    };
     Ok(RunRequest {
         id: None,
         project,
@@ -173,7 +178,7 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun, source: GoalSource
         engines: input::engines(&request.engines),
         checks: input::checks(s, &request.checks)?,
         limits: request.limits,
-        may_raise: caller.require(Right::Budget).is_ok(),
+        may_raise,
         carry_on: request.reuse_open_run,
         on_difference: request.on_difference,
         traceparent: request.traceparent,
@@ -211,18 +216,18 @@ pub struct RunPage {
 /// # Errors
 /// `invalid` if the query is not usable, `no_run` or `no_project` if it names something unknown.
 pub async fn list(s: &Services, caller: &Caller, query: &RunQuery) -> ServiceResult<RunPage> {
-    caller.require(Right::Read)?;
+    caller.require_somewhere(Right::Read)?;
     let limit = input::rows(query.limit)?;
     let before = match &query.before {
-        Some(text) => Some(find_id(s, text).await?),
+        Some(text) => Some(find_id(s, caller, Right::Read, text).await?),
         None => None,
     };
-    let project = match &query.project {
-        Some(text) => Some(projects::find(s, text).await?.name),
-        None => None,
+    let projects = match &query.project {
+        Some(text) => projects::find_for(s, caller, Right::Read, text).await?.name.into(),
+        None => caller.readable(),
     };
     let status = query.status.as_deref().map(input::status).transpose()?;
-    let filter = RunFilter { project, status, open_only: query.open, own_only: false, before, limit };
+    let filter = RunFilter { projects, status, open_only: query.open, own_only: false, before, limit };
     let rows = s.store.list(&filter).await?;
     let next_before = rows.last().filter(|_| rows.len() as u64 == limit).map(|last| last.run);
     Ok(RunPage { rows, limit, next_before })
@@ -233,8 +238,7 @@ pub async fn list(s: &Services, caller: &Caller, query: &RunQuery) -> ServiceRes
 /// # Errors
 /// `no_run`, `several_runs`, or `quarantined` if its data cannot be read.
 pub async fn show(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Run> {
-    caller.require(Right::Read)?;
-    load(s, id).await
+    load(s, caller, Right::Read, id).await
 }
 
 /// Returns rows of a run's journal after `after`, in order.
@@ -248,31 +252,59 @@ pub async fn events(
     after: u64,
     limit: Option<u64>,
 ) -> ServiceResult<Vec<JournalRow>> {
-    caller.require(Right::Read)?;
+    let run = find_id(s, caller, Right::Read, id).await?;
     let limit = input::rows(limit)?;
-    let run = find_id(s, id).await?;
     // The store counts in signed numbers.
     Ok(s.store.events(run, after.min(i64::MAX as u64), limit).await?)
 }
 
-/// Returns a run's id by its whole or shortened form.
-pub(super) async fn find_id(s: &Services, text: &str) -> ServiceResult<RunId> {
+/// Returns a run's id by its whole or shortened form. For callers who cannot read its project, a run does not exist.
+///
+/// # Errors
+/// `missing_right` if the caller lacks the right in the run's project, `no_run`, `several_runs`.
+pub(super) async fn find_id(s: &Services, caller: &Caller, right: Right, text: &str) -> ServiceResult<RunId> {
+    caller.require_somewhere(right)?;
     if text.len() > 36 || !text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
         return Err(ServiceError::no_run(text));
     }
-    match s.store.find(text).await? {
-        RunMatch::One(id) => Ok(id),
-        RunMatch::None => Err(ServiceError::no_run(text)),
-        RunMatch::Several(ids) => Err(ServiceError::several_runs(text, &ids)),
+    let mut found = match s.store.find(text).await? {
+        RunMatch::One(id) => vec![id],
+        RunMatch::None => Vec::new(),
+        RunMatch::Several(ids) => ids,
+    };
+    if caller.require(right).is_err() {
+        let mut readable = Vec::new();
+        for id in found {
+            match s.store.project_of(id).await? {
+                Some(project) if caller.has(Right::Read, &project) => readable.push((id, project)),
+                _ => {}
+            }
+        }
+        if let [(_, project)] = readable.as_slice() {
+            caller.require_in(right, project)?;
+        }
+        found = readable.into_iter().map(|(id, _)| id).collect();
+    }
+    match found.as_slice() {
+        [] => Err(ServiceError::no_run(text)),
+        [id] => Ok(*id),
+        several => Err(ServiceError::several_runs(text, several)),
     }
 }
 
 /// Returns a run's state.
-pub(super) async fn load(s: &Services, text: &str) -> ServiceResult<Run> {
-    let id = find_id(s, text).await?;
+///
+/// # Errors
+/// As [`find_id`], `quarantined` if it cannot be read.
+pub(super) async fn load(s: &Services, caller: &Caller, right: Right, text: &str) -> ServiceResult<Run> {
+    load_id(s, find_id(s, caller, right, text).await?).await
+}
+
+/// Returns the state of a run that the caller was found to know.
+pub(super) async fn load_id(s: &Services, id: RunId) -> ServiceResult<Run> {
     match s.store.load(id).await {
         Ok(Some(run)) => Ok(run),
-        Ok(None) => Err(ServiceError::no_run(text)),
+        Ok(None) => Err(ServiceError::no_run(&id.to_string())),
         // The store reports this for a snapshot it cannot read; other runs are not affected.
         Err(PortError::Permanent { what, fix }) => Err(ServiceError::conflict("quarantined", what, fix)),
         Err(other) => Err(other.into()),

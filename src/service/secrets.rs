@@ -24,8 +24,13 @@ pub struct Stored {
 /// # Errors
 /// `missing_right`, or `unavailable`.
 pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<SecretRow>> {
-    caller.require(Right::Read)?;
-    Ok(s.vault.list().await?)
+    caller.require_somewhere(Right::Read)?;
+    let mut secrets = s.vault.list().await?;
+    secrets.retain(|secret| match &secret.project {
+        Some(project) => caller.reads(project),
+        None => caller.require(Right::Read).is_ok(),
+    });
+    Ok(secrets)
 }
 
 /// Stores a value, replacing an older one of that name.

@@ -18,6 +18,7 @@ use crate::ports::identity::{AuthorizationResponse, IdentityError, LoginAttempt}
 use crate::ports::sessions::LoginMethod;
 use crate::secrets::Key;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Path of the page to which the provider returns browsers.
@@ -204,6 +205,7 @@ async fn person(s: &Services, sso: &SingleSignOn, claims: &Claims, at: Timestamp
             s.accounts.set_role(&name, admission.role()).await?;
             record(s, &themselves(&name), "person.grant", people::subject(&name), &reason(admission)).await;
         }
+        set_project_roles(s, sso, claims, &name).await?;
         return Ok(name);
     }
     let name = claims.person_name().ok_or_else(|| {
@@ -211,7 +213,8 @@ async fn person(s: &Services, sso: &SingleSignOn, claims: &Claims, at: Timestamp
         let fix = "Ask an administrator to set `auth.oidc.username_claim` to a claim with such a name";
         ServiceError::forbidden("no_name", detail, fix)
     })?;
-    let person = Person { name: name.clone(), role: admission.role(), created_at: at, disabled_at: None };
+    let (role, project_roles) = (admission.role(), BTreeMap::new());
+    let person = Person { name: name.clone(), role, project_roles, created_at: at, disabled_at: None };
     if !s.accounts.add_person_with(&person, &identity).await? {
         let detail = format!("there is a person {name} already, who is not linked with this account");
         let subject = claims.subject.as_str();
@@ -219,7 +222,25 @@ async fn person(s: &Services, sso: &SingleSignOn, claims: &Claims, at: Timestamp
         return Err(ServiceError::conflict("person_exists", detail, fix));
     }
     record(s, &themselves(&name), "person.add", people::subject(&name), &reason(admission)).await;
+    set_project_roles(s, sso, claims, &name).await?;
     Ok(name)
+}
+
+/// Gives a person the roles of their groups in the projects that have such groups. Roles in other projects stay.
+async fn set_project_roles(s: &Services, sso: &SingleSignOn, claims: &Claims, name: &PersonName) -> ServiceResult<()> {
+    let asked = sso.provider.rules().project_roles(claims);
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let now = s.accounts.person(name).await?.map(|person| person.project_roles).unwrap_or_default();
+    for (project, role) in asked {
+        if now.get(&project).copied().unwrap_or(AccessRole::None) != role {
+            s.accounts.set_project_role(name, &project, role).await?;
+            let detail = format!("{} in {project} by groups of the identity provider", role.name());
+            record(s, &themselves(name), "person.grant", people::subject(name), &detail).await;
+        }
+    }
+    Ok(())
 }
 
 fn reason(admission: Admission) -> String {
@@ -232,7 +253,7 @@ fn reason(admission: Admission) -> String {
 /// Returns the person as the author of what their own login changes.
 fn themselves(name: &PersonName) -> Caller {
     let principal: Principal = people::principal(name);
-    Caller { principal, rights: Default::default(), via: Via::Page }
+    Caller::new(principal, Default::default(), Via::Page)
 }
 
 fn of_provider(error: IdentityError) -> ServiceError {

@@ -10,9 +10,9 @@
 use super::audit::record;
 use super::error::shown;
 use super::secret_text::{digest, random};
-use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, agents, input, people};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, agents, input, people, projects};
 use crate::domain::open_work::AGENT;
-use crate::domain::{Agent, PersonName, Principal, Timestamp};
+use crate::domain::{Agent, PersonName, Principal, ProjectName, Timestamp};
 use crate::ports::accounts::AccessToken;
 use crate::secrets::Secret;
 use std::collections::BTreeSet;
@@ -43,6 +43,8 @@ const MAX_OWN: usize = 50;
 pub const OVERLAP_SECS: u64 = 3_600;
 /// Time before the end of a token in which its user is warned, in seconds.
 const WARNING_SECS: u64 = 7 * 86_400;
+/// Maximum number of projects that one token is limited to.
+const MAX_PROJECTS: usize = 50;
 /// Rows that are read to list tokens.
 const MAX_ROWS: u64 = 10_000;
 /// Interval at which the use of a token is recorded, in seconds.
@@ -57,6 +59,8 @@ pub struct NewToken {
     pub person: Option<String>,
     /// Names of its rights; `read` if empty.
     pub rights: Vec<String>,
+    /// Names of the projects that it is limited to; empty: it is not.
+    pub projects: Vec<String>,
     /// When it stops working.
     pub expires: Expiry,
 }
@@ -105,8 +109,31 @@ pub async fn create(s: &Services, caller: &Caller, new: NewToken) -> ServiceResu
         Some(person) => people::enabled(s, person).await?,
         None => Principal::from(format!("{PROGRAM}{name}").as_str()),
     };
+    let projects = limits(s, caller, &new.projects, &rights).await?;
     let rights = rights.into_iter().map(|right| right.name().to_owned()).collect();
-    issue(s, caller, Draft { name: name.to_string(), principal, rights, expires_at }).await
+    issue(s, caller, Draft { name: name.to_string(), principal, rights, projects, expires_at }).await
+}
+
+/// Checks the projects that a token shall be limited to.
+async fn limits(
+    s: &Services,
+    caller: &Caller,
+    names: &[String],
+    rights: &BTreeSet<Right>,
+) -> ServiceResult<BTreeSet<ProjectName>> {
+    if names.len() > MAX_PROJECTS {
+        let detail = format!("projects: more than {MAX_PROJECTS}");
+        return Err(ServiceError::invalid(detail, "Limit the token to fewer projects, or to none"));
+    }
+    if let Some(right) = rights.iter().find(|right| !names.is_empty() && !right.is_of_projects()) {
+        let detail = format!("the right `{}` concerns the whole service", right.name());
+        return Err(ServiceError::invalid(detail, "Leave out that right, or the projects"));
+    }
+    let mut projects = BTreeSet::new();
+    for name in names {
+        projects.insert(projects::find_for(s, caller, Right::Read, name).await?.name);
+    }
+    Ok(projects)
 }
 
 /// Creates a token that acts as the caller, a person who is logged in to the pages.
@@ -116,10 +143,10 @@ pub async fn create(s: &Services, caller: &Caller, new: NewToken) -> ServiceResu
 /// usable or the caller's role lacks one of the rights, `too_many_tokens`.
 pub async fn create_own(s: &Services, caller: &Caller, new: NewToken) -> ServiceResult<CreatedToken> {
     require_session(caller)?;
-    caller.require(Right::Run)?;
+    caller.require_somewhere(Right::Run)?;
     let name = parse_name(&new.name)?;
     let rights = parse_rights(&new.rights)?;
-    if let Some(right) = rights.iter().find(|right| !caller.rights.contains(right)) {
+    if let Some(right) = rights.iter().find(|right| !caller.has_somewhere(**right)) {
         let detail = format!("your role does not have the right `{}`", right.name());
         return Err(ServiceError::invalid(detail, "Choose rights that you have yourself"));
     }
@@ -130,9 +157,10 @@ pub async fn create_own(s: &Services, caller: &Caller, new: NewToken) -> Service
         let detail = format!("{MAX_OWN} of your tokens are in use");
         return Err(ServiceError::conflict("too_many_tokens", detail, "Revoke those that you do not need"));
     }
+    let projects = limits(s, caller, &new.projects, &rights).await?;
     let rights = rights.into_iter().map(|right| right.name().to_owned()).collect();
     let principal = caller.principal.clone();
-    issue(s, caller, Draft { name: name.to_string(), principal, rights, expires_at }).await
+    issue(s, caller, Draft { name: name.to_string(), principal, rights, projects, expires_at }).await
 }
 
 /// Replaces a token by a new one of the same name, rights and lifetime. The old one works for an hour more.
@@ -152,8 +180,13 @@ pub async fn rotate(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Cr
     }
     let lifetime_ms = old.expires_at.map(|end| end.0.saturating_sub(old.created_at.0));
     let expires_at = lifetime_ms.map(|ms| Timestamp(at.0.saturating_add(ms)));
-    let draft =
-        Draft { name: old.name.clone(), principal: old.principal.clone(), rights: old.rights.clone(), expires_at };
+    let draft = Draft {
+        name: old.name.clone(),
+        principal: old.principal.clone(),
+        rights: old.rights.clone(),
+        projects: old.projects.clone(),
+        expires_at,
+    };
     let created = issue(s, caller, draft).await?;
     s.accounts.expire_token(&old.id, at.plus_secs(OVERLAP_SECS)).await?;
     record(s, caller, "token.rotate", subject(&old), &format!("replaced by {}", created.row.id)).await;
@@ -164,6 +197,7 @@ struct Draft {
     name: String,
     principal: Principal,
     rights: Vec<String>,
+    projects: BTreeSet<ProjectName>,
     expires_at: Option<Timestamp>,
 }
 
@@ -188,6 +222,7 @@ async fn issue(s: &Services, caller: &Caller, draft: Draft) -> ServiceResult<Cre
         principal: draft.principal,
         name: draft.name,
         rights: draft.rights,
+        projects: draft.projects,
         created_by: caller.principal.clone(),
         created_at: at,
         expires_at: draft.expires_at,
@@ -208,6 +243,7 @@ pub(super) async fn create_for(s: &Services, agent: &Agent) -> ServiceResult<Sec
         principal: agent.principal(),
         name: agent.name.to_string(),
         rights: vec![Right::Work.name().to_owned()],
+        projects: BTreeSet::new(),
         created_by: agent.invited_by.clone(),
         created_at: s.clock.now(),
         expires_at: None,
@@ -249,6 +285,18 @@ pub async fn revoke(s: &Services, caller: &Caller, id: &str) -> ServiceResult<Ac
     s.accounts.revoke_token(&row.id, at).await?;
     record(s, caller, "token.revoke", subject(&row), "").await;
     Ok(AccessToken { revoked_at: row.revoked_at.or(Some(at)), ..row })
+}
+
+/// Revokes all tokens that are limited to projects of which one is removed: another project of that name is not theirs.
+pub(super) async fn revoke_for(s: &Services, caller: &Caller, removed: &ProjectName) -> ServiceResult<()> {
+    let at = s.clock.now();
+    for row in s.accounts.tokens(MAX_ROWS).await? {
+        if row.projects.contains(removed) && is_usable(&row, at) {
+            s.accounts.revoke_token(&row.id, at).await?;
+            record(s, caller, "token.revoke", subject(&row), &format!("project {removed} was removed")).await;
+        }
+    }
+    Ok(())
 }
 
 /// Returns a token that the caller may rotate and revoke.
@@ -298,7 +346,7 @@ pub async fn caller(s: &Services, token: &str) -> ServiceResult<Option<TokenCall
     rights.remove(&Right::People);
     let is_program = row.principal.as_str().starts_with(PROGRAM);
     let caller = match (prefix, is_program) {
-        (SERVICE, true) => Caller { principal: row.principal.clone(), rights, via: Via::Rest },
+        (SERVICE, true) => Caller::new(row.principal.clone(), rights, Via::Rest),
         (OF_AGENT, false) if row.principal.as_str().starts_with(AGENT) => {
             match agents::caller_of(s, &row.principal).await? {
                 Some(agent) => agent,
@@ -311,6 +359,7 @@ pub async fn caller(s: &Services, token: &str) -> ServiceResult<Option<TokenCall
         },
         _ => return Ok(None),
     };
+    let caller = if row.projects.is_empty() { caller } else { caller.within(&row.projects) };
     let is_recorded = row.last_used_at.is_some_and(|used| at < used.plus_secs(TOUCH_SECS));
     if !is_recorded && let Err(error) = s.accounts.touch_token(&row.id, at).await {
         tracing::warn!(%error, "cannot record the use of a token");

@@ -73,8 +73,7 @@ pub struct Watch {
 /// # Errors
 /// `no_run` or `several_runs`.
 pub async fn watch(s: &Services, caller: &Caller, run: &str, after: u64) -> ServiceResult<Watch> {
-    caller.require(Right::Read)?;
-    let run = find_id(s, run).await?;
+    let run = find_id(s, caller, Right::Read, run).await?;
     Ok(Watch {
         // Subscribed before the first read: what is committed in between is notified and read once.
         notifications: s.notifications.subscribe(),
@@ -173,27 +172,42 @@ pub enum Moved {
 }
 
 /// Watcher of all runs that this process drives. It hurries readers, and promises nothing: movements may be lost.
-pub struct Moves(broadcast::Receiver<Notification>);
+pub struct Moves {
+    services: Services,
+    caller: Caller,
+    notifications: broadcast::Receiver<Notification>,
+}
 
-/// Starts watching all runs.
+/// Starts watching all runs that the caller can read.
 ///
 /// # Errors
 /// `missing_right` without [`Right::Read`].
 pub fn moves(s: &Services, caller: &Caller) -> ServiceResult<Moves> {
-    caller.require(Right::Read)?;
-    Ok(Moves(s.notifications.subscribe()))
+    caller.require_somewhere(Right::Read)?;
+    Ok(Moves { services: s.clone(), caller: caller.clone(), notifications: s.notifications.subscribe() })
 }
 
 impl Moves {
     /// Waits for the next movement; `None` when the service stops.
     pub async fn next(&mut self) -> Option<Moved> {
         loop {
-            match self.0.recv().await {
-                Ok(Notification::Moved { run, seq }) => return Some(Moved::Run { run, seq }),
-                Ok(Notification::Output { .. } | Notification::CheckOutput { .. }) => {}
+            match self.notifications.recv().await {
+                Ok(Notification::Moved { run, seq }) if self.is_readable(run).await => {
+                    return Some(Moved::Run { run, seq });
+                }
+                Ok(Notification::Moved { .. } | Notification::Output { .. } | Notification::CheckOutput { .. }) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => return Some(Moved::Unknown),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
+    }
+
+    async fn is_readable(&self, run: RunId) -> bool {
+        if self.caller.require(Right::Read).is_ok() {
+            return true;
+        }
+        // A movement may be lost, but one of a project that the caller cannot read must not be reported.
+        let project = self.services.store.project_of(run).await;
+        project.ok().flatten().is_some_and(|project| self.caller.has(Right::Read, &project))
     }
 }

@@ -93,6 +93,8 @@ mod own_account;
 mod pages;
 mod pieces;
 mod preview;
+mod project_roles;
+mod project_roles;
 mod prompts;
 mod proof_budget;
 mod proof_continued;

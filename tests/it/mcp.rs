@@ -257,7 +257,7 @@ async fn a_token_without_a_right_gives_the_agent_none() {
     allow(&mut s, Right::Approve);
     let run = start(&s, "make it two").await;
     until_it_decides(&s, &run, 0).await;
-    let reader = Caller { principal: Principal::from("user:ann"), rights: [Right::Read].into(), via: Via::Rest };
+    let reader = Caller::new(Principal::from("user:ann"), [Right::Read].into(), Via::Rest);
     s.state.callers = Callers::new([(TOKEN.to_owned(), reader)]);
     s.router = router(s.state.clone());
     assert_eq!(tool_names(&s).await, TOOLS[..10]);

@@ -374,7 +374,7 @@ async fn the_listener_refuses_long_heads_and_stops() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_can_do_only_what_its_rights_allow() {
     let mut s = service().await;
-    let reader = Caller { principal: Principal::from("user:ann"), rights: [Right::Read].into(), via: Via::Rest };
+    let reader = Caller::new(Principal::from("user:ann"), [Right::Read].into(), Via::Rest);
     s.state.callers = Callers::new([(TOKEN.to_owned(), reader)]);
     s.router = skep::http::router(s.state.clone());
     for (method, path) in operations(&document(&s).await) {

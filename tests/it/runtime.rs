@@ -7,7 +7,8 @@ use skep::app;
 use skep::config::{Config, Database};
 use skep::domain::{
     Answer, AttemptId, BlockKind, BudgetScope, BudgetUnit, CheckKind, CheckSpec, Day, Ending, EngineSpec, Event, Goal,
-    GoalSource, LedgerRow, Order, Outcome, Phase, Principal, Role, Run, RunId, SharedBudget, Timestamp, Usage,
+    GoalSource, LedgerRow, Order, Outcome, Phase, Principal, ProjectSet, Role, Run, RunId, SharedBudget, Timestamp,
+    Usage,
 };
 use skep::ports::engine::{AttemptEnv, EngineEvent, EngineResult, Sink, StepOutcome};
 use skep::ports::journal::Transition;
@@ -192,7 +193,7 @@ async fn runs_that_share_a_days_budget_ask_when_it_is_exhausted() {
     let asked = w.settled(run.id).await;
     assert!(matches!(asked.blocks[0].kind, BlockKind::Approval(_)), "{:?}", asked.blocks);
     assert_eq!(asked.attempts.iter().filter_map(|a| a.ended.as_ref()).filter(|e| !e.ending.counts()).count(), 1);
-    let by_day = SpendingFilter { by: SpendingBy::Day, run: None, project: None, day: None, limit: 9 };
+    let by_day = SpendingFilter { by: SpendingBy::Day, run: None, projects: ProjectSet::All, day: None, limit: 9 };
     let sums = w.ports.deps.store.spending(&by_day).await.expect("sums");
     assert_eq!((sums[0].tokens, sums[0].reserved_tokens), (1_005, 0));
 }

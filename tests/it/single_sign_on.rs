@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 use skep::adapters::oidc::settings::OidcSettings;
-use skep::domain::{AccessRole, LoginRules};
+use skep::domain::{AccessRole, LoginRules, ProjectName};
 use skep::secrets::Secret;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -314,6 +314,34 @@ async fn somebody_who_left_a_group_does_not_keep_its_role() {
     provider.account(json!({"sub": "u-17"}));
     refuses(&log_in(&provider, &mut Browser::new(&s)).await, 503, "userinfo");
     assert_eq!(people(&s).await, pairs(&[("ann.lee", "approver")]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_of_a_project_give_a_role_there_which_goes_with_them() {
+    let provider = Provider::start().await;
+    let mut oidc = settings(provider.issuer());
+    let of = |name: &str| [(AccessRole::Member, vec![format!("{name}-dev")])].into();
+    let names = ["tally", "calc"].map(|name| (ProjectName::new(name).expect("a name"), of(name)));
+    oidc.rules.project_groups = names.into();
+    let s = service_configured(|config| {
+        config.server.public_url = Some("http://localhost:7300".to_owned());
+        config.auth.oidc = Some(oidc);
+    })
+    .await;
+    let log_in_as = async |groups: &[&str]| {
+        provider.account(ann(groups));
+        log_in(&provider, &mut Browser::new(&s)).await
+    };
+    let roles = async || s.get("/api/v1/people").await.json()[0]["project_roles"].clone();
+    assert_eq!(log_in_as(&["tally-dev"]).await.status, 200);
+    assert_eq!(people(&s).await, pairs(&[("ann.lee", "none")]));
+    assert_eq!(roles().await, json!({"tally": "member"}));
+    // Another group, and a role in the whole service besides.
+    assert_eq!(log_in_as(&["calc-dev", "platform"]).await.status, 200);
+    assert_eq!(people(&s).await, pairs(&[("ann.lee", "admin")]));
+    assert_eq!(roles().await, json!({"calc": "member"}));
+    // Somebody in none of the groups does not get in again.
+    refuses(&log_in_as(&["other"]).await, 403, "none of these groups");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

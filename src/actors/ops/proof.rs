@@ -23,7 +23,7 @@ pub(super) async fn of_base(
     environment: &str,
 ) -> Option<(RunId, Vec<CheckResult>)> {
     let filter = RunFilter {
-        project: Some(target.repo.project.clone()),
+        projects: target.repo.project.clone().into(),
         own_only: true,
         limit: MAX_RUNS,
         ..RunFilter::default()

@@ -64,7 +64,7 @@ impl Oidc {
             (self.settings.username_claim.as_str(), true),
             ("email", true),
             ("email_verified", of_domain),
-            (rules.groups_claim.as_str(), !rules.groups.is_empty()),
+            (rules.groups_claim.as_str(), !rules.groups.is_empty() || !rules.project_groups.is_empty()),
         ];
         let is_complete = needed.into_iter().all(|(name, is_needed)| !is_needed || find(&claims, name).is_some());
         let (Some(endpoint), Some(token), false) = (&metadata.userinfo_endpoint, access_token, is_complete) else {

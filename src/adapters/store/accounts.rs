@@ -1,11 +1,12 @@
 //! People and access tokens in the tables `person`, `person_identity` and `access_token`.
 
 use super::SeaStore;
-use crate::domain::{AccessRole, PersonName, Principal, Timestamp};
+use crate::domain::{AccessRole, PersonName, Principal, ProjectName, Timestamp};
 use crate::ports::PortResult;
 use crate::ports::accounts::{AccessToken, Accounts, Identity, Person};
 use async_trait::async_trait;
 use sea_orm::{DbErr, QueryResult, Value};
+use std::collections::BTreeMap;
 
 const ADD_PERSON: &str = "INSERT INTO person (home, name, role, created_at) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (home, name) DO NOTHING RETURNING name";
@@ -13,6 +14,12 @@ const PERSON: &str = "SELECT name, role, created_at, disabled_at FROM person WHE
 const PEOPLE: &str = "SELECT name, role, created_at, disabled_at FROM person WHERE home = $1 ORDER BY name";
 const SET_ROLE: &str = "UPDATE person SET role = $3 WHERE home = $1 AND name = $2 RETURNING name";
 const SET_DISABLED: &str = "UPDATE person SET disabled_at = $3 WHERE home = $1 AND name = $2 RETURNING name";
+const PROJECT_ROLES: &str = "SELECT person, project, role FROM project_role WHERE home = $1 AND person = $2";
+const ALL_PROJECT_ROLES: &str = "SELECT person, project, role FROM project_role WHERE home = $1";
+const SET_PROJECT_ROLE: &str = "INSERT INTO project_role (home, person, project, role) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT (home, person, project) DO UPDATE SET role = excluded.role";
+const REMOVE_PROJECT_ROLE: &str = "DELETE FROM project_role WHERE home = $1 AND person = $2 AND project = $3";
+const REMOVE_PROJECT_ROLES: &str = "DELETE FROM project_role WHERE home = $1 AND project = $2";
 const PERSON_OF: &str = "SELECT person FROM person_identity WHERE home = $1 AND issuer = $2 AND subject = $3";
 const ADD_IDENTITY: &str = "INSERT INTO person_identity (home, issuer, subject, person, created_at) \
      VALUES ($1, $2, $3, $4, $5) ON CONFLICT (home, issuer, subject) DO NOTHING RETURNING person";
@@ -20,14 +27,15 @@ const LINK: &str = "INSERT INTO person_identity (home, issuer, subject, person, 
      VALUES ($1, $2, $3, $4, $5) \
      ON CONFLICT (home, issuer, subject) DO UPDATE SET person = excluded.person, created_at = excluded.created_at";
 const ADD_TOKEN: &str = "INSERT INTO access_token \
-     (home, id, digest, principal, name, rights, created_by, created_at, expires_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+     (home, id, digest, principal, name, rights, created_by, created_at, expires_at, projects) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const TOKEN: &str = "SELECT id, digest, principal, name, rights, created_by, created_at, expires_at, last_used_at, \
-     revoked_at FROM access_token WHERE home = $1 AND id = $2";
+     revoked_at, projects FROM access_token WHERE home = $1 AND id = $2";
 const TOKENS: &str = "SELECT id, digest, principal, name, rights, created_by, created_at, expires_at, last_used_at, \
-     revoked_at FROM access_token WHERE home = $1 ORDER BY created_at DESC, id LIMIT $2";
+     revoked_at, projects FROM access_token WHERE home = $1 ORDER BY created_at DESC, id LIMIT $2";
 const TOKENS_OF: &str = "SELECT id, digest, principal, name, rights, created_by, created_at, expires_at, \
-     last_used_at, revoked_at FROM access_token WHERE home = $1 AND principal = $2 ORDER BY created_at DESC, id LIMIT $3";
+     last_used_at, revoked_at, projects FROM access_token WHERE home = $1 AND principal = $2 \
+     ORDER BY created_at DESC, id LIMIT $3";
 const EXPIRE: &str = "UPDATE access_token SET expires_at = $3 \
      WHERE home = $1 AND id = $2 AND (expires_at IS NULL OR expires_at > $3)";
 const REVOKE: &str =
@@ -42,17 +50,35 @@ impl Accounts for SeaStore {
 
     async fn person(&self, name: &PersonName) -> PortResult<Option<Person>> {
         let rows = self.read(PERSON, [self.home(), name.as_str().into()]).await?;
-        rows.first().map(|row| person(row).map_err(|e| self.reading(&e))).transpose()
+        let Some(row) = rows.first() else { return Ok(None) };
+        let roles = self.read(PROJECT_ROLES, [self.home(), name.as_str().into()]).await?;
+        let roles = project_roles(&roles).map_err(|e| self.reading(&e))?;
+        person(row, &roles).map(Some).map_err(|e| self.reading(&e))
     }
 
     async fn people(&self) -> PortResult<Vec<Person>> {
         let rows = self.read(PEOPLE, [self.home()]).await?;
-        rows.iter().map(|row| person(row).map_err(|e| self.reading(&e))).collect()
+        let roles = self.read(ALL_PROJECT_ROLES, [self.home()]).await?;
+        let roles = project_roles(&roles).map_err(|e| self.reading(&e))?;
+        rows.iter().map(|row| person(row, &roles).map_err(|e| self.reading(&e))).collect()
     }
 
     async fn set_role(&self, name: &PersonName, role: AccessRole) -> PortResult<bool> {
         let values = [self.home(), name.as_str().into(), role.name().into()];
         Ok(!self.write(SET_ROLE, values).await?.is_empty())
+    }
+
+    async fn set_project_role(&self, name: &PersonName, project: &ProjectName, role: AccessRole) -> PortResult<()> {
+        let (person, project) = (name.as_str().into(), project.as_str().into());
+        match role {
+            AccessRole::None => self.write(REMOVE_PROJECT_ROLE, [self.home(), person, project]).await,
+            role => self.write(SET_PROJECT_ROLE, [self.home(), person, project, role.name().into()]).await,
+        }
+        .map(|_| ())
+    }
+
+    async fn remove_project_roles(&self, project: &ProjectName) -> PortResult<()> {
+        self.write(REMOVE_PROJECT_ROLES, [self.home(), project.as_str().into()]).await.map(|_| ())
     }
 
     async fn set_disabled(&self, name: &PersonName, at: Option<Timestamp>) -> PortResult<bool> {
@@ -99,6 +125,7 @@ impl Accounts for SeaStore {
             token.created_by.as_str().into(),
             token.created_at.0.into(),
             token.expires_at.map(|at| at.0).into(),
+            token.projects.iter().map(ProjectName::as_str).collect::<Vec<_>>().join(" ").into(),
         ];
         self.write(ADD_TOKEN, values).await.map(|_| ())
     }
@@ -148,10 +175,30 @@ fn name(row: &QueryResult, column: &str) -> Result<PersonName, DbErr> {
     PersonName::new(&row.try_get::<String>("", column)?).map_err(DbErr::Custom)
 }
 
-fn person(row: &QueryResult) -> Result<Person, DbErr> {
-    let (name, role): (PersonName, String) = (name(row, "name")?, row.try_get("", "role")?);
+/// Roles in single projects, by person.
+type ProjectRoles = BTreeMap<PersonName, BTreeMap<ProjectName, AccessRole>>;
+
+fn project_roles(rows: &[QueryResult]) -> Result<ProjectRoles, DbErr> {
+    let mut roles = ProjectRoles::new();
+    for row in rows {
+        let person = name(row, "person")?;
+        let project = ProjectName::new(&row.try_get::<String>("", "project")?).map_err(DbErr::Custom)?;
+        let role = role(row, &person)?;
+        roles.entry(person).or_default().insert(project, role);
+    }
+    Ok(roles)
+}
+
+fn role(row: &QueryResult, person: &PersonName) -> Result<AccessRole, DbErr> {
+    let role: String = row.try_get("", "role")?;
+    AccessRole::named(&role).ok_or_else(|| DbErr::Custom(format!("person {person} has the role {role:?}")))
+}
+
+fn person(row: &QueryResult, roles: &ProjectRoles) -> Result<Person, DbErr> {
+    let name = name(row, "name")?;
     Ok(Person {
-        role: AccessRole::named(&role).ok_or_else(|| DbErr::Custom(format!("person {name} has the role {role:?}")))?,
+        role: role(row, &name)?,
+        project_roles: roles.get(&name).cloned().unwrap_or_default(),
         name,
         created_at: Timestamp(row.try_get("", "created_at")?),
         disabled_at: time(row, "disabled_at")?,
@@ -159,8 +206,10 @@ fn person(row: &QueryResult) -> Result<Person, DbErr> {
 }
 
 fn token(row: &QueryResult) -> Result<AccessToken, DbErr> {
-    let rights: String = row.try_get("", "rights")?;
+    let (rights, projects): (String, String) = (row.try_get("", "rights")?, row.try_get("", "projects")?);
+    let projects = projects.split_ascii_whitespace().map(ProjectName::new).collect::<Result<_, _>>();
     Ok(AccessToken {
+        projects: projects.map_err(DbErr::Custom)?,
         id: row.try_get("", "id")?,
         digest: row.try_get("", "digest")?,
         principal: Principal(row.try_get("", "principal")?),

@@ -1,7 +1,7 @@
 //! The ledger: one row per attempt, rewritten as the attempt proceeds, and the reports over all rows.
 
 use super::SeaStore;
-use crate::domain::{Day, LedgerRow, ProjectName, RunId};
+use crate::domain::{Day, LedgerRow, ProjectName, ProjectSet, RunId};
 use crate::ports::ledger::{BudgetRaise, Ledger, Reservation, ReserveOutcome, Spending, SpendingBy, SpendingFilter};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
@@ -141,11 +141,14 @@ impl Ledger for SeaStore {
         if let Some(run) = filter.run {
             filter_by("run", run.to_string().into());
         }
-        if let Some(project) = &filter.project {
-            filter_by("project", project.as_str().into());
-        }
         if let Some(day) = filter.day {
             filter_by("day", day.0.into());
+        }
+        if let ProjectSet::Only(projects) = &filter.projects {
+            let first = values.len() + 1;
+            values.extend(projects.iter().map(|project| Value::from(project.as_str())));
+            let places: Vec<String> = (first..=values.len()).map(|n| format!("${n}")).collect();
+            wheres.push(format!("l.project IN ({})", places.join(", ")));
         }
         let key = match filter.by {
             SpendingBy::Run => "l.run",

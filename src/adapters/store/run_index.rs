@@ -5,7 +5,7 @@ use super::SeaStore;
 use super::codec;
 use super::entity::run::{Column, Entity};
 use super::row::ORD_STEP;
-use crate::domain::{RunId, Timestamp};
+use crate::domain::{ProjectName, ProjectSet, RunId, Timestamp};
 use crate::ports::PortResult;
 use crate::ports::leases::Owner;
 use crate::ports::run_index::{Counts, RunFilter, RunIndex, RunMatch, RunRow, Totals};
@@ -50,6 +50,7 @@ const OLDEST_EFFECT: &str = "SELECT min(event.at) AS at FROM outbox \
     JOIN run ON run.id = outbox.run JOIN event ON event.run = outbox.run AND event.seq = outbox.ord / $2 \
     WHERE run.home = $1 AND run.quarantined IS NULL \
     AND outbox.body NOT LIKE '{\"effect\":\"start\"%' AND outbox.body NOT LIKE '{\"effect\":\"check\"%'";
+const PROJECT_OF: &str = "SELECT project FROM run WHERE id = $1";
 const ASKING: &str = "SELECT id, seq FROM run WHERE NOT ended AND quarantined IS NULL AND blocks <> '[]' AND home = $2 \
     ORDER BY updated_at, id LIMIT $1";
 /// 'g' follows the last hex digit: a prefix is a range of an index, on the id or on the reversed id.
@@ -77,8 +78,8 @@ impl RunIndex for SeaStore {
         let quarantined =
             Condition::any().add(Column::Quarantined.is_not_null()).add(Column::Version.gt(codec::VERSION));
         let mut find = Entity::find();
-        if let Some(project) = &filter.project {
-            find = find.filter(Column::Project.eq(project.as_str()));
+        if let ProjectSet::Only(projects) = &filter.projects {
+            find = find.filter(Column::Project.is_in(projects.iter().map(ProjectName::as_str)));
         }
         match filter.status.as_deref() {
             None => {}
@@ -127,6 +128,12 @@ impl RunIndex for SeaStore {
             [one] => RunMatch::One(*one),
             _ => RunMatch::Several(found),
         })
+    }
+
+    async fn project_of(&self, run: RunId) -> PortResult<Option<ProjectName>> {
+        let rows = self.read(PROJECT_OF, [run.to_string().into()]).await?;
+        // A damaged name is nobody's project.
+        Ok(rows.first().and_then(|row| ProjectName::new(&text_of(row, "project").ok()?).ok()))
     }
 
     async fn counts(&self) -> PortResult<Counts> {

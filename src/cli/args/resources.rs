@@ -62,16 +62,22 @@ pub enum UserCommand {
         /// Role
         #[arg(long, default_value = "member")]
         role: PersonRole,
+        /// Project that the role is for; the whole service if not given
+        #[arg(long)]
+        project: Option<String>,
     },
     /// List the people
     List,
-    /// Give a person another role; it applies at once
+    /// Give a person another role, which applies at once
     #[command(after_help = ROLES)]
     Grant {
         /// Name of the person
         name: String,
         /// Role
         role: PersonRole,
+        /// Project that the role is for; the whole service if not given
+        #[arg(long)]
+        project: Option<String>,
     },
     /// Link a person with an account at the identity provider, which logs them in from then on
     Link {
@@ -98,6 +104,7 @@ pub enum UserCommand {
 }
 
 const ROLES: &str = "Roles, each with everything that those before it may do:\n  \
+    none      nothing, except by a role in single projects\n  \
     viewer    see runs, changes and spending\n  \
     member    start and steer runs\n  \
     approver  approve, review changes, raise budgets\n  \
@@ -106,6 +113,8 @@ const ROLES: &str = "Roles, each with everything that those before it may do:\n 
 /// Role of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PersonRole {
+    /// Nothing, except by a role in single projects
+    None,
     /// See runs, changes and spending
     Viewer,
     /// Start and steer runs
@@ -120,6 +129,7 @@ impl PersonRole {
     /// Returns the name.
     pub fn name(self) -> &'static str {
         match self {
+            PersonRole::None => "none",
             PersonRole::Viewer => "viewer",
             PersonRole::Member => "member",
             PersonRole::Approver => "approver",
@@ -145,7 +155,7 @@ pub enum ScheduleCommand {
 pub enum TokenCommand {
     /// Create an access token for the REST API, MCP and `skep --server`; it is printed once
     #[command(
-        after_help = "Examples:\n  skep token new laptop --person ann --rights read,run,approve\n  skep token new ci --rights read,run --days 30\n\n\
+        after_help = "Examples:\n  skep token new laptop --person ann --rights read,run,approve\n  skep token new ci --rights read,run --project tally --days 30\n\n\
             Rights: read, run, approve, review, budget, secrets, projects, admin, metrics. A person's token never has more than the person's role allows."
     )]
     New {
@@ -157,6 +167,9 @@ pub enum TokenCommand {
         /// Rights, separated by commas
         #[arg(long, value_name = "RIGHTS", value_delimiter = ',', default_value = "read")]
         rights: Vec<String>,
+        /// Projects that it is limited to, separated by commas
+        #[arg(long = "project", value_name = "NAMES", value_delimiter = ',')]
+        projects: Vec<String>,
         /// Days after which it stops working [default: 90]
         #[arg(long, value_name = "N", conflicts_with = "never_expires")]
         days: Option<u32>,

@@ -4,8 +4,9 @@ use super::super::reader::Reader;
 use super::super::sections::Config;
 use super::{Parsed, is_page_address, is_plain_to_others, secret, wrong};
 use crate::adapters::oidc::settings::OidcSettings;
-use crate::domain::{AccessRole, LoginRules};
+use crate::domain::{AccessRole, LoginRules, ProjectName};
 use crate::secrets::Secret;
+use std::collections::BTreeMap;
 
 /// Headers that a proxy sets for other reasons, or that requests have anyway.
 const OTHER_HEADERS: [&str; 6] = ["authorization", "cookie", "host", "origin", "forwarded", "x-forwarded-for"];
@@ -77,7 +78,7 @@ fn oidc(r: &mut Reader, pages: Option<String>, env: &dyn Fn(&str) -> Option<Stri
     if rules.default_role.is_some() && rules.domains.is_empty() {
         let fix = "name the domains in auth.oidc.domains; [\"*\"] lets in everybody with an account at the provider";
         r.refuse("auth.oidc.default_role", "it would let in everybody with an account at the provider", fix);
-    } else if rules.default_role.is_none() && rules.groups.is_empty() {
+    } else if rules.default_role.is_none() && rules.groups.is_empty() && rules.project_groups.is_empty() {
         let fix = "give a group a role in [auth.oidc.groups], or set auth.oidc.default_role";
         r.refuse("auth.oidc.default_role", "nobody may log in: no group has a role, and there is no default", fix);
     }
@@ -97,21 +98,34 @@ fn rules(r: &mut Reader) -> LoginRules {
     });
     r.checked("auth.oidc.default_role", &mut rules.default_role, |name| match AccessRole::named(name) {
         None if !name.is_empty() => {
-            wrong("there is no such role", "write \"viewer\", \"member\", \"approver\", \"admin\" or \"\"")
+            wrong("there is no such role", "write \"none\", \"viewer\", \"member\", \"approver\", \"admin\" or \"\"")
         }
         role => Ok(role),
     });
-    for role in AccessRole::ALL {
+    rules.groups = groups(r, "auth.oidc.groups", &AccessRole::ALL);
+    let fix = "name the table after a project, such as [auth.oidc.project_groups.tally]";
+    for name in r.names_that("auth.oidc.project_groups", |name| ProjectName::new(name).is_ok(), fix) {
+        let Ok(project) = ProjectName::new(&name) else { continue };
+        let table = format!("auth.oidc.project_groups.{}", project.as_key());
+        rules.project_groups.insert(project, groups(r, &table, &AccessRole::OF_PROJECTS));
+    }
+    rules
+}
+
+/// Reads the groups of each of these roles.
+fn groups(r: &mut Reader, table: &str, roles: &[AccessRole]) -> BTreeMap<AccessRole, Vec<String>> {
+    let mut all = BTreeMap::new();
+    for role in roles {
         let mut groups = Vec::new();
-        r.list(&format!("auth.oidc.groups.{}", role.name()), &mut groups, |group| match group.trim().is_empty() {
+        r.list(&format!("{table}.{}", role.name()), &mut groups, |group| match group.trim().is_empty() {
             true => wrong("one entry is empty", "write names of groups, as the claim has them"),
             false => Ok(()),
         });
         if !groups.is_empty() {
-            rules.groups.insert(role, groups);
+            all.insert(*role, groups);
         }
     }
-    rules
+    all
 }
 
 fn claim(name: &str) -> Parsed<String> {

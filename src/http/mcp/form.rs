@@ -120,7 +120,7 @@ pub fn questions(run: &Run, caller: &Caller) -> Vec<Question> {
         let escalation = render::escalation(run, block);
         let possible = escalation.answers.iter().filter_map(|a| {
             let (tool, word, answer) = tool_of(&a.option.kind)?;
-            let is_allowed = caller.rights.contains(&right_to_answer(&block.kind, &answer));
+            let is_allowed = caller.has(right_to_answer(&block.kind, &answer), &run.project);
             let effect = a.effect.clone();
             is_allowed.then(|| PossibleAnswer { tool: tool.to_owned(), answer: word.map(str::to_owned), effect })
         });

@@ -118,7 +118,7 @@ pub async fn give(s: &Services, caller: &Caller, id: &str, block: &str, answer: 
     let run = runs::show(s, caller, id).await?;
     let asked = run.blocks.iter().find(|b| b.id.to_string() == block.trim_start_matches('#'));
     if let Some(asked) = asked {
-        if !caller.rights.contains(&actions::right_to_answer(&asked.kind, &answer)) {
+        if !caller.has(actions::right_to_answer(&asked.kind, &answer), &run.project) {
             return Err(person_only(&run, asked));
         }
         if asked.kind.is_approval() && !matches!(answer, Answer::No { .. } | Answer::Skip) {

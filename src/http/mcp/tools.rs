@@ -34,7 +34,7 @@ impl From<ServiceError> for CallError {
 
 /// Returns the tools that a caller can use.
 pub fn of(caller: &Caller) -> Vec<Tool> {
-    let given = |(right, tools): (Right, Vec<Tool>)| caller.rights.contains(&right).then_some(tools);
+    let given = |(right, tools): (Right, Vec<Tool>)| caller.has_somewhere(right).then_some(tools);
     all().into_iter().filter_map(given).flatten().collect()
 }
 

@@ -4,11 +4,11 @@ use super::problem::PageResult;
 use super::shell::{self, Page};
 use super::visit::{Fields, Person};
 use super::{State, look, see_other};
-use crate::domain::Timestamp;
+use crate::domain::{Project, ProjectName, Timestamp};
 use crate::ports::accounts::AccessToken;
 use crate::ports::sessions::{LoginMethod, Session};
 use crate::service::tokens::{self, CreatedToken, Expiry, NewToken};
-use crate::service::{ErrorKind, Right, ServiceError, people, sessions};
+use crate::service::{ErrorKind, Right, ServiceError, people, projects, sessions};
 use axum::extract::{Path, State as Shared};
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
@@ -31,7 +31,8 @@ pub async fn create_token(Shared(state): Shared<State>, person: Person, fields: 
         _ => Expiry::Days(u32::try_from(fields.number("lifetime", "lifetime")?).unwrap_or(u32::MAX)),
     };
     let rights = fields.all("right");
-    let new = NewToken { name: fields.get("name"), person: None, rights, expires };
+    let projects = fields.all("project").into_iter().filter(|name| !name.is_empty()).collect();
+    let new = NewToken { name: fields.get("name"), person: None, rights, projects, expires };
     let created = tokens::create_own(&state.services, &person.caller, new).await?;
     shown_once(&state, &person, &created).await
 }
@@ -86,11 +87,14 @@ async fn page(state: &State, person: &Person, created: Option<&CreatedToken>) ->
     let (s, caller) = (&state.services, &person.caller);
     let entry = people::own(s, caller).await?;
     let role = entry.as_ref().map_or("owner of the service", |entry| entry.role.name());
+    let roles = entry.as_ref().map(|entry| entry.project_roles.clone()).unwrap_or_default();
+    let projects = projects::list(s, caller).await.unwrap_or_default();
     let (tokens, sessions) = (tokens::own(s, caller).await?, sessions::own(s, caller).await?);
-    let rights: Vec<Right> = caller.rights.iter().copied().filter(|right| *right != Right::People).collect();
+    let is_usable = |right: &Right| *right != Right::People && caller.has_somewhere(*right);
+    let rights: Vec<Right> = Right::ALL.into_iter().filter(is_usable).collect();
     let content = html! {
         h1 { (caller.principal) }
-        p { "Role: " strong { (role) } "." @if caller.rights.contains(&Right::People) {
+        p { "Role: " strong { (role) } @for (project, role) in &roles { ", " (role.name()) " in " (project) } "." @if caller.rights.contains(&Right::People) {
             " " a href="/people" { "People and tokens of the service" }
         } }
         @if let Some(created) = created { (new_token(created)) }
@@ -99,9 +103,9 @@ async fn page(state: &State, person: &Person, created: Option<&CreatedToken>) ->
                 your role has then." }
             @if tokens.is_empty() { (look::empty("No access tokens.", html! { "Create one below." })) }
             @else { (token_table(person, &tokens)) }
-            @if caller.rights.contains(&Right::Run) { details.more open[tokens.is_empty()] {
+            @if caller.has_somewhere(Right::Run) { details.more open[tokens.is_empty()] {
                 summary { "New token" }
-                (token_form(person, &rights))
+                (token_form(person, &rights, &projects))
             } }
         }
         section aria-labelledby="sessions" { h2 id="sessions" { "Sessions" }
@@ -117,9 +121,19 @@ fn new_token(created: &CreatedToken) -> Markup {
         div.notice role="status" {
             p { strong { "Copy the token now: it is not shown again." } }
             pre { (created.token.expose()) }
-            p.quiet { (look::line(&created.row.name)) " may " (created.row.rights.join(", ")) "." }
+            p.quiet { (look::line(&created.row.name)) " may " (rights(&created.row)) "." }
         }
     }
+}
+
+/// Names the rights of a token, and where it has them.
+pub(super) fn rights(token: &AccessToken) -> String {
+    let rights = token.rights.join(", ");
+    if token.projects.is_empty() {
+        return rights;
+    }
+    let projects: Vec<&str> = token.projects.iter().map(ProjectName::as_str).collect();
+    format!("{rights} in {}", projects.join(", "))
 }
 
 fn token_table(person: &Person, tokens: &[AccessToken]) -> Markup {
@@ -131,7 +145,7 @@ fn token_table(person: &Person, tokens: &[AccessToken]) -> Markup {
                 th scope="col" { "Last used" } th scope="col" { "Ends" } th scope="col" { "Change" } } }
             tbody { @for token in tokens { tr {
                 td data-th="Name" { (look::line(&token.name)) }
-                td.wide data-th="Rights" { (token.rights.join(", ")) }
+                td.wide data-th="Rights" { (rights(token)) }
                 td data-th="Created" { (look::ago(token.created_at, now)) }
                 td data-th="Last used" { (moment(token.last_used_at, now)) }
                 td data-th="Ends" { (moment(token.expires_at, now)) }
@@ -145,7 +159,7 @@ fn token_table(person: &Person, tokens: &[AccessToken]) -> Markup {
     }
 }
 
-fn token_form(person: &Person, rights: &[Right]) -> Markup {
+fn token_form(person: &Person, rights: &[Right], projects: &[Project]) -> Markup {
     html! {
         form.stacked method="post" action="/me/tokens" aria-label="New token" {
             (shell::token(&person.visit))
@@ -159,6 +173,13 @@ fn token_form(person: &Person, rights: &[Right]) -> Markup {
                         (right.name()) }
                 }
             } }
+            @if !projects.is_empty() {
+                label for="token-project" { "Works in" }
+                select #token-project name="project" {
+                    option value="" { "all projects" }
+                    @for project in projects { option value=(project.name) { (project.name) } }
+                }
+            }
             label for="token-lifetime" { "Works for" }
             select #token-lifetime name="lifetime" {
                 @for (value, words) in LIFETIMES { option value=(value) { (words) } }

@@ -3,18 +3,20 @@
 use super::problem::PageError;
 use super::visit::{TOKEN_FIELD, Theme, Visit};
 use super::{assets, look};
+use crate::service::Right;
 use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
-/// Entries of the navigation: path, name, key after `g`.
-const NAVIGATION: [(&str, &str, &str); 6] = [
-    ("/", "Inbox", "i"),
-    ("/runs", "Runs", "r"),
-    ("/projects", "Projects", "p"),
-    ("/spending", "Spending", "s"),
-    ("/agents", "Agents", "e"),
-    ("/audit", "Audit", "a"),
+/// Entries of the navigation: path, name, key after `g`, and the right in the whole service without which the page
+/// shows nothing.
+const NAVIGATION: [(&str, &str, &str, Option<Right>); 6] = [
+    ("/", "Inbox", "i", None),
+    ("/runs", "Runs", "r", None),
+    ("/projects", "Projects", "p", None),
+    ("/spending", "Spending", "s", None),
+    ("/agents", "Agents", "e", Some(Right::Read)),
+    ("/audit", "Audit", "a", Some(Right::Admin)),
 ];
 
 /// Notices that a page may show after a form, by the word in its address.
@@ -75,15 +77,19 @@ pub fn page(visit: &Visit, page: Page<'_>) -> Markup {
 fn header(visit: &Visit) -> Markup {
     let path = visit.path().split(['?', '#']).next().unwrap_or("/");
     let is_here = |at: &str| if at == "/" { path == "/" || path.starts_with("/q/") } else { path.starts_with(at) };
+    let caller = visit.caller();
+    let is_shown = |needed: &Option<Right>| needed.is_none_or(|right| caller.is_some_and(|c| c.require(right).is_ok()));
     html! {
         header.top {
             a.brand href="/" aria-label="Skep, inbox" { (assets::mark()) span { "Skep" } }
             nav aria-label="Main" {
-                @for (at, name, key) in NAVIGATION {
+                @for (at, name, key, _) in NAVIGATION.iter().filter(|(.., needed)| is_shown(needed)) {
                     a href=(at) aria-current=[is_here(at).then_some("page")] title={ "g " (key) } { (name) }
                 }
             }
-            a.button.primary href="/runs/new" title="n" { "New run" }
+            @if caller.is_some_and(|caller| caller.has_somewhere(Right::Run)) {
+                a.button.primary href="/runs/new" title="n" { "New run" }
+            }
         }
     }
 }

@@ -46,11 +46,11 @@ async fn add_person(
     Extension(caller): Extension<Caller>,
     JsonBody(new): JsonBody<wire::NewPerson>,
 ) -> ApiResult<(StatusCode, Json<wire::Person>)> {
-    let person = people::add(&state.services, &caller, &new.name, &new.role).await?;
+    let person = people::add(&state.services, &caller, &new.name, &new.role, new.project.as_deref()).await?;
     Ok((StatusCode::CREATED, Json(person.into())))
 }
 
-/// Give a person another role
+/// Give a person another role, in the whole service or in one project
 ///
 /// It applies to the person's next request, also in open sessions and with existing tokens.
 #[utoipa::path(post, path = "/api/v1/people/{name}/role", tag = "people", request_body = wire::NewRole,
@@ -62,7 +62,8 @@ async fn grant(
     Path(name): Path<String>,
     JsonBody(new): JsonBody<wire::NewRole>,
 ) -> ApiResult<Json<wire::Person>> {
-    Ok(Json(people::grant(&state.services, &caller, &name, &new.role).await?.into()))
+    let granted = people::grant(&state.services, &caller, &name, &new.role, new.project.as_deref()).await?;
+    Ok(Json(granted.into()))
 }
 
 /// Disable a person
@@ -142,7 +143,7 @@ async fn create_token(
         return Err(ApiError::invalid("`days` and `never_expires` exclude each other", "Send one of them"));
     }
     let expires = new.expiry();
-    let new = NewToken { name: new.name, person: new.person, rights: new.rights, expires };
+    let new = NewToken { name: new.name, person: new.person, rights: new.rights, projects: new.projects, expires };
     let created = tokens::create(&state.services, &caller, new).await?;
     Ok((StatusCode::CREATED, Json(created.into())))
 }

@@ -112,7 +112,13 @@ async fn moved(s: &Services, tracked: &TrackedRepo, branches: &[String]) -> Serv
 /// Lets the runs that wait for the CI of a commit observe their changes.
 async fn tested(s: &Services, tracked: &TrackedRepo, sha: &Sha) -> ServiceResult<Settled> {
     let project = Some(tracked.project.name.clone());
-    let open = RunFilter { project, open_only: true, own_only: true, limit: MAX_TESTED_RUNS, ..RunFilter::default() };
+    let open = RunFilter {
+        projects: project.into(),
+        open_only: true,
+        own_only: true,
+        limit: MAX_TESTED_RUNS,
+        ..RunFilter::default()
+    };
     let mut runs = Vec::new();
     for row in s.store.list(&open).await?.into_iter().filter(|row| row.phase == Phase::Gating.name()) {
         if s.store.load(row.run).await?.is_some_and(|run| run.head == *sha) {
@@ -313,7 +319,7 @@ async fn carry_out(
         Command::Unknown { word } => Ok(render::issue::unknown_command(word)),
         _ => match run_of(s, tracked, issue).await? {
             Some(run) => {
-                let caller = caller(&requester.actor.principal);
+                let caller = caller(&requester.actor.principal, &run.project);
                 commands::carry_out(s, tracked, delivery, &caller, (issue, requester.at), command, run).await
             }
             None => Ok(render::issue::refused(

@@ -221,7 +221,7 @@ pub(super) async fn unblock_by_label(
     }
     let (id, named) = (run.id.to_string(), block.id.to_string());
     let (on, settings) = (Target { run: &id, if_seq: None }, NewSettings::default());
-    let caller = caller(&requester.actor.principal);
+    let caller = caller(&requester.actor.principal, &run.project);
     match actions::answer(s, &caller, &on, Some(&named), Answer::Yes, &settings).await {
         Ok(_) => Ok(Settled::done(format!("question {named} of run {} was answered", run.id.abbrev()))),
         Err(error) if error.kind == crate::service::ErrorKind::Unavailable => Err(error),

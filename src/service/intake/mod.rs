@@ -24,10 +24,11 @@ mod worker;
 pub use worker::{Progress, pass, run};
 
 use super::{Caller, Right, ServiceError, ServiceResult, Services, Via, input};
-use crate::domain::{Fact, ForgeName, Principal, Project};
+use crate::domain::{Fact, ForgeName, Principal, Project, ProjectName};
 use crate::ports::forge_issues::{WebhookEvent, WebhookRefusal};
 use crate::ports::intake::{Delivery, NewDelivery};
 use crate::ports::{PortResult, Repo};
+use std::collections::BTreeSet;
 
 /// Settled deliveries of a forge that are kept.
 const KEPT_DELIVERIES: u64 = 10_000;
@@ -114,10 +115,11 @@ pub async fn deliveries(
     Ok(found)
 }
 
-/// Returns a caller for a person on a forge who may write to the repository.
-fn caller(principal: &Principal) -> Caller {
+/// Returns a caller for a person on a forge who may write to the repository of a project.
+fn caller(principal: &Principal, project: &ProjectName) -> Caller {
     let rights = [Right::Read, Right::Run, Right::Approve, Right::Review].into();
-    Caller { principal: principal.clone(), rights, via: Via::Forge }
+    let in_projects = [(project.clone(), rights)].into();
+    Caller { in_projects, ..Caller::new(principal.clone(), BTreeSet::new(), Via::Forge) }
 }
 
 fn repo_of(project: &Project) -> Repo {

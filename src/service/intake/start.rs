@@ -85,7 +85,8 @@ pub(super) async fn start(
         repository: tracked.repository.clone(),
         number: issue.number,
     };
-    match runs::open_from(s, &caller(&requester.actor.principal), request, source, row.run).await {
+    match runs::open_from(s, &caller(&requester.actor.principal, &tracked.project.name), request, source, row.run).await
+    {
         Ok(run) => {
             if let Err(error) = report::report(s, row).await {
                 // The next pass writes it.

@@ -136,7 +136,7 @@ fn source(schedule: &Schedule) -> GoalSource {
 
 fn caller(schedule: &Schedule) -> Caller {
     let principal = Principal(format!("schedule:{}", schedule.name));
-    Caller { principal, rights: [Right::Read, Right::Run].into(), via: Via::Schedule }
+    Caller::new(principal, [Right::Read, Right::Run].into(), Via::Schedule)
 }
 
 /// Lists the schedules, by name.
@@ -144,11 +144,12 @@ fn caller(schedule: &Schedule) -> Caller {
 /// # Errors
 /// If the caller may not read.
 pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Scheduled>> {
-    caller.require(Right::Read)?;
+    caller.require_somewhere(Right::Read)?;
     let mut states = states(s).await?;
     let scheduled =
         |schedule: &Schedule| Scheduled { state: states.remove(&schedule.name), schedule: schedule.clone() };
-    Ok(s.schedules.iter().map(scheduled).collect())
+    let readable = s.schedules.iter().filter(|schedule| caller.reads(&schedule.project));
+    Ok(readable.map(scheduled).collect())
 }
 
 /// Starts the run of a schedule now; its next time stays as it is.
@@ -156,9 +157,10 @@ pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Scheduled>
 /// # Errors
 /// `no_schedule`, or why the run cannot be opened.
 pub async fn start_now(s: &Services, by: &Caller, name: &str) -> ServiceResult<Run> {
-    by.require(Right::Run)?;
-    let Some(schedule) = s.schedules.iter().find(|schedule| schedule.name == name) else {
-        let known: Vec<&str> = s.schedules.iter().map(|schedule| schedule.name.as_str()).collect();
+    by.require_somewhere(Right::Run)?;
+    let readable = s.schedules.iter().filter(|schedule| by.reads(&schedule.project));
+    let Some(schedule) = readable.clone().find(|schedule| schedule.name == name) else {
+        let known: Vec<&str> = readable.map(|schedule| schedule.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let why = format!("there is no schedule {name:?}; configured are: {known}");
         return Err(ServiceError::not_found("no_schedule", why, "`skep schedule list` lists the schedules"));

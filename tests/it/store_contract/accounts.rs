@@ -1,14 +1,21 @@
 //! People and access tokens: kept for their own data directory, never deleted.
 
 use crate::support::stores::TestStore;
-use skep::domain::{AccessRole, PersonName, Principal, Timestamp};
+use skep::domain::{AccessRole, PersonName, Principal, ProjectName, Timestamp};
 use skep::ports::accounts::{AccessToken, Accounts, Identity, Person};
+use std::collections::BTreeMap;
 
 on_both!(a_name_is_taken_once, an_account_belongs_to_one_person, tokens_are_kept_after_they_were_revoked);
 
 async fn a_name_is_taken_once(b: TestStore) {
     let name = |name: &str| PersonName::new(name).expect("a name");
-    let person = |n: &str, role| Person { name: name(n), role, created_at: Timestamp(5), disabled_at: None };
+    let person = |n: &str, role| Person {
+        name: name(n),
+        role,
+        project_roles: BTreeMap::new(),
+        created_at: Timestamp(5),
+        disabled_at: None,
+    };
     let ann = person("ann", AccessRole::Member);
     let adds = futures::future::join_all((0..8).map(|_| b.sea.add_person(&ann))).await;
     assert_eq!(adds.into_iter().filter(|added| *added.as_ref().expect("an answer")).count(), 1);
@@ -26,6 +33,22 @@ async fn a_name_is_taken_once(b: TestStore) {
     {
         assert!(!missing.expect("an answer"));
     }
+    let project = |name: &str| ProjectName::new(name).expect("a name");
+    let set = async |project, role| b.sea.set_project_role(&ann.name, project, role).await.expect("an answer");
+    let (tally, calc) = (project("tally"), project("calc"));
+    set(&tally, AccessRole::Viewer).await;
+    set(&tally, AccessRole::Approver).await;
+    set(&calc, AccessRole::Member).await;
+    let both = BTreeMap::from([(tally.clone(), AccessRole::Approver), (calc.clone(), AccessRole::Member)]);
+    assert_eq!(b.sea.person(&ann.name).await.expect("an answer").expect("ann").project_roles, both);
+    let listed = b.sea.people().await.expect("people");
+    assert_eq!(listed.iter().map(|p| p.project_roles.len()).collect::<Vec<_>>(), [0, 2], "abe, ann");
+    set(&calc, AccessRole::None).await;
+    b.sea.remove_project_roles(&project("other")).await.expect("an answer");
+    b.sea.clone().at_home("elsewhere").remove_project_roles(&tally).await.expect("an answer");
+    assert_eq!(b.sea.person(&ann.name).await.expect("an answer").expect("ann").project_roles.len(), 1);
+    b.sea.remove_project_roles(&tally).await.expect("an answer");
+    assert_eq!(b.sea.person(&ann.name).await.expect("an answer").expect("ann").project_roles.len(), 0);
     // Another data directory on the same database has other people.
     let other = b.sea.clone().at_home("elsewhere");
     assert_eq!(other.people().await.expect("people"), []);
@@ -35,8 +58,13 @@ async fn a_name_is_taken_once(b: TestStore) {
 async fn an_account_belongs_to_one_person(b: TestStore) {
     let name = |name: &str| PersonName::new(name).expect("a name");
     let identity = |subject: &str| Identity { issuer: "https://id.example".to_owned(), subject: subject.to_owned() };
-    let person =
-        |n: &str| Person { name: name(n), role: AccessRole::Member, created_at: Timestamp(5), disabled_at: None };
+    let person = |n: &str| Person {
+        name: name(n),
+        role: AccessRole::Member,
+        project_roles: BTreeMap::new(),
+        created_at: Timestamp(5),
+        disabled_at: None,
+    };
     let (ann, ben) = (person("ann"), person("ben"));
     assert_eq!(b.sea.person_of(&identity("1")).await.expect("an answer"), None);
     let first = identity("1");
@@ -66,6 +94,7 @@ async fn tokens_are_kept_after_they_were_revoked(b: TestStore) {
         principal: Principal::from("user:ann"),
         name: "laptop".to_owned(),
         rights: vec!["read".to_owned(), "run".to_owned()],
+        projects: ["calc", "tally"].map(|name| ProjectName::new(name).expect("a name")).into(),
         created_by: Principal::from("local:ben"),
         created_at: Timestamp(at),
         expires_at: expires_at.map(Timestamp),

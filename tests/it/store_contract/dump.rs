@@ -52,7 +52,10 @@ async fn fill(b: &TestStore) {
         format!("INSERT INTO issue_run VALUES ('github', 'o/r', 7, 'h', '{id}', 1, '{{}}', false)"),
         format!("INSERT INTO person VALUES ('h', 'ann', 'admin', 1, {null})"),
         "INSERT INTO person_identity VALUES ('h', 'https://id.example', '7', 'ann', 1)".to_owned(),
-        format!("INSERT INTO access_token VALUES ('t', 'h', 'd', 'ann', 'ci', 'read', 'ann', 1, 2, {null}, {null})"),
+        "INSERT INTO project_role VALUES ('h', 'ann', 'demo', 'approver')".to_owned(),
+        format!(
+            "INSERT INTO access_token VALUES ('t', 'h', 'd', 'ann', 'ci', 'read', 'ann', 1, 2, {null}, {null}, 'a b')"
+        ),
         "INSERT INTO intake_cursor VALUES ('h', 'github', 'o/r', 1)".to_owned(),
         "INSERT INTO message_channel VALUES ('h', 'team', 1)".to_owned(),
         format!("INSERT INTO message VALUES ('h', 'team', 'k', '{{}}', 'pending', '', 0, 1, 2, {null})"),

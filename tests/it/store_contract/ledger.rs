@@ -2,7 +2,9 @@
 
 use crate::support::runs::{moving, project, run};
 use crate::support::stores::{TestStore, fenced};
-use skep::domain::{AttemptId, Day, LedgerRow, ModelUse, Phase, Role, Run, RunId, Timestamp, Usage, Wait, WaitReason};
+use skep::domain::{
+    AttemptId, Day, LedgerRow, ModelUse, Phase, ProjectSet, Role, Run, RunId, Timestamp, Usage, Wait, WaitReason,
+};
 use skep::ports::journal::Transition;
 use skep::ports::leases::Lease;
 use skep::ports::ledger::{Spending, SpendingBy, SpendingFilter};
@@ -38,7 +40,7 @@ pub(super) fn charge(attempt: u32, role: Role, tokens: u64, settled: bool, model
 }
 
 pub(super) fn by(by: SpendingBy) -> SpendingFilter {
-    SpendingFilter { by, run: None, project: None, day: None, limit: 100 }
+    SpendingFilter { by, run: None, projects: ProjectSet::All, day: None, limit: 100 }
 }
 
 pub(super) async fn sums(b: &TestStore, filter: SpendingFilter) -> Vec<(String, u64, u64, u64)> {
@@ -80,7 +82,7 @@ async fn rows_follow_their_events(b: TestStore) {
     );
     assert_eq!(models[2].reserved_tokens, 50, "reserved for the model that the engine names");
     assert_eq!(sums(&b, by(SpendingBy::Day)).await, [("2024-10-04".to_owned(), 65, 50, 3)]);
-    let mine = SpendingFilter { project: Some(project("demo")), ..by(SpendingBy::Run) };
+    let mine = SpendingFilter { projects: project("demo").into(), ..by(SpendingBy::Run) };
     assert_eq!(sums(&b, mine).await, [(r.id.to_string(), 60, 50, 2)]);
     let one = SpendingFilter { run: Some(other.id), ..by(SpendingBy::Model) };
     assert_eq!(sums(&b, one).await, [("a/b".to_owned(), 5, 0, 1)]);

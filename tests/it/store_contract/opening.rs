@@ -34,6 +34,7 @@ async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
         "message_channel",
         "person",
         "person_identity",
+        "project_role",
         "access_token",
         "delivery",
         "issue_run",

@@ -55,7 +55,7 @@ async fn lists_filter_and_page(b: TestStore) {
     let first = list(RunFilter { limit: 3, ..RunFilter::default() }).await;
     let next = list(RunFilter { limit: 3, before: Some(first[2].run), ..RunFilter::default() }).await;
     assert_eq!(first.iter().chain(&next).map(|r| r.run).collect::<Vec<_>>(), ids[..6]);
-    let other = list(RunFilter { project: Some(project("other")), limit: 9, ..RunFilter::default() }).await;
+    let other = list(RunFilter { projects: project("other").into(), limit: 9, ..RunFilter::default() }).await;
     assert_eq!(other.iter().map(|r| r.run).collect::<Vec<_>>(), [runs[3].id]);
     let word = list(RunFilter { status: Some("blocked".to_owned()), limit: 9, ..RunFilter::default() }).await;
     assert_eq!(word.iter().map(|r| r.run).collect::<Vec<_>>(), [runs[1].id]);

@@ -44,6 +44,12 @@ impl Accounts for Away {
     async fn set_role(&self, _: &PersonName, _: AccessRole) -> PortResult<bool> {
         away()
     }
+    async fn set_project_role(&self, _: &PersonName, _: &ProjectName, _: AccessRole) -> PortResult<()> {
+        away()
+    }
+    async fn remove_project_roles(&self, _: &ProjectName) -> PortResult<()> {
+        away()
+    }
     async fn set_disabled(&self, _: &PersonName, _: Option<Timestamp>) -> PortResult<bool> {
         away()
     }
@@ -129,6 +135,9 @@ impl RunIndex for Away {
         away()
     }
     async fn find(&self, _: &str) -> PortResult<RunMatch> {
+        away()
+    }
+    async fn project_of(&self, _: RunId) -> PortResult<Option<ProjectName>> {
         away()
     }
     async fn counts(&self) -> PortResult<Counts> {

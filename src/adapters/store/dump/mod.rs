@@ -37,6 +37,7 @@ pub const TABLES: &[(&str, &str)] = &[
     ("idempotency_key", "principal, key"),
     ("person", "home, name"),
     ("person_identity", "home, issuer, subject"),
+    ("project_role", "home, person, project"),
     ("access_token", "home, id"),
     ("delivery", "seq"),
     ("issue_run", "forge, repository, number"),

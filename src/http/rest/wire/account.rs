@@ -4,6 +4,7 @@ use super::Timestamp;
 use crate::ports::accounts;
 use crate::service::tokens::{CreatedToken, Expiry};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Person who uses the service.
@@ -12,9 +13,11 @@ pub struct Person {
     /// Name; the person is `user:<name>` in journals and in the audit log.
     #[schema(example = "ann")]
     pub name: String,
-    /// Role: `viewer`, `member`, `approver` or `admin`.
+    /// Role in the whole service: `none`, `viewer`, `member`, `approver` or `admin`.
     #[schema(example = "member")]
     pub role: String,
+    /// Further roles in single projects, by project.
+    pub project_roles: BTreeMap<String, String>,
     /// When the person was added.
     pub created_at: Timestamp,
     /// When the person was disabled; `null` if not.
@@ -26,6 +29,11 @@ impl From<accounts::Person> for Person {
         Person {
             name: person.name.to_string(),
             role: person.role.name().to_owned(),
+            project_roles: person
+                .project_roles
+                .into_iter()
+                .map(|(project, role)| (project.to_string(), role.name().to_owned()))
+                .collect(),
             created_at: person.created_at.into(),
             disabled_at: person.disabled_at.map(Into::into),
         }
@@ -39,8 +47,11 @@ impl From<accounts::Person> for Person {
 pub struct NewPerson {
     /// Name: 1 to 64 of a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit.
     pub name: String,
-    /// Role: `viewer`, `member`, `approver` or `admin`.
+    /// Role: `viewer`, `member`, `approver`, and for the whole service `admin` or `none`.
     pub role: String,
+    /// Project that the role is for; the whole service if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
 }
 
 /// Role to grant.
@@ -48,8 +59,11 @@ pub struct NewPerson {
 #[schema(example = json!({"role": "approver"}))]
 #[serde(deny_unknown_fields)]
 pub struct NewRole {
-    /// Role: `viewer`, `member`, `approver` or `admin`.
+    /// Role: `viewer`, `member`, `approver`, for the whole service `admin`; `none` takes the role away.
     pub role: String,
+    /// Project that the role is for; the whole service if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
 }
 
 /// Account of a person at the identity provider.
@@ -75,6 +89,8 @@ pub struct AccessToken {
     pub principal: String,
     /// Names of its rights. A person's token has at most those of the person's role.
     pub rights: Vec<String>,
+    /// Projects that it is limited to; empty: it is not.
+    pub projects: Vec<String>,
     /// Who created it.
     pub created_by: String,
     /// When it was created.
@@ -94,6 +110,7 @@ impl From<accounts::AccessToken> for AccessToken {
             name: row.name,
             principal: row.principal.to_string(),
             rights: row.rights,
+            projects: row.projects.iter().map(ToString::to_string).collect(),
             created_by: row.created_by.to_string(),
             created_at: row.created_at.into(),
             expires_at: row.expires_at.map(Into::into),
@@ -116,6 +133,9 @@ pub struct NewAccessToken {
     /// Names of rights: `read`, `run`, `approve`, `review`, `budget`, `secrets`, `projects`, `admin`; `read` if empty.
     #[serde(default)]
     pub rights: Vec<String>,
+    /// Projects that it is limited to; empty: it is not.
+    #[serde(default)]
+    pub projects: Vec<String>,
     /// Days after which it stops working, 1 to 3650; 90 if absent.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 3650)]
