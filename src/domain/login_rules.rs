@@ -152,6 +152,7 @@ mod tests {
         LoginRules {
             groups_claim: "groups".to_owned(),
             groups: [(AccessRole::Member, of(&["dev", "qa"])), (AccessRole::Admin, of(&["platform"]))].into(),
+            project_groups: BTreeMap::new(),
             domains: of(&["example.org"]),
             default_role: None,
         }
@@ -166,6 +167,24 @@ mod tests {
         let by_default = LoginRules { default_role: Some(AccessRole::Viewer), ..rules.clone() };
         assert_eq!(by_default.admit(&claims(None, mail)), Ok(Admission::Default(AccessRole::Viewer)));
         assert_eq!(by_default.admit(&claims(Some(&["dev"]), mail)), Ok(Admission::OfGroup(AccessRole::Member)));
+    }
+
+    #[test]
+    fn groups_of_a_project_let_in_and_give_a_role_there_only() {
+        let tally = ProjectName::new("tally").unwrap();
+        let of = |role, name: &str| (role, vec![name.to_owned()]);
+        let groups = [of(AccessRole::Viewer, "staff"), of(AccessRole::Approver, "leads")];
+        let rules = LoginRules { project_groups: [(tally.clone(), groups.into())].into(), ..rules() };
+        let told = |names: &[&str]| {
+            let claims = claims(Some(names), Some("ann@example.org"));
+            (rules.admit(&claims), rules.project_roles(&claims)[&tally])
+        };
+        assert_eq!(told(&["staff"]), (Ok(Admission::Default(AccessRole::None)), AccessRole::Viewer));
+        assert_eq!(
+            told(&["leads", "staff", "dev"]),
+            (Ok(Admission::OfGroup(AccessRole::Member)), AccessRole::Approver)
+        );
+        assert!(told(&["other"]).0.is_err() && told(&["other"]).1 == AccessRole::None);
     }
 
     #[test]

@@ -94,7 +94,6 @@ mod pages;
 mod pieces;
 mod preview;
 mod project_roles;
-mod project_roles;
 mod prompts;
 mod proof_budget;
 mod proof_continued;

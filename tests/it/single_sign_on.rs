@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use skep::adapters::oidc::settings::OidcSettings;
 use skep::domain::{AccessRole, LoginRules, ProjectName};
 use skep::secrets::Secret;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ fn settings(issuer: String) -> OidcSettings {
         rules: LoginRules {
             groups_claim: "groups".to_owned(),
             groups: [(AccessRole::Member, of("dev")), (AccessRole::Admin, of("platform"))].into(),
+            project_groups: BTreeMap::new(),
             domains: of("example.org"),
             default_role: None,
         },

@@ -153,7 +153,10 @@ fn keys(reference: &str) -> BTreeSet<String> {
     let mut table = String::new();
     let mut found = BTreeSet::new();
     for line in reference.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+        if let Some(example) = line.strip_prefix("# [auth.").and_then(|l| l.strip_suffix(']')) {
+            // A table whose name a person chooses is shown in a comment.
+            found.insert(format!("auth.{example}"));
+        } else if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             table = name.to_owned();
             found.insert(table.clone());
         } else if let Some((key, _)) = line.split_once(" = ")
