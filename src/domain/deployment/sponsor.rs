@@ -1,0 +1,59 @@
+//! Sponsors: who pays for what a project needs to run. For information only; Skep moves no money.
+
+use crate::domain::id::Timestamp;
+use crate::domain::project::ProjectName;
+use serde::{Deserialize, Serialize};
+
+/// A sponsor of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sponsor {
+    /// Its name.
+    pub name: String,
+    /// The project.
+    pub project: ProjectName,
+    /// Whether it covers hosting.
+    pub hosting: bool,
+    /// Whether it covers the domain.
+    pub domain: bool,
+    /// What it gives each month, in micro-USD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monthly_micros: Option<u64>,
+    /// Whether its name may be shown to everyone.
+    pub is_public: bool,
+    /// Remarks.
+    pub notes: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ended, or will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// State of a sponsor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SponsorState {
+    /// It pays.
+    Active,
+    /// It does not pay any more.
+    Ended,
+}
+
+impl SponsorState {
+    /// Returns the word.
+    pub fn name(self) -> &'static str {
+        match self {
+            SponsorState::Active => "active",
+            SponsorState::Ended => "ended",
+        }
+    }
+}
+
+impl Sponsor {
+    /// Returns the state at a moment.
+    pub fn state(&self, now: Timestamp) -> SponsorState {
+        match self.until {
+            Some(until) if until <= now => SponsorState::Ended,
+            _ => SponsorState::Active,
+        }
+    }
+}
