@@ -5,7 +5,7 @@ use super::super::sections::Config;
 use super::{Parsed, is_page_address, variable_name, wrong};
 use crate::adapters::runner::settings::Runner;
 use crate::domain::ProjectName;
-use crate::domain::deployment::{Criterion, CriterionTest, Method, Target};
+use crate::domain::deployment::{Criterion, CriterionTest, HostAddress, Method, Target};
 use crate::domain::policy::glob;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -79,13 +79,12 @@ fn target(r: &mut Reader, c: &Config, name: &str, at: KeyOf<'_>) -> Option<Targe
         "never" => Ok(Some(false)),
         _ => wrong("unknown value", "write \"person\" (a person approves each rollout) or \"never\""),
     });
-    let (mut is_reversible, mut rollback) = (true, None::<bool>);
+    let (mut is_reversible, mut rolls_back) = (true, true);
     r.flag(&at("reversible"), &mut is_reversible);
-    let mut rolls = true;
-    r.flag(&at("rollback"), &mut rolls);
-    let hook_takes_sha = |query: &BTreeMap<String, String>| query.values().any(|v| v.contains("{sha"));
-    if !rolls || !is_reversible || matches!(&method, Method::Hook { query, .. } if !hook_takes_sha(query)) {
-        rollback = Some(false);
+    r.flag(&at("rollback"), &mut rolls_back);
+    // A hook that is not told the version always deploys the newest one.
+    if let Method::Hook { query, .. } = &method {
+        rolls_back &= query.values().any(|value| value.contains("{sha"));
     }
     if !is_reversible && approve == Some(false) {
         r.refuse(&at("approve"), "a target that is not reversible always needs a person", "remove this key");
@@ -109,6 +108,7 @@ fn target(r: &mut Reader, c: &Config, name: &str, at: KeyOf<'_>) -> Option<Targe
         name: name.to_owned(),
         project: project?,
         method,
+        host: runner.as_deref().and_then(|runner| host(c, runner, name)),
         runner,
         files,
         env,
@@ -117,7 +117,7 @@ fn target(r: &mut Reader, c: &Config, name: &str, at: KeyOf<'_>) -> Option<Targe
         needs_approval: !is_reversible || approve.unwrap_or(!test),
         timeout_secs: limit.as_secs(),
         keep,
-        rolls_back: rollback.unwrap_or(true),
+        rolls_back: rolls_back && is_reversible,
         is_reversible,
         url,
         probe_secs: probe.as_secs().max(1),
@@ -144,6 +144,18 @@ fn runner(r: &mut Reader, c: &Config, at: KeyOf<'_>) -> Option<String> {
         r.refuse(&at("runner"), why, "add a table [runners.NAME] with kind = \"ssh\" (docs/runners.md), and name it");
     }
     runner
+}
+
+/// Returns the address of a runner.
+fn host(c: &Config, runner: &str, target: &str) -> Option<HostAddress> {
+    match c.runners.get(runner)? {
+        Runner::Ssh(ssh) => Some(HostAddress {
+            login: format!("{}@{}", ssh.user, ssh.host),
+            port: ssh.port,
+            dir: format!("{}/deploy/{target}", ssh.dir),
+        }),
+        Runner::Docker(_) => None,
+    }
 }
 
 fn method(r: &mut Reader, name: &str, at: KeyOf<'_>) -> Option<Method> {

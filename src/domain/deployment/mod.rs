@@ -17,6 +17,6 @@ mod target;
 pub use rollout::{
     Cause, CriterionRecord, Rollout, RolloutEvent, RolloutState, RolloutStep, StepRecord, next_step, waiting,
 };
-pub use sponsor::{Sponsor, SponsorState};
+pub use sponsor::Sponsor;
 pub use status::{Deployment, DeploymentStatus, MAX_RED_PROBES, Probe, Suspension};
-pub use target::{Criterion, CriterionTest, Method, Target, fill};
+pub use target::{Criterion, CriterionTest, HostAddress, Method, Target, fill};

@@ -321,6 +321,7 @@ mod tests {
             project: ProjectName::new("tally").unwrap(),
             method: Method::Command { command: "true".into() },
             runner: None,
+            host: None,
             files: Vec::new(),
             env: Default::default(),
             secrets: Vec::new(),

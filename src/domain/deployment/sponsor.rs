@@ -29,31 +29,9 @@ pub struct Sponsor {
     pub until: Option<Timestamp>,
 }
 
-/// State of a sponsor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SponsorState {
-    /// It pays.
-    Active,
-    /// It does not pay any more.
-    Ended,
-}
-
-impl SponsorState {
-    /// Returns the word.
-    pub fn name(self) -> &'static str {
-        match self {
-            SponsorState::Active => "active",
-            SponsorState::Ended => "ended",
-        }
-    }
-}
-
 impl Sponsor {
-    /// Returns the state at a moment.
-    pub fn state(&self, now: Timestamp) -> SponsorState {
-        match self.until {
-            Some(until) if until <= now => SponsorState::Ended,
-            _ => SponsorState::Active,
-        }
+    /// Returns whether it pays at a moment.
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
     }
 }

@@ -76,6 +76,9 @@ pub struct Deployment {
     pub target: String,
     /// When it was first seen in the configuration. What landed before is not deployed.
     pub since: Timestamp,
+    /// Until when the landings were seen that lead to rollouts.
+    #[serde(default)]
+    pub landed_until: Timestamp,
     /// Whether the base branch has what the target needs; `None` = not observed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_whole: Option<bool>,
@@ -104,6 +107,7 @@ impl Deployment {
         Deployment {
             target: target.to_owned(),
             since: now,
+            landed_until: now,
             is_whole: None,
             observed_at: None,
             sha: None,
@@ -155,6 +159,7 @@ mod tests {
             project: ProjectName::new("tally").unwrap(),
             method: Method::Command { command: "true".into() },
             runner: None,
+            host: None,
             files: Vec::new(),
             env: Default::default(),
             secrets: Vec::new(),

@@ -16,6 +16,8 @@ pub struct Target {
     pub method: Method,
     /// The SSH runner that is the host; `None` = commands run where the checks of the project run.
     pub runner: Option<String>,
+    /// The address of that host.
+    pub host: Option<HostAddress>,
     /// Files that are sent to the host, as patterns; empty = all.
     pub files: Vec<String>,
     /// Environment of the commands on the host.
@@ -44,6 +46,17 @@ pub struct Target {
     pub is_public: bool,
     /// What a deployed version must fulfil, by name.
     pub criteria: Vec<Criterion>,
+}
+
+/// Address of a host, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// User and host name, `user@host`.
+    pub login: String,
+    /// Port.
+    pub port: u16,
+    /// Folder of the target on the host; relative to the user's home unless it starts with a slash.
+    pub dir: String,
 }
 
 /// How a version gets to a target.

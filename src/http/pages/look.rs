@@ -46,6 +46,8 @@ const STATUSES: [(&str, &str); 17] = [
     ("shut", "✕"),
     ("waiting", "○"),
     ("lost", "✕"),
+    ("live", "✓"),
+    ("suspended", "!"),
 ];
 
 /// Returns a status word with its symbol.

@@ -8,17 +8,18 @@ use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 /// Entries of the navigation: path, name, key after `g`.
-const NAVIGATION: [(&str, &str, &str); 6] = [
+const NAVIGATION: [(&str, &str, &str); 7] = [
     ("/", "Inbox", "i"),
     ("/runs", "Runs", "r"),
     ("/projects", "Projects", "p"),
+    ("/deployments", "Deployments", "d"),
     ("/spending", "Spending", "s"),
     ("/agents", "Agents", "e"),
     ("/audit", "Audit", "a"),
 ];
 
 /// Notices that a page may show after a form, by the word in its address.
-const NOTICES: [(&str, &str); 13] = [
+const NOTICES: [(&str, &str); 17] = [
     ("started", "The run has started."),
     ("reused", "An open run has the same goal: this is it."),
     ("answered", "Your answer was given to the run."),
@@ -28,6 +29,10 @@ const NOTICES: [(&str, &str); 13] = [
     ("resumed", "Resumed."),
     ("cancelled", "Cancelling: attempts and checks in progress are stopped."),
     ("raised", "The budget was raised."),
+    ("queued", "Queued: a rollout starts when it is its turn."),
+    ("suspended", "Suspended: nothing new is deployed."),
+    ("resumed-target", "Resumed: deployments go on."),
+    ("probed", "Probed."),
     ("revoked", "The token was revoked."),
     ("ended", "The session was ended."),
     ("added", "The person was added."),
