@@ -16,7 +16,7 @@ use std::sync::Arc;
 const CURRENT: &str = "2026-07-28";
 
 /// Tools of an agent without further rights.
-const TOOLS: [&str; 17] = [
+const TOOLS: [&str; 18] = [
     "list_projects",
     "list_runs",
     "get_run",
@@ -26,6 +26,7 @@ const TOOLS: [&str; 17] = [
     "list_questions",
     "search_memory",
     "get_spending",
+    "get_deployment",
     "wait_for_run",
     "preview_run",
     "start_run",
