@@ -5,9 +5,9 @@ use super::State;
 use super::limits;
 use super::rest::problem::{ApiError, ApiResult};
 use crate::service::deployments::{self, DeploymentView};
+use axum::extract::Request;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
-use axum::extract::Request;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };

@@ -125,7 +125,11 @@ fn deploy_lines(target: &Target, sha: &Sha) -> String {
             lines.push(format!("export SKEP_SHA={sha} SKEP_TARGET={}", target.name));
             lines.push(match method {
                 Method::Compose { file, name, .. } => {
-                    format!("docker compose -p {} -f {} up -d --build --wait --remove-orphans", quoted(name), quoted(file))
+                    format!(
+                        "docker compose -p {} -f {} up -d --build --wait --remove-orphans",
+                        quoted(name),
+                        quoted(file)
+                    )
                 }
                 Method::Command { command } => fill(command, &target.name, sha),
                 Method::Hook { .. } => String::new(),

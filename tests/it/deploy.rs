@@ -168,7 +168,11 @@ fn a_good_version_goes_live_and_bad_ones_go_back() {
     assert_eq!((w.running(), w.current()), (format!("{good} good"), good.clone()));
     w.cli.until("it is live", || w.shown()["status"] == "live");
     let report = w.cli.run(&["deploy", "report", "test", "2"]).exits_with(0);
-    report.prints("rolled back").prints("boom: cannot open the database").prints("# Runbook of test").prints("docker compose -p test");
+    report
+        .prints("rolled back")
+        .prints("boom: cannot open the database")
+        .prints("# Runbook of test")
+        .prints("docker compose -p test");
 
     // The same commit once more, and an unknown one.
     w.cli.run(&["deploy", "test", "--sha", &good]).exits_with(0);
@@ -204,7 +208,11 @@ fn every_step_is_repeated_harmlessly_after_a_kill() {
         assert!(!killed.0.wait().unwrap().success(), "it is killed at {fault}");
         let _service = w.cli.serve_again();
         let ended = w.ended(n + 2);
-        assert_eq!((&ended["state"], ended["sha"].as_str()), (&"deployed".into(), Some(sha.as_str())), "{fault}: {ended}");
+        assert_eq!(
+            (&ended["state"], ended["sha"].as_str()),
+            (&"deployed".into(), Some(sha.as_str())),
+            "{fault}: {ended}"
+        );
         assert_eq!((w.running(), w.current()), (format!("{sha} good{n}"), sha), "{fault}");
         assert!(!w.root().join("lock").exists(), "{fault}");
     }
@@ -232,7 +240,8 @@ fn what_lands_is_deployed_once_with_a_report_on_the_change() {
     }
     let mut killed = w.serve_with_fault("after-rollout-queued");
     w.cli.until("the service responds", || w.cli.path("data/service.json").is_file());
-    let run = ["run", "--repo", "tool.git", "--goal", "b", "--engine", "command: echo b > a.txt", "--check", "true", "--yes"];
+    let run =
+        ["run", "--repo", "tool.git", "--goal", "b", "--engine", "command: echo b > a.txt", "--check", "true", "--yes"];
     w.cli.run(&run);
     assert!(!killed.0.wait().unwrap().success());
     let _service = w.cli.serve_again();
@@ -307,7 +316,8 @@ fn person(w: &World, name: &str, role: &str) -> impl Fn(&[&str]) -> CommandOutpu
     let rights = if role == "viewer" { "read" } else { "read,run" };
     let new = ["token", "new", name, "--person", name, "--rights", rights, "--json"];
     let token = w.cli.run(&new).exits_with(0).json()["token"].as_str().unwrap().to_owned();
-    let service: Value = serde_json::from_str(&std::fs::read_to_string(w.cli.path("data/service.json")).unwrap()).unwrap();
+    let service: Value =
+        serde_json::from_str(&std::fs::read_to_string(w.cli.path("data/service.json")).unwrap()).unwrap();
     let url = format!("http://{}", service["address"].as_str().unwrap());
     move |args: &[&str]| {
         let machine = Cli::new();
@@ -319,7 +329,8 @@ fn person(w: &World, name: &str, role: &str) -> impl Fn(&[&str]) -> CommandOutpu
 
 /// Makes a request without a token, and returns status, headers and body.
 fn open_request(w: &World, path: &str) -> (u16, String, String) {
-    let service: Value = serde_json::from_str(&std::fs::read_to_string(w.cli.path("data/service.json")).unwrap()).unwrap();
+    let service: Value =
+        serde_json::from_str(&std::fs::read_to_string(w.cli.path("data/service.json")).unwrap()).unwrap();
     let address = service["address"].as_str().unwrap();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nsec-fetch-site: cross-site\r\nconnection: close\r\n\r\n")
@@ -356,7 +367,9 @@ fn rights_are_required_and_only_public_targets_are_public() {
     w.cli.run(&["deploy", "approve", "test"]).exits_with(0);
     assert_eq!(w.ended(1)["asked_by"], "user:max");
 
-    w.cli.run(&["sponsor", "add", "Acme", "--project", "tool", "--hosting", "--monthly", "20.00 USD", "--public"]).exits_with(0);
+    w.cli
+        .run(&["sponsor", "add", "Acme", "--project", "tool", "--hosting", "--monthly", "20.00 USD", "--public"])
+        .exits_with(0);
     w.cli.run(&["sponsor", "list"]).exits_with(0).prints("Acme").prints("$20.00").prints("hosting");
     w.cli.until("private is ready", || {
         let all = w.cli.run(&["deploy", "list", "--json"]).exits_with(0).json();
@@ -377,7 +390,7 @@ fn rights_are_required_and_only_public_targets_are_public() {
             assert_eq!(open_request(&w, &format!("/api/v1/public/{name}/{part}")).0, 404, "{name} {part}");
         }
     }
-    assert_eq!(open_request(&w, "/api/v1/deployments").0, 401);
+    assert_eq!(open_request(&w, "/api/v1/deployments").0, 403, "other sites may only see what is public");
     w.cli.run(&["sponsor", "end", "Acme", "--project", "tool"]).exits_with(0);
     w.cli.run(&["sponsor", "list"]).exits_with(0).prints("ended");
 }
@@ -400,8 +413,8 @@ fn commands_and_hooks_deploy_and_go_back() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, format!("{text}{more}")).unwrap();
     w.secret("HOOK", &format!("http://127.0.0.1:{}/hook?key=s3cr3t-hook-key", w.app));
-    let _service = w.cli.serve();
-    let shown = |target: &str| w.cli.run(&["deploy", "show", target, "--json"]).exits_with(0).json()["deployment"].clone();
+    let shown =
+        |target: &str| w.cli.run(&["deploy", "show", target, "--json"]).exits_with(0).json()["deployment"].clone();
     let deploy = |target: &str, number: usize| {
         w.cli.run(&["deploy", target]).exits_with(0);
         let newest = || shown(target)["rollouts"][0].clone();
@@ -409,10 +422,20 @@ fn commands_and_hooks_deploy_and_go_back() {
         newest()
     };
     let good = w.head();
+    for (target, fault) in [("script", "after-deploy-command"), ("web", "after-deploy-hook")] {
+        w.cli.run(&["deploy", target]).exits_with(0);
+        let mut killed = w.serve_with_fault(fault);
+        assert!(!killed.0.wait().unwrap().success(), "it is killed at {fault}");
+    }
+    let _service = w.cli.serve_again();
+    for target in ["script", "web"] {
+        w.cli.until("the rollout ends", || shown(target)["rollouts"][0]["ended"] == true);
+    }
+    assert_eq!(deploy("here", 1)["state"], "deployed");
     for target in ["script", "here", "web"] {
-        let ended = deploy(target, 1);
-        assert_eq!(ended["state"], "deployed", "{ended}");
-        assert_eq!(shown(target)["status"], "live");
+        let shown = shown(target);
+        assert_eq!((&shown["rollouts"][0]["state"], &shown["status"]), (&"deployed".into(), &"live".into()), "{shown}");
+        assert_eq!(shown["rollouts"].as_array().unwrap().len(), 1, "{shown}");
     }
     assert_eq!(std::fs::read_to_string(w.host.join("word")).unwrap(), "it's $HOME", "values are data");
     let log = shown("script")["rollouts"][0]["deployment"]["log"].as_str().unwrap().to_owned();
@@ -430,6 +453,15 @@ fn commands_and_hooks_deploy_and_go_back() {
     let runbook = w.cli.run(&["deploy", "runbook", "script"]).exits_with(0);
     assert!(runbook.out.contains("export WORD='it'\\''s $HOME'"), "{}", runbook.out);
     assert!(runbook.out.contains("Set these variables first") && !runbook.out.contains(PASSWORD), "{}", runbook.out);
+    // The runbook of a target without a host is carried out in a clone of the repository.
+    let runbook = w.cli.run(&["deploy", "runbook", "here"]).exits_with(0).out;
+    let lines: Vec<&str> = runbook.lines().skip_while(|line| !line.starts_with("## Deploy")).collect();
+    let lines = lines.into_iter().skip_while(|line| !line.starts_with("```")).skip(1);
+    let script: Vec<&str> = lines.take_while(|line| !line.starts_with("```")).collect();
+    let mut by_hand = std::process::Command::new("sh");
+    by_hand.args(["-ec", &script.join("\n")]).current_dir(w.cli.path("tool"));
+    assert!(by_hand.output().unwrap().status.success(), "{script:?}");
+    assert_eq!(git(&w.cli.path("tool"), &["rev-parse", "HEAD"]).trim(), good);
     let everything = format!("{}{}", shown("web"), shown("script"));
     assert!(!everything.contains("s3cr3t-hook-key") && !everything.contains(PASSWORD));
 }

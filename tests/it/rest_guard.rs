@@ -183,9 +183,19 @@ async fn an_unavailable_store_is_a_problem_that_may_be_retried() {
     for (method, path) in operations(&document(&s).await) {
         // These have ports of their own, which are there.
         let has_port = |part: &str| path.starts_with(&format!("/api/v1/{part}"));
-        let has_port = ["login-links", "schedules", "outcomes", "proposals", "agents", "ratings", "work"]
-            .into_iter()
-            .any(has_port);
+        let has_port = [
+            "login-links",
+            "schedules",
+            "outcomes",
+            "proposals",
+            "agents",
+            "ratings",
+            "work",
+            "deployments",
+            "sponsors",
+        ]
+        .into_iter()
+        .any(has_port);
         if !path.starts_with("/api/") || has_port || path.ends_with("/deliveries") {
             continue;
         }
@@ -392,7 +402,10 @@ async fn a_token_can_do_only_what_its_rights_allow() {
             _ if path.ends_with("/role") => json!({"role": "member"}),
             _ if path.ends_with("/link") => json!({"subject": "1"}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
-            _ if path.ends_with("/drop") => json!({"why": "it is known"}),
+            _ if ["/drop", "/decline", "/suspend"].iter().any(|end| path.ends_with(end)) => {
+                json!({"why": "it is known"})
+            }
+            _ if path.starts_with("/api/v1/sponsors") => json!({"name": "Acme", "project": "tally"}),
             "/api/v1/agents" => json!({"name": "crab"}),
             "/api/v1/memories" => json!({"project": "tally", "text": "x"}),
             _ if path.ends_with("/submit") => json!({"patch": "x"}),

@@ -125,7 +125,8 @@ async fn head(response: &mut Response) -> Result<String, String> {
 }
 
 fn quoted(body: &str) -> String {
-    let line: String = redact_all(body).chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_QUOTED).collect();
+    let line: String =
+        redact_all(body).chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_QUOTED).collect();
     match line.trim() {
         "" => "an empty body".to_owned(),
         line => line.to_owned(),

@@ -206,7 +206,8 @@ impl Deploys {
     async fn hook(&self, order: &DeployOrder, secret: &str, query: &BTreeMap<String, String>) -> PortResult<Carried> {
         let target = &order.target;
         // A call that was made before a crash may have been carried out.
-        let names_sha = |c: &&Criterion| matches!(&c.test, CriterionTest::Http { body: Some(b), .. } if b.contains("{sha"));
+        let names_sha =
+            |c: &&Criterion| matches!(&c.test, CriterionTest::Http { body: Some(b), .. } if b.contains("{sha"));
         if let Some(criterion) = target.criteria.iter().find(names_sha)
             && self.test(order, criterion).await?.passed
         {

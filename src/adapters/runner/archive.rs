@@ -33,12 +33,7 @@ pub type PathFilter = Box<dyn Fn(&str) -> bool + Send + Sync>;
 ///
 /// # Errors
 /// When the checkout cannot be read, the file cannot be written, or a size limit is exceeded.
-pub async fn pack(
-    dir: &Path,
-    scratch: &Path,
-    owner: (u32, u32),
-    filter: Option<PathFilter>,
-) -> PortResult<File> {
+pub async fn pack(dir: &Path, scratch: &Path, owner: (u32, u32), filter: Option<PathFilter>) -> PortResult<File> {
     let (dir, scratch) = (dir.to_owned(), scratch.to_owned());
     let packed = tokio::task::spawn_blocking(move || {
         let file = tempfile::tempfile_in(&scratch).map_err(|e| write_error(&scratch, &e))?;

@@ -15,16 +15,19 @@ const MAX_SPONSORS: u64 = 1_000;
 /// Upper bound on the open rollouts of a target that are read.
 const MAX_OPEN: u64 = 500;
 
+/// Rollouts of a target that are kept.
+const MAX_ROLLOUTS: u64 = 1_000;
+
 const GET: &str = "SELECT body FROM deployment WHERE home = $1 AND target = $2";
 const PUT: &str = "INSERT INTO deployment (home, target, body, changed_at) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (home, target) DO UPDATE SET body = excluded.body, changed_at = excluded.changed_at";
-const LAST_NUMBER: &str =
-    "SELECT coalesce(max(number), 0) AS last FROM rollout WHERE home = $1 AND target = $2";
+const LAST_NUMBER: &str = "SELECT coalesce(max(number), 0) AS last FROM rollout WHERE home = $1 AND target = $2";
 /// A process that was killed after writing it finds the rollout of the same key.
 const ADD: &str = "INSERT INTO rollout (home, target, number, key, state, body, created_at, ended_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (home, target, key) DO NOTHING RETURNING number";
 const REPLACE: &str = "UPDATE rollout SET state = $4, body = $5, ended_at = $6 \
     WHERE home = $1 AND target = $2 AND number = $3";
+const PRUNE: &str = "DELETE FROM rollout WHERE home = $1 AND target = $2 AND number <= $3 AND ended_at IS NOT NULL";
 const OPEN: &str = "SELECT body FROM rollout WHERE home = $1 AND target = $2 AND ended_at IS NULL \
     ORDER BY number LIMIT $3";
 const LIST: &str = "SELECT body FROM rollout WHERE home = $1 AND target = $2 ORDER BY number DESC LIMIT $3";
@@ -65,6 +68,10 @@ impl Deployments for SeaStore {
             rollout.ended_at.map(|at| at.0).into(),
         ];
         let added = self.write(ADD, values).await?;
+        if number > MAX_ROLLOUTS && !added.is_empty() {
+            let oldest = signed(number - MAX_ROLLOUTS);
+            self.write(PRUNE, [self.home(), rollout.target.as_str().into(), oldest.into()]).await?;
+        }
         Ok((!added.is_empty()).then_some(rollout))
     }
 

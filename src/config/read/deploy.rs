@@ -11,9 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Names that are commands of `skep deploy`.
-const COMMANDS: [&str; 11] = [
-    "approve", "decline", "help", "list", "probe", "report", "resume", "rollback", "runbook", "show", "suspend",
-];
+const COMMANDS: [&str; 11] =
+    ["approve", "decline", "help", "list", "probe", "report", "resume", "rollback", "runbook", "show", "suspend"];
 /// What `allow` may contain.
 const ALLOWANCES: [&str; 5] = ["privileged", "host-network", "host-pid", "host-mounts", "docker-socket"];
 const KINDS: &str = "write kind = \"command\", \"compose-ssh\" or \"hook\"";
@@ -301,7 +300,8 @@ fn check(
             r.refuse(&at("runner"), "a target of this kind needs a host", "name an SSH runner (docs/runners.md)");
         }
         Method::Hook { .. } => {
-            let names_sha = |c: &Criterion| matches!(&c.test, CriterionTest::Http { body: Some(b), .. } if b.contains("{sha"));
+            let names_sha =
+                |c: &Criterion| matches!(&c.test, CriterionTest::Http { body: Some(b), .. } if b.contains("{sha"));
             if !requests().any(names_sha) {
                 let fix = "add a criterion whose http answers the version, with body = \"{sha7}\"";
                 r.refuse(&at("kind"), "a hook only reports that it was called, never what is deployed", fix);

@@ -1,8 +1,8 @@
 //! Calls of tools: each parses its arguments, calls one use case, and returns a form.
 
 use super::arguments::{
-    AnswerQuestion, AnswerWord, Approve, By, CancelRun, GetDeployment, GetSpending, ListQuestions, ListRuns, Nothing, RaiseBudget,
-    RetryRun, RunDiff, RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, parse,
+    AnswerQuestion, AnswerWord, Approve, By, CancelRun, GetDeployment, GetSpending, ListQuestions, ListRuns, Nothing,
+    RaiseBudget, RetryRun, RunDiff, RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, parse,
 };
 use super::form;
 use super::results::Part;

@@ -244,11 +244,9 @@ pub struct Deployment {
     /// The commit that runs there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha: Option<String>,
-    /// The newest rollout: number, state and commit.
+    /// The newest rollout: number, state (`waiting` = for a person) and commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<String>,
-    /// Whether a rollout waits for a person.
-    pub waits_for_approval: bool,
 }
 
 /// Targets of deployments.
@@ -262,7 +260,6 @@ impl From<DeploymentView> for Deployment {
     fn from(view: DeploymentView) -> Deployment {
         let rollout = |r: &domain::deployment::Rollout| format!("{} {} {}", r.number, r.state.name(), r.sha);
         Deployment {
-            waits_for_approval: view.waiting().is_some(),
             rollout: view.rollouts.first().map(rollout),
             target: view.target.name,
             project: view.target.project.to_string(),

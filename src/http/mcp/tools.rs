@@ -3,8 +3,8 @@
 //! The description says when a tool is the wrong one, because a model chooses by it.
 
 use super::arguments::{
-    AnswerQuestion, Approve, CancelRun, GetDeployment, GetSpending, ListQuestions, ListRuns, Nothing, RaiseBudget, RetryRun, RunDiff,
-    RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, WaitForRun,
+    AnswerQuestion, Approve, CancelRun, GetDeployment, GetSpending, ListQuestions, ListRuns, Nothing, RaiseBudget,
+    RetryRun, RunDiff, RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, WaitForRun,
 };
 use super::form::{Deployments, Events, Memories, Preview, Projects, Questions, RunList, Spending};
 use super::results::Part;
@@ -110,8 +110,7 @@ fn reading() -> Vec<Tool> {
             "get_deployment",
             "Deployments",
             hints(),
-            "Returns where projects are deployed: status, commit and newest rollout of each target. Deploying is not \
-             possible over this protocol.",
+            "Returns where projects are deployed. Deploying is not possible over this protocol.",
         ),
         tool::<WaitForRun, RunBrief>(
             "wait_for_run",

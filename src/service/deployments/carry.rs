@@ -32,7 +32,8 @@ pub(super) async fn step(s: &Services, target: &Target, open: &[Rollout], step: 
         }
         RolloutStep::Ask(number) => {
             let rollout = of(*number)?;
-            let summary = format!("Deployment {number} of {} waits for approval: {}.", target.name, rollout.sha.abbrev());
+            let summary =
+                format!("Deployment {number} of {} waits for approval: {}.", target.name, rollout.sha.abbrev());
             let needs = vec![format!("`skep deploy approve {0}` or `skep deploy decline {0}`", target.name)];
             let key = format!("deploy.{}.{number}.approval", target.name);
             notify(s, target, MessageEvent::Question, key, summary, needs).await?;
@@ -195,7 +196,6 @@ async fn end(s: &Services, target: &Target, rollout: &Rollout) -> PortResult<()>
         RolloutState::Failed => rollout.rollback.is_none() && rollout.deployment.as_ref().is_some_and(|d| d.passed),
         _ => false,
     };
-    let at = s.clock.now();
     let criteria = if rollout.rollback.is_some() { &rollout.rollback_criteria } else { &rollout.criteria };
     let tested = target.probe().and_then(|probe| criteria.iter().find(|c| c.name == probe.name)).cloned();
     change(s, target, |deployment| {
@@ -207,7 +207,6 @@ async fn end(s: &Services, target: &Target, rollout: &Rollout) -> PortResult<()>
         }
         // The files of the target may have changed.
         deployment.observed_at = None;
-        deployment.changed_at = at;
     })
     .await?;
     comment(s, target, rollout).await;

@@ -217,7 +217,7 @@ async fn head(s: &Services, target: &Target) -> ServiceResult<(Repo, Sha)> {
 pub async fn deploy(s: &Services, caller: &Caller, name: &str, request: DeployRequest) -> ServiceResult<Rollout> {
     caller.require(Right::Run)?;
     if request.approve {
-        caller.require(Right::Approve)?;
+        require_approver(caller)?;
     }
     let target = find(s, name)?;
     refuse_suspended(&observed(s, target).await?, name)?;
@@ -247,7 +247,7 @@ pub async fn deploy(s: &Services, caller: &Caller, name: &str, request: DeployRe
 /// # Errors
 /// If the caller may not, or there is no such version.
 pub async fn roll_back(s: &Services, caller: &Caller, name: &str, to: Option<u64>) -> ServiceResult<Rollout> {
-    caller.require(Right::Approve)?;
+    require_approver(caller)?;
     let target = find(s, name)?;
     let deployment = observed(s, target).await?;
     let sha = match to {
@@ -266,6 +266,19 @@ pub async fn roll_back(s: &Services, caller: &Caller, name: &str, to: Option<u64
     };
     let cause = Cause::Rollback { by: caller.principal.clone() };
     queue_asked(s, caller, target, sha, cause, true, "deploy.rollback").await
+}
+
+/// Checks that the caller may approve, and is a person.
+fn require_approver(caller: &Caller) -> ServiceResult<()> {
+    caller.require(Right::Approve)?;
+    match caller.principal.is_person() {
+        true => Ok(()),
+        false => Err(ServiceError::forbidden(
+            "not_a_person",
+            format!("{} is a program, and only a person approves a deployment", caller.principal),
+            "Ask a person who has the right `approve`",
+        )),
+    }
 }
 
 fn refuse_suspended(deployment: &Deployment, name: &str) -> ServiceResult<()> {
@@ -289,7 +302,10 @@ async fn queue_asked(
     action: &str,
 ) -> ServiceResult<Rollout> {
     let id = s.clock.new_run_id();
-    let rollout = Rollout { approved_by: approve.then(|| caller.principal.clone()), ..queued(target, id, sha, cause, s.clock.now()) };
+    let rollout = Rollout {
+        approved_by: approve.then(|| caller.principal.clone()),
+        ..queued(target, id, sha, cause, s.clock.now())
+    };
     let rollout = Rollout { key: format!("asked.{id}"), ..rollout };
     let _writing = s.deploy.writing.lock().await;
     let added = s.deploy.store.add_rollout(&rollout).await?;
@@ -326,7 +342,7 @@ fn queued(target: &Target, id: crate::domain::RunId, sha: Sha, cause: Cause, now
 /// # Errors
 /// If the caller may not, or none waits.
 pub async fn answer(s: &Services, caller: &Caller, name: &str, decline: Option<String>) -> ServiceResult<Rollout> {
-    caller.require(Right::Approve)?;
+    require_approver(caller)?;
     let target = find(s, name)?;
     let _writing = s.deploy.writing.lock().await;
     let open = s.deploy.store.open_rollouts(name).await?;
@@ -409,8 +425,11 @@ pub async fn probe(s: &Services, caller: &Caller, name: &str) -> ServiceResult<D
 async fn change(s: &Services, target: &Target, change: impl FnOnce(&mut Deployment)) -> PortResult<Deployment> {
     let _writing = s.deploy.writing.lock().await;
     let mut deployment = observed(s, target).await?;
+    let before = (deployment.sha.clone(), deployment.suspended.clone(), deployment.is_down());
     change(&mut deployment);
-    deployment.changed_at = s.clock.now();
+    if before != (deployment.sha.clone(), deployment.suspended.clone(), deployment.is_down()) {
+        deployment.changed_at = s.clock.now();
+    }
     s.deploy.store.put_deployment(&deployment).await?;
     Ok(deployment)
 }

@@ -36,6 +36,8 @@ pub async fn run(s: Services) {
 
 async fn follow(s: Services, target: Target) {
     loop {
+        // Created first, so that a call during the pass is not missed.
+        let woken = s.deploy.wake.notified();
         let wait = match pass(&s, &target).await {
             Ok(wait) => wait,
             Err(error) => {
@@ -44,7 +46,7 @@ async fn follow(s: Services, target: Target) {
             }
         };
         tokio::select! {
-            () = s.deploy.wake.notified() => {}
+            () = woken => {}
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -159,7 +161,8 @@ pub(super) async fn probe(s: &Services, target: &Target, sha: &Sha) -> PortResul
     if went_down {
         let why = after.probe.map(|probe| probe.got).unwrap_or_default();
         let summary = format!("{} does not answer as expected: {why}.", target.name);
-        let needs = vec![format!("Look at the host, then `skep deploy resume {}`, or go back to a good version", target.name)];
+        let needs =
+            vec![format!("Look at the host, then `skep deploy resume {}`, or go back to a good version", target.name)];
         let key = format!("deploy.{}.down.{}", target.name, at.0);
         carry::notify(s, target, MessageEvent::Question, key, summary, needs).await?;
     }
