@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 const PASSWORD: &str = "telltale-93bb71c0ffee";
 
@@ -29,6 +30,13 @@ fn application(host: PathBuf) -> u16 {
             let Ok(mut stream) = stream else { continue };
             let mut head = [0_u8; 2048];
             let size = stream.read(&mut head).unwrap_or_default();
+            if head[..size].starts_with(b"POST /message") {
+                stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+                let mut text = head[..size].to_vec();
+                let _timeout = stream.read_to_end(&mut text);
+                let mut file = std::fs::File::options().create(true).append(true).open(host.join("messages")).unwrap();
+                file.write_all(&text).unwrap();
+            }
             if head[..size].starts_with(b"POST /hook") {
                 let line = String::from_utf8_lossy(&head[..size]).lines().next().unwrap_or_default().to_owned();
                 let sha = line.split("ref=").nth(1).and_then(|rest| rest.split([' ', '&']).next()).unwrap_or_default();
@@ -80,7 +88,11 @@ impl World {
              [deploy.test.accept.smoke]\ncommand = \"test -e mode && test ! -e other && test -n \\\"$SKEP_SHA\\\"\"\n",
             self.app
         );
-        let text = format!("{}[policy]\nbase_checks = \"off\"\n{target}", self.sshd.table("box"));
+        let channel = format!(
+            "[notify.team]\nkind = \"webhook\"\nurl = \"http://127.0.0.1:{}/message\"\non = [\"question\", \"failed\"]\n",
+            self.app
+        );
+        let text = format!("{}[policy]\nbase_checks = \"off\"\n{channel}{target}", self.sshd.table("box"));
         std::fs::write(self.cli.path("data/skep.toml"), text).unwrap();
     }
     fn secret(&self, name: &str, value: &str) {
@@ -118,6 +130,11 @@ impl World {
     }
     fn running(&self) -> String {
         std::fs::read_to_string(self.host.join("running")).unwrap_or_default()
+    }
+    /// Waits for a message to people.
+    fn message(&self, text: &str) {
+        let messages = || std::fs::read_to_string(self.host.join("messages")).unwrap_or_default();
+        self.cli.until(text, || messages().contains(text));
     }
     fn root(&self) -> PathBuf {
         self.sshd.root().join("deploy/test")
@@ -167,6 +184,7 @@ fn a_good_version_goes_live_and_bad_ones_go_back() {
     assert!(third["rollback_criteria"].as_array().unwrap().iter().all(|c| c["passed"] == true), "{third}");
     assert_eq!((w.running(), w.current()), (format!("{good} good"), good.clone()));
     w.cli.until("it is live", || w.shown()["status"] == "live");
+    w.message("Deployment 2 of test rolled back");
     let report = w.cli.run(&["deploy", "report", "test", "2"]).exits_with(0);
     report
         .prints("rolled back")
@@ -250,7 +268,7 @@ fn what_lands_is_deployed_once_with_a_report_on_the_change() {
     assert!(ended["run"].is_string(), "{ended}");
     let change = w.cli.run(&["change", "show", "tool#1"]).exits_with(0);
     assert!(change.out.contains("Deployment 1 of test: deployed"), "{}", change.out);
-    std::thread::sleep(std::time::Duration::from_secs(6));
+    std::thread::sleep(Duration::from_secs(6));
     assert_eq!(w.shown()["rollouts"].as_array().unwrap().len(), 1);
 }
 
@@ -262,6 +280,7 @@ fn a_person_approves_and_a_newer_version_takes_the_turn() {
     w.cli.until("it waits", || w.rollout(1)["state"] == "waiting");
     w.cli.run(&["deploy", "list"]).exits_with(0).prints("rollout 1 waits for approval");
     assert_eq!(w.running(), "");
+    w.message("Deployment 1 of test waits for approval");
     let newer = w.commit("mode", "good2\n");
     w.cli.run(&["deploy", "test"]).exits_with(0);
     w.cli.until("the newer one waits", || w.rollout(2)["state"] == "waiting");
@@ -286,9 +305,10 @@ fn a_person_approves_and_a_newer_version_takes_the_turn() {
     // It stops answering: three red probes suspend it, and only a person resumes it.
     std::fs::write(w.host.join("running"), format!("{newer} broken")).unwrap();
     w.cli.until("it is suspended", || w.shown()["status"] == "suspended");
+    w.message("test does not answer as expected: 500");
     assert!(w.shown()["suspended_why"].as_str().unwrap().contains("probes in a row"), "{}", w.shown());
     std::fs::write(w.host.join("running"), format!("{newer} good")).unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(3));
     assert_eq!(w.shown()["status"], "suspended");
     w.cli.run(&["deploy", "resume", "test"]).exits_with(0);
     w.cli.until("it is live", || w.shown()["status"] == "live");
@@ -363,7 +383,7 @@ fn rights_are_required_and_only_public_targets_are_public() {
     }
     member(&["sponsor", "add", "Acme", "--project", "tool"]).exits_with(2).one_error("right `admin`", "");
     assert_eq!(w.running(), "");
-    assert_eq!(open_request(&w, "/api/v1/public/test/badge.json").2.contains("\"message\":\"live\""), false);
+    assert!(!open_request(&w, "/api/v1/public/test/badge.json").2.contains("\"message\":\"live\""));
     w.cli.run(&["deploy", "approve", "test"]).exits_with(0);
     assert_eq!(w.ended(1)["asked_by"], "user:max");
 

@@ -402,9 +402,8 @@ async fn a_token_can_do_only_what_its_rights_allow() {
             _ if path.ends_with("/role") => json!({"role": "member"}),
             _ if path.ends_with("/link") => json!({"subject": "1"}),
             _ if path.ends_with("/status") => json!({"context": "ci/x", "state": "success"}),
-            _ if ["/drop", "/decline", "/suspend"].iter().any(|end| path.ends_with(end)) => {
-                json!({"why": "it is known"})
-            }
+            "/api/v1/deployments/tally/decline" | "/api/v1/deployments/tally/suspend" => json!({"why": "a fault"}),
+            _ if path.ends_with("/drop") => json!({"why": "it is known"}),
             _ if path.starts_with("/api/v1/sponsors") => json!({"name": "Acme", "project": "tally"}),
             "/api/v1/agents" => json!({"name": "crab"}),
             "/api/v1/memories" => json!({"project": "tally", "text": "x"}),

@@ -311,32 +311,10 @@ pub fn waiting(open: &[Rollout]) -> Option<&Rollout> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::target::Method;
     use super::*;
-    use crate::domain::project::ProjectName;
 
     fn target(needs_approval: bool) -> Target {
-        Target {
-            name: "test".into(),
-            project: ProjectName::new("tally").unwrap(),
-            method: Method::Command { command: "true".into() },
-            runner: None,
-            host: None,
-            files: Vec::new(),
-            env: Default::default(),
-            secrets: Vec::new(),
-            on_land: true,
-            needs_approval,
-            timeout_secs: 60,
-            keep: 3,
-            rolls_back: true,
-            is_reversible: true,
-            url: None,
-            probe_secs: 60,
-            branch: None,
-            is_public: false,
-            criteria: Vec::new(),
-        }
+        Target { needs_approval, ..Target::sample() }
     }
 
     fn sha(c: char) -> Sha {

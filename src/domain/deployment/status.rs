@@ -144,9 +144,8 @@ impl Deployment {
 
 #[cfg(test)]
 mod tests {
-    use super::super::target::{Criterion, CriterionTest, Method};
+    use super::super::target::{Criterion, CriterionTest};
     use super::*;
-    use crate::domain::project::ProjectName;
 
     fn target(with_probe: bool) -> Target {
         let probe = Criterion {
@@ -154,27 +153,7 @@ mod tests {
             test: CriterionTest::Http { path: "/".into(), status: 200, body: None },
             within_secs: 5,
         };
-        Target {
-            name: "test".into(),
-            project: ProjectName::new("tally").unwrap(),
-            method: Method::Command { command: "true".into() },
-            runner: None,
-            host: None,
-            files: Vec::new(),
-            env: Default::default(),
-            secrets: Vec::new(),
-            on_land: true,
-            needs_approval: false,
-            timeout_secs: 60,
-            keep: 3,
-            rolls_back: true,
-            is_reversible: true,
-            url: None,
-            probe_secs: 60,
-            branch: None,
-            is_public: false,
-            criteria: if with_probe { vec![probe] } else { Vec::new() },
-        }
+        Target { criteria: if with_probe { vec![probe] } else { Vec::new() }, ..Target::sample() }
     }
 
     #[test]

@@ -143,6 +143,34 @@ impl Target {
     }
 }
 
+#[cfg(test)]
+impl Target {
+    /// Returns a target of a command.
+    pub fn sample() -> Target {
+        Target {
+            name: "test".into(),
+            project: ProjectName::from_text("tally"),
+            method: Method::Command { command: "true".into() },
+            runner: None,
+            host: None,
+            files: Vec::new(),
+            env: BTreeMap::new(),
+            secrets: Vec::new(),
+            on_land: true,
+            needs_approval: false,
+            timeout_secs: 60,
+            keep: 3,
+            rolls_back: true,
+            is_reversible: true,
+            url: None,
+            probe_secs: 60,
+            branch: None,
+            is_public: false,
+            criteria: Vec::new(),
+        }
+    }
+}
+
 /// Fills `{sha}`, `{sha7}` and `{target}` into a text of the configuration.
 pub fn fill(text: &str, target: &str, sha: &Sha) -> String {
     let short = sha.as_str().get(..7).unwrap_or(sha.as_str());

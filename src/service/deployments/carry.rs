@@ -5,7 +5,7 @@ use crate::domain::deployment::{
     Cause, Criterion, CriterionRecord, CriterionTest, Probe, Rollout, RolloutEvent, RolloutState, RolloutStep,
     StepRecord, Target, fill,
 };
-use crate::domain::{Message, MessageEvent, Sha};
+use crate::domain::{Message, MessageEvent, RunId, Sha};
 use crate::ports::deployments::{Carried, DeployOrder, Observed};
 use crate::ports::{PortError, PortResult, Repo};
 use crate::render;
@@ -47,14 +47,14 @@ pub(super) async fn step(s: &Services, target: &Target, open: &[Rollout], step: 
         }
         RolloutStep::Deploy(number) => {
             let rollout = of(*number)?;
-            let order = order(s, target, rollout, &rollout.sha, rollout.previous.clone()).await?;
+            let order = order(s, target, rollout.id, &rollout.sha, rollout.previous.clone()).await?;
             let record = deploy(s, &order).await;
             crate::fault!("after-rollout-deploy");
             apply(s, target, rollout, RolloutEvent::Carried(record)).await
         }
         RolloutStep::Test(number) => {
             let rollout = of(*number)?;
-            let order = order(s, target, rollout, &rollout.sha, rollout.previous.clone()).await?;
+            let order = order(s, target, rollout.id, &rollout.sha, rollout.previous.clone()).await?;
             let criteria = test_all(s, &order).await;
             crate::fault!("after-rollout-test");
             apply(s, target, rollout, RolloutEvent::Tested(criteria)).await
@@ -62,7 +62,7 @@ pub(super) async fn step(s: &Services, target: &Target, open: &[Rollout], step: 
         RolloutStep::GoBack(number) => {
             let rollout = of(*number)?;
             let previous = rollout.previous.clone().unwrap_or_else(|| rollout.sha.clone());
-            let order = order(s, target, rollout, &previous, None).await?;
+            let order = order(s, target, rollout.id, &previous, None).await?;
             let record = deploy(s, &order).await;
             let criteria = if record.passed { test_all(s, &order).await } else { Vec::new() };
             crate::fault!("after-rollout-back");
@@ -71,10 +71,11 @@ pub(super) async fn step(s: &Services, target: &Target, open: &[Rollout], step: 
     }
 }
 
-async fn order(
+/// Returns the order to bring a version to a target.
+pub(super) async fn order(
     s: &Services,
     target: &Target,
-    rollout: &Rollout,
+    id: RunId,
     sha: &Sha,
     keep_sha: Option<Sha>,
 ) -> PortResult<DeployOrder> {
@@ -87,7 +88,7 @@ async fn order(
         repo: Repo { project: project.name, origin: project.repo },
         sha: sha.clone(),
         keep_sha,
-        id: rollout.id,
+        id,
         checks: s.parts.current().checks.clone(),
     })
 }
@@ -186,21 +187,23 @@ async fn apply(s: &Services, target: &Target, rollout: &Rollout, event: RolloutE
 
 /// Does what follows from the end of a rollout that changed the target.
 async fn end(s: &Services, target: &Target, rollout: &Rollout) -> PortResult<()> {
-    let order = order(s, target, rollout, &rollout.sha, None).await?;
+    let order = order(s, target, rollout.id, &rollout.sha, None).await?;
     if let Err(error) = s.deploy.deployer.release(&order).await {
         tracing::warn!(target = target.name, %error, "the lock of a target stays on its host until it expires");
     }
-    let is_there = match rollout.state {
-        RolloutState::Deployed => true,
+    let is_carried = rollout.deployment.as_ref().is_some_and(|step| step.passed);
+    let now_there = match rollout.state {
+        RolloutState::Deployed => Some(&rollout.sha),
+        RolloutState::RolledBack => rollout.previous.as_ref(),
         // The version was deployed, is red, and was left there.
-        RolloutState::Failed => rollout.rollback.is_none() && rollout.deployment.as_ref().is_some_and(|d| d.passed),
-        _ => false,
+        RolloutState::Failed if is_carried && rollout.rollback.is_none() => Some(&rollout.sha),
+        _ => None,
     };
     let criteria = if rollout.rollback.is_some() { &rollout.rollback_criteria } else { &rollout.criteria };
     let tested = target.probe().and_then(|probe| criteria.iter().find(|c| c.name == probe.name)).cloned();
     change(s, target, |deployment| {
-        if is_there && deployment.sha.as_ref() != Some(&rollout.sha) {
-            deployment.previous = deployment.sha.replace(rollout.sha.clone());
+        if let Some(sha) = now_there.filter(|sha| deployment.sha.as_ref() != Some(sha)) {
+            deployment.previous = deployment.sha.replace(sha.clone());
         }
         if let Some(tested) = tested {
             deployment.probe = Some(Probe::after(None, tested.passed, tested.got, tested.at));

@@ -1,11 +1,10 @@
 //! Queues what landed, carries out rollouts, and probes what is deployed: one task for each target.
 
 use super::{carry, change, head, observed, queued};
-use crate::domain::deployment::{Cause, Criterion, Deployment, Method, Probe, Target, next_step};
+use crate::domain::deployment::{Cause, Deployment, Method, Probe, Target, next_step};
 use crate::domain::{Evidence, MessageEvent, OutcomeRow, OutcomeWord, Sha, Timestamp};
-use crate::ports::deployments::DeployOrder;
+use crate::ports::PortResult;
 use crate::ports::outcomes::OutcomeFilter;
-use crate::ports::{PortError, PortResult};
 use crate::service::{ServiceResult, Services};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -142,7 +141,8 @@ async fn observe(s: &Services, target: &Target) -> ServiceResult<Deployment> {
 /// Probes a deployed version, and stores what was observed.
 pub(super) async fn probe(s: &Services, target: &Target, sha: &Sha) -> PortResult<()> {
     let Some(criterion) = target.probe() else { return Ok(()) };
-    let observed = test_once(s, target, sha, criterion).await?;
+    let order = carry::order(s, target, s.clock.new_run_id(), sha, None).await?;
+    let observed = s.deploy.deployer.test(&order, criterion).await?;
     let at = s.clock.now();
     let mut went_down = false;
     let after = change(s, target, |deployment| {
@@ -167,26 +167,4 @@ pub(super) async fn probe(s: &Services, target: &Target, sha: &Sha) -> PortResul
         carry::notify(s, target, MessageEvent::Question, key, summary, needs).await?;
     }
     Ok(())
-}
-
-async fn test_once(
-    s: &Services,
-    target: &Target,
-    sha: &Sha,
-    criterion: &Criterion,
-) -> PortResult<crate::ports::deployments::Observed> {
-    let project = s.store.project(&target.project).await?;
-    let project = project.ok_or_else(|| {
-        let what = format!("there is no project {}", target.project);
-        PortError::permanent(what, format!("fix deploy.{}.project in the configuration", target.name))
-    })?;
-    let order = DeployOrder {
-        target: target.clone(),
-        repo: crate::ports::Repo { project: project.name, origin: project.repo },
-        sha: sha.clone(),
-        keep_sha: None,
-        id: s.clock.new_run_id(),
-        checks: s.parts.current().checks.clone(),
-    };
-    s.deploy.deployer.test(&order, criterion).await
 }

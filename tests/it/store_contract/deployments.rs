@@ -38,7 +38,7 @@ async fn a_key_has_one_rollout(b: TestStore) {
     assert_eq!(b.sea.open_rollouts("test").await.expect("open"), [first.clone(), second.clone()]);
     let ended = Rollout { state: RolloutState::Deployed, ended_at: Some(Timestamp(9)), ..first };
     b.sea.put_rollout(&ended).await.expect("replaced");
-    assert_eq!(b.sea.open_rollouts("test").await.expect("open"), [second.clone()]);
+    assert_eq!(b.sea.open_rollouts("test").await.expect("open"), std::slice::from_ref(&second));
     assert_eq!(b.sea.rollouts("test", 10).await.expect("all"), [second, ended.clone()]);
     assert_eq!(b.sea.rollout("test", 1).await.expect("one"), Some(ended));
     assert!(b.sea.rollout("test", 3).await.expect("none").is_none());
