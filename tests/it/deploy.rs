@@ -44,7 +44,8 @@ fn application(host: PathBuf) -> u16 {
             }
             let running = std::fs::read_to_string(host.join("running")).unwrap_or_default();
             let (sha, mode) = running.split_once(' ').unwrap_or(("none", "good"));
-            let status = if mode.trim() == "broken" { "500 Internal Server Error" } else { "200 OK" };
+            let is_app = !head[..size].starts_with(b"POST /message");
+            let status = if is_app && mode.trim() == "broken" { "500 Internal Server Error" } else { "200 OK" };
             let body = format!("{{\"version\":\"{}\"}}", sha.get(..7).unwrap_or(sha));
             let _gone = write!(
                 stream,
