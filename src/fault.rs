@@ -75,6 +75,22 @@ pub const MESSAGE_POINTS: &[&str] =
 /// The names of the fault points of submissions by outside agents.
 pub const OPEN_WORK_POINTS: &[&str] = &["mid-submission", "after-submission"];
 
+/// The names of the fault points of deployments, which only a service passes.
+pub const DEPLOY_POINTS: &[&str] = &[
+    "after-rollout-queued",
+    "after-rollout-start",
+    "after-deploy-send",
+    "after-deploy-config",
+    "after-deploy-up",
+    "after-deploy-command",
+    "after-deploy-hook",
+    "after-deploy-finish",
+    "after-rollout-deploy",
+    "after-rollout-test",
+    "after-rollout-back",
+    "before-rollout-end",
+];
+
 /// Marks a fault point.
 #[macro_export]
 macro_rules! fault {
@@ -92,7 +108,7 @@ pub fn pass(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static REQUESTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    let is_listed = [POINTS, INTAKE_POINTS, SCHEDULE_POINTS, MESSAGE_POINTS, OPEN_WORK_POINTS]
+    let is_listed = [POINTS, INTAKE_POINTS, SCHEDULE_POINTS, MESSAGE_POINTS, OPEN_WORK_POINTS, DEPLOY_POINTS]
         .iter()
         .any(|points| points.contains(&name));
     debug_assert!(is_listed, "fault point {name} is not listed");

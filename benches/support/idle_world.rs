@@ -96,6 +96,9 @@ impl Workspaces for IdleWorld {
     async fn paths(&self, _: &Repo, _: &Sha) -> PortResult<Vec<String>> {
         Ok(Vec::new())
     }
+    async fn contains(&self, _: &Repo, _: &Sha, _: &Sha) -> PortResult<bool> {
+        Ok(true)
+    }
     async fn snapshot(&self, _: &Repo, _: RunId, base: &Sha) -> PortResult<Sha> {
         Ok(base.clone())
     }

@@ -26,6 +26,7 @@ mod m20261130_000090_ended_at;
 mod m20261130_000091_retention;
 mod m20261130_000120_memory;
 mod m20261130_000160_identities;
+mod m20261130_000200_deployments;
 mod m20261130_000210_project_roles;
 
 /// All migrations, in order.
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000091_retention::Migration),
             Box::new(m20261130_000120_memory::Migration),
             Box::new(m20261130_000160_identities::Migration),
+            Box::new(m20261130_000200_deployments::Migration),
             Box::new(m20261130_000210_project_roles::Migration),
         ]
     }

@@ -4,6 +4,7 @@
 
 use crate::actors::{AttemptLocks, Deps, LandingQueue, Notifications, RuntimeHandle, Scope, Tuning};
 use crate::adapters::checks::RemoteSessions;
+use crate::adapters::deploy::Deploys;
 use crate::adapters::engine::OpenEngine;
 use crate::adapters::forge::local::LocalForge;
 use crate::adapters::store::{self, KeySource};
@@ -20,6 +21,7 @@ use crate::ports::{
     Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult,
     Proposals, Schedules, Sessions, Vault,
 };
+use crate::service::deployments::DeployParts;
 use crate::service::metrics::Monitor;
 use crate::service::schedules::settings::Schedule;
 use crate::service::single_sign_on::SingleSignOn;
@@ -93,6 +95,8 @@ pub struct Ports {
     pub open_work: Arc<dyn OpenWork>,
     /// Limits of open work.
     pub open_work_settings: OpenWorkSettings,
+    /// Targets of deployments.
+    pub deploy: DeployParts,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The identity provider at which people may log in.
@@ -170,6 +174,8 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         scope,
     };
     let vault = reloadable.vault();
+    let deploys = Deploys::new(config.runners.clone(), deps.workspaces.clone(), vault.clone(), &home);
+    let deploy = DeployParts::new(config.deploy.clone().into(), store.clone(), Arc::new(deploys));
     Ok(Ports {
         deps,
         vault,
@@ -184,6 +190,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         accounts: store.clone(),
         open_work: store.clone(),
         open_work_settings: config.open,
+        deploy,
         sessions: store.clone(),
         single_sign_on,
         messages: store,
@@ -261,6 +268,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         accounts: ports.accounts.clone(),
         open_work: ports.open_work.clone(),
         open_work_settings: ports.open_work_settings,
+        deploy: ports.deploy.clone(),
         sessions: ports.sessions.clone(),
         single_sign_on: ports.single_sign_on.clone(),
         messages: ports.messages.clone(),

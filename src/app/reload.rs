@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Tables and keys that are read only at the start.
 const AT_START: &[&str] = &[
     "auth.",
+    "deploy.",
     "git.author_email",
     "git.author_name",
     "improve.",
@@ -161,7 +162,8 @@ mod tests {
         // Tables that have no defaults.
         let named = format!(
             "[notify.team]\nkind = \"webhook\"\ntemplate = \"slack\"\nurl_file = {url:?}\n\
-             [schedules.weekly]\ncron = \"@weekly\"\nproject = \"tool\"\ngoal = \"Look around\"\n"
+             [schedules.weekly]\ncron = \"@weekly\"\nproject = \"tool\"\ngoal = \"Look around\"\n\
+             [deploy.test]\nproject = \"tool\"\nkind = \"command\"\ncommand = \"true\"\n"
         );
         std::fs::write(dir.path().join("skep.toml"), named).unwrap();
         let loaded = config::load(&Sources { data_dir: dir.path().into(), ..Sources::default() }).unwrap();

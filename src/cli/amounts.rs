@@ -129,6 +129,11 @@ fn small(amount: u64) -> u32 {
     u32::try_from(amount).unwrap_or(u32::MAX)
 }
 
+/// Parses an amount of money, in micro-USD.
+pub fn dollars(text: &str) -> Result<u64, String> {
+    units::money(text).map_err(|e| format!("{}: {}", e.why, e.fix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

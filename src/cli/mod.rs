@@ -14,6 +14,7 @@ pub mod check;
 pub mod ci;
 pub mod client;
 pub mod context;
+pub mod deploy;
 pub mod dry_run;
 pub mod engine;
 mod engines;
@@ -64,7 +65,7 @@ use crate::service::host::{HostContext, NewForge};
 use actions::Action;
 use args::{
     BudgetCommand, Command, ConfigCommand, EngineCommand, ForgeCommand, ForgeKind, NotifyCommand, ProjectCommand,
-    RunnerCommand, SandboxCommand, ScheduleCommand, Skep,
+    RunnerCommand, SandboxCommand, ScheduleCommand, Skep, SponsorCommand,
 };
 use clap::Parser;
 use client::Client;
@@ -282,6 +283,8 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
                 Command::Secret(command) if !secret::only_reads(command) => Access::Write,
                 Command::Ci(_) => Access::Write,
                 Command::Schedule(ScheduleCommand::Run { .. }) => Access::Write,
+                Command::Deploy(args) if !deploy::only_reads(args) => Access::Write,
+                Command::Sponsor(SponsorCommand::Add { .. } | SponsorCommand::End { .. }) => Access::Write,
                 Command::Agents(command) if !agents::only_reads(command) => Access::Write,
                 Command::Work(command) if !work::only_reads(command) => Access::Write,
                 Command::Outcomes(command) if !outcomes::only_reads(command) => Access::Write,
@@ -365,6 +368,8 @@ async fn request(client: &Client, terminal: &Terminal, command: Command) -> Resu
         Command::Agents(command) => agents::agents(client, terminal, command).await,
         Command::Work(command) => work::work(client, terminal, command).await,
         Command::Schedule(command) => schedule::schedule(client, terminal, command).await,
+        Command::Deploy(args) => deploy::deploy(client, terminal, args).await,
+        Command::Sponsor(command) => deploy::sponsor(client, terminal, command).await,
         other => Err(CliError::internal(format!("command not handled: {other:?}")).into()),
     }
 }

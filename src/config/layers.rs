@@ -42,6 +42,8 @@ const OTHER_VARIABLES: &[&str] = &[
     "SKEP_QUESTION",
     "SKEP_PATCH_FILE",
     "SKEP_REPORT_FILE",
+    "SKEP_SHA",
+    "SKEP_TARGET",
 ];
 
 /// Prefixes of other variables. `SKEP_TEST_…` and `SKEP_SIM_…` are for the tests. Kubernetes sets the other two in

@@ -7,6 +7,7 @@ use crate::adapters::forge::settings::ForgeSettings;
 use crate::adapters::notify::settings::ChannelSettings;
 use crate::adapters::oidc::settings::OidcSettings;
 use crate::adapters::runner::settings::Runner;
+use crate::domain::deployment::Target;
 use crate::domain::improve::{ImproveSettings, Rule, Threshold};
 use crate::domain::{EngineSpec, OpenWorkSettings, Policy, Role};
 use crate::platform::access::settings::ProjectGrants;
@@ -53,6 +54,8 @@ pub struct Config {
     pub forges: BTreeMap<String, ForgeSettings>,
     /// Goals that become runs at certain times, by name: `[schedules.*]`.
     pub schedules: Vec<Schedule>,
+    /// Targets of deployments, by name: `[deploy.*]`.
+    pub deploy: Vec<Target>,
     /// Channels for messages, by name: `[notify.*]`.
     pub notify: BTreeMap<String, ChannelSettings>,
     /// Hosts, secrets and runners granted to the commands of each project: `[egress]`, parts of `[checks]` and

@@ -10,6 +10,7 @@
 //! | `goal`, `spec` | what was asked, and the criteria that decide whether it was delivered |
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
 //! | `outcome` | what a journal proves about the attempts of its run |
+//! | `deployment` | targets, rollouts, and the status derived from what was observed |
 //! | `memory` | what ended runs have shown, for the attempts of later ones |
 //! | `eval` | what trials of a variant showed, and whether it replaces another |
 //! | `access`, `login_rules` | people and their roles, and who may log in from an identity provider |
@@ -28,6 +29,7 @@ pub mod change;
 pub mod command;
 pub mod decide;
 pub mod delivery;
+pub mod deployment;
 pub mod effect;
 pub mod eval;
 pub mod event;

@@ -41,6 +41,14 @@ pub async fn guard_host(Shared(state): Shared<State>, request: Request, next: Ne
     }
 }
 
+/// Refuses requests that were meant for another host. Other sites may lead to what it guards.
+pub async fn guard_host_name(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+    match check_host(&state.hosts, request.headers(), request.uri()) {
+        Ok(_) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
 /// Address of the peer of a connection. Requests from this process have none.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);

@@ -8,6 +8,7 @@
 //! | `rest` | the REST interface |
 //! | `mcp` | the Model Context Protocol |
 //! | `pages` | the pages for people |
+//! | `public` | the status of public deployments, for everyone |
 //! | `webhooks` | what forges report |
 //! | `serve` | the listener |
 //!
@@ -18,6 +19,7 @@ pub mod backend;
 mod limits;
 pub mod mcp;
 mod pages;
+mod public;
 pub mod rest;
 mod serve;
 mod webhooks;
@@ -89,5 +91,14 @@ pub fn router(state: State) -> Router {
         .layer(from_fn(rest::problem::everywhere))
         .layer(from_fn(limits::closed))
         .layer(from_fn(limits::observed));
-    rest.merge(pages::router(&state)).merge(webhooks).with_state(state)
+    let public = public::routes()
+        .layer(from_fn(limits::bounded))
+        // Pages of other sites may show the badge.
+        .layer(from_fn_with_state(state.clone(), auth::guard_host_name))
+        .layer(from_fn(limits::small_head))
+        .layer(CatchPanicLayer::custom(limits::panicked))
+        .layer(from_fn(rest::problem::everywhere))
+        .layer(from_fn(public::headers))
+        .layer(from_fn(limits::observed));
+    rest.merge(pages::router(&state)).merge(webhooks).merge(public).with_state(state)
 }

@@ -64,6 +64,9 @@ pub trait Workspaces: Send + Sync {
     /// folder of foreign code, such as `vendor/`, only the folder is listed.
     async fn paths(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<String>>;
 
+    /// Returns whether `older` is `newer` or one of its ancestors.
+    async fn contains(&self, repo: &Repo, older: &Sha, newer: &Sha) -> PortResult<bool>;
+
     /// Stores the content of the origin's working copy, which must be a folder on this machine, as a commit on `head` in
     /// the mirror only. Without changes it returns `head` itself.
     async fn snapshot(&self, repo: &Repo, run: RunId, head: &Sha) -> PortResult<Sha>;

@@ -4,13 +4,14 @@
 //! and JSON; Markdown is for comments on the forge.
 //!
 //! Invariant: pure. May use `domain` only.
-//! Invariant: no shell commands. They belong to the command line, which adds its own.
+//! Invariant: no shell commands, except in runbooks. They belong to the command line, which adds its own.
 //! Invariant: in Markdown, text from outside is fenced or quoted; it cannot close its fence, mention people or create
 //! links.
 
 mod acceptance;
 mod budget;
 mod change;
+pub mod deployment;
 mod environment;
 mod escalation;
 mod hidden;

@@ -31,6 +31,7 @@
 //! | `service/improve` | proposals, and the issues that they are written to |
 //! | `adapters/notify/form.rs` | messages to people |
 //! | `adapters/oidc/client.rs` | what an identity provider says about a failure |
+//! | `adapters/deploy`, `service/deployments` | what hosts and deployed versions answer, reports on changes, messages |
 //! | `service/intake` | comments on issues, and replies to commands |
 //! | `http/pages/changes.rs` | diffs on pages |
 //! | `http/mcp/results.rs` | results and notifications for agents |

@@ -1,5 +1,6 @@
 //! What waits for a person, across all runs, and what is in progress meanwhile.
 
+use super::deployments::{self, DeploymentView};
 use super::{Caller, Right, ServiceResult, Services};
 use crate::domain::Run;
 use crate::ports::PortError;
@@ -29,6 +30,8 @@ pub struct Inbox {
     pub waiting: Vec<RunRow>,
     /// Runs that ended last.
     pub ended: Vec<RunRow>,
+    /// Targets of deployments that need a person: a rollout waits for approval, or nothing answers.
+    pub deployments: Vec<DeploymentView>,
     /// Whether there are more open runs than are considered.
     pub is_cut: bool,
 }
@@ -58,6 +61,8 @@ pub async fn inbox(s: &Services, caller: &Caller) -> ServiceResult<Inbox> {
     inbox.working_later = working.split_off(working.len().min(MAX_LOADED));
     inbox.asking = loaded(s, &asking).await?;
     inbox.working = loaded(s, &working).await?;
+    let targets = deployments::list(s, caller).await?.into_iter();
+    inbox.deployments = targets.filter(|view| view.waiting().is_some() || view.deployment.is_down()).collect();
     let recent = s.store.list(&filter(false, 100)).await?;
     let ended = recent.into_iter().filter(|row| row.phase == "ended" && row.quarantined.is_none());
     inbox.ended = ended.take(MAX_ENDED).collect();

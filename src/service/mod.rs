@@ -13,6 +13,7 @@ pub mod caller;
 pub mod changes;
 pub mod checks;
 pub mod ci;
+pub mod deployments;
 pub mod error;
 pub mod health;
 pub mod host;
@@ -96,6 +97,8 @@ pub struct Services {
     pub schedules: Arc<[schedules::settings::Schedule]>,
     /// What became of them.
     pub schedule_states: Arc<dyn Schedules>,
+    /// Targets of deployments.
+    pub deploy: deployments::DeployParts,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The identity provider at which people may log in.

@@ -167,14 +167,15 @@ fn every_fault_point_is_in_the_source_and_passed_by_a_run() {
             marked.extend(names);
         }
     }
-    use skep::fault::{INTAKE_POINTS, MESSAGE_POINTS, OPEN_WORK_POINTS, POINTS, SCHEDULE_POINTS};
+    use skep::fault::{DEPLOY_POINTS, INTAKE_POINTS, MESSAGE_POINTS, OPEN_WORK_POINTS, POINTS, SCHEDULE_POINTS};
     let listed: BTreeSet<String> = POINTS.iter().map(|p| (*p).to_owned()).collect();
-    // Only a service passes these; `story_intake`, `messages`, `story_schedule` and `open_work` kill it there.
-    let of_services: BTreeSet<String> = [INTAKE_POINTS, MESSAGE_POINTS, SCHEDULE_POINTS, OPEN_WORK_POINTS]
-        .concat()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    // Only a service passes these; `story_intake`, `messages`, `story_schedule`, `open_work` and `deploy` kill it there.
+    let of_services: BTreeSet<String> =
+        [INTAKE_POINTS, MESSAGE_POINTS, SCHEDULE_POINTS, OPEN_WORK_POINTS, DEPLOY_POINTS]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
     assert_eq!(marked, &listed | &of_services);
     let (_, passed) = reference(None);
     // A run does not restore; `backup` kills at these points.

@@ -17,6 +17,7 @@
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
+//! | `deploy` | versions go live or go back, on a real SSH server; kills between any two steps |
 //! | `open_work` | outside agents do the whole loop; hostile patches; kills between any two steps |
 //! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
 //! | `single_sign_on` | logging in at an OpenID Connect provider, and every fault of one |
@@ -46,6 +47,7 @@ mod checks_contract;
 mod config;
 mod configured;
 mod demo;
+mod deploy;
 mod detect;
 mod egress;
 mod engines_contract;

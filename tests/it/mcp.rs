@@ -16,7 +16,7 @@ use std::sync::Arc;
 const CURRENT: &str = "2026-07-28";
 
 /// Tools of an agent without further rights.
-const TOOLS: [&str; 17] = [
+const TOOLS: [&str; 18] = [
     "list_projects",
     "list_runs",
     "get_run",
@@ -26,6 +26,7 @@ const TOOLS: [&str; 17] = [
     "list_questions",
     "search_memory",
     "get_spending",
+    "get_deployment",
     "wait_for_run",
     "preview_run",
     "start_run",
@@ -143,7 +144,7 @@ async fn clients_of_both_revisions_are_served() {
     assert_eq!(tool_names(&s).await, TOOLS);
     // Every byte of it is in the context of an agent.
     let bytes = listed["result"]["tools"].to_string().len();
-    assert!(bytes < 33 * 1024, "{bytes}");
+    assert!(bytes < 34 * 1024, "{bytes}");
     for tool in listed["result"]["tools"].as_array().expect("tools") {
         for part in ["name", "title", "description"] {
             assert!(tool[part].as_str().is_some_and(|t| !t.is_empty()), "{tool}");
@@ -260,7 +261,7 @@ async fn a_token_without_a_right_gives_the_agent_none() {
     let reader = Caller::new(Principal::from("user:ann"), [Right::Read].into(), Via::Rest);
     s.state.callers = Callers::new([(TOKEN.to_owned(), reader)]);
     s.router = router(s.state.clone());
-    assert_eq!(tool_names(&s).await, TOOLS[..10]);
+    assert_eq!(tool_names(&s).await, TOOLS[..11]);
     for (tool, arguments) in [
         ("preview_run", s.new_run("x")),
         ("start_run", s.new_run("x")),

@@ -193,6 +193,7 @@ async fn text_from_outside_never_becomes_markup() {
         "/spending".to_owned(),
         "/spending?by=run".to_owned(),
         "/agents".to_owned(),
+        "/deployments".to_owned(),
         "/audit".to_owned(),
         "/me".to_owned(),
         "/people".to_owned(),
@@ -239,6 +240,101 @@ fn is_clean(html: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deployments_are_shown_and_answered_on_their_pages() {
+    use skep::domain::deployment::{Cause, CriterionRecord, Method, Rollout, RolloutState, StepRecord, Target};
+    use skep::domain::{ProjectName, RunId, Sha, Timestamp};
+    let mut s = service().await;
+    s.open_run("make it two").await;
+    let target = Target {
+        name: "test".into(),
+        project: ProjectName::new("origin").unwrap(),
+        method: Method::Command { command: "true".into() },
+        runner: None,
+        host: None,
+        files: Vec::new(),
+        env: Default::default(),
+        secrets: Vec::new(),
+        on_land: false,
+        needs_approval: true,
+        timeout_secs: 60,
+        keep: 3,
+        rolls_back: true,
+        is_reversible: true,
+        url: Some("http://127.0.0.1:1".into()),
+        probe_secs: 60,
+        branch: None,
+        is_public: false,
+        criteria: Vec::new(),
+    };
+    s.state.services.deploy.targets = vec![target].into();
+    s.router = skep::http::router(s.state.clone());
+    let sha = Sha("b".repeat(40));
+    let step = StepRecord {
+        sha: sha.clone(),
+        passed: false,
+        changed: true,
+        log: format!("{HOSTILE}\nboom"),
+        at: Timestamp(3),
+        ms: 2_000,
+    };
+    let criterion = CriterionRecord {
+        name: "health".into(),
+        test: "GET /".into(),
+        expected: "200".into(),
+        got: HOSTILE.into(),
+        passed: false,
+        at: Timestamp(4),
+        ms: 5,
+    };
+    let failed = Rollout {
+        target: "test".into(),
+        number: 0,
+        id: RunId::try_from("0192f0c1aaaa7bbb8ccc0123456789ab".to_owned()).unwrap(),
+        key: "one".into(),
+        sha,
+        previous: None,
+        cause: Cause::Asked { by: "user:ann".into() },
+        state: RolloutState::Failed,
+        approved_by: None,
+        why: HOSTILE.into(),
+        deployment: Some(step),
+        criteria: vec![criterion],
+        rollback: None,
+        rollback_criteria: Vec::new(),
+        created_at: Timestamp(1),
+        started_at: Some(Timestamp(2)),
+        ended_at: Some(Timestamp(5)),
+    };
+    let waiting = Rollout { key: "two".into(), state: RolloutState::Waiting, ended_at: None, ..failed.clone() };
+    let store = s.state.services.deploy.store.clone();
+    for rollout in [&failed, &waiting] {
+        store.add_rollout(rollout).await.unwrap().unwrap();
+    }
+    let mut browser = logged_in(&s).await;
+    let inbox = browser.open("/").await.is(200);
+    assert!(inbox.contains("rollout 2 waits for approval"), "{inbox}");
+    for path in ["/deployments", "/deployments/test", "/deployments/test/1", "/projects/origin"] {
+        let html = browser.open(path).await.is(200);
+        is_clean(&html);
+        assert!(html.contains("test"), "{path}: {html}");
+    }
+    assert!(browser.open("/deployments/test/1").await.is(200).contains("boom"));
+    assert_eq!(browser.open("/deployments/nowhere").await.status, 404);
+    assert_eq!(browser.open("/deployments/test/9").await.status, 404);
+    browser.open("/deployments/test").await.is(200);
+    let answered = browser.send_form("/deployments/test/approve", &[]).await;
+    assert_eq!(answered.header("location"), "/deployments/test?notice=approved", "{answered:?}");
+    let approved = store.rollout("test", 2).await.unwrap().unwrap();
+    assert!(approved.approved_by.is_some_and(|by| by.is_person()));
+    browser.open("/deployments/test").await.is(200);
+    let suspended = browser.send_form("/deployments/test/suspend", &[("why", "a fault")]).await;
+    assert_eq!(suspended.status, 303, "{suspended:?}");
+    assert!(browser.open("/deployments/test").await.is(200).contains("a fault"));
+    let other = browser.send_form("/deployments/test/explode", &[]).await;
+    assert_eq!(other.status, 404, "{other:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_page_has_the_headers_and_needs_a_session() {
     let s = service().await;
     let mut browser = logged_in(&s).await;
@@ -251,6 +347,7 @@ async fn every_page_has_the_headers_and_needs_a_session() {
         "/projects",
         "/spending",
         "/agents",
+        "/deployments",
         "/audit",
         "/me",
         "/people",

@@ -17,6 +17,7 @@ mod accounts;
 mod audit;
 mod crash;
 mod damage;
+mod deployments;
 mod dump;
 mod full_disk;
 mod intake;

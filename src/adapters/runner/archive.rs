@@ -25,17 +25,22 @@ const MAX_ENTRIES: u64 = 1_000_000;
 /// Upper bound on the nesting of folders.
 const MAX_DEPTH: usize = 256;
 
+/// Selects the files of a checkout by their paths in it.
+pub type PathFilter = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Packs the checkout at `dir` into an unnamed file in `scratch`, which disappears with this process. `owner` is the
-/// user and group id of every entry.
+/// user and group id of every entry. With a filter, only the regular files that it selects are packed.
 ///
 /// # Errors
 /// When the checkout cannot be read, the file cannot be written, or a size limit is exceeded.
-pub async fn pack(dir: &Path, scratch: &Path, owner: (u32, u32)) -> PortResult<File> {
+pub async fn pack(dir: &Path, scratch: &Path, owner: (u32, u32), filter: Option<PathFilter>) -> PortResult<File> {
     let (dir, scratch) = (dir.to_owned(), scratch.to_owned());
     let packed = tokio::task::spawn_blocking(move || {
         let file = tempfile::tempfile_in(&scratch).map_err(|e| write_error(&scratch, &e))?;
-        let mut archive = Packer { tar: tar::Builder::new(std::io::BufWriter::new(file)), owner, bytes: 0, entries: 0 };
-        for name in EMPTY_FOLDERS {
+        let tar = tar::Builder::new(std::io::BufWriter::new(file));
+        let is_whole = filter.is_none();
+        let mut archive = Packer { tar, owner, filter, bytes: 0, entries: 0 };
+        for name in EMPTY_FOLDERS.into_iter().filter(|_| is_whole) {
             archive.folder(Path::new(name), 0o755).map_err(|e| write_error(&scratch, &e))?;
         }
         archive.tree(&dir)?;
@@ -65,6 +70,7 @@ fn too_large(what: &str) -> PortError {
 struct Packer<W: std::io::Write> {
     tar: tar::Builder<W>,
     owner: (u32, u32),
+    filter: Option<PathFilter>,
     bytes: u64,
     entries: u64,
 }
@@ -93,6 +99,13 @@ impl<W: std::io::Write> Packer<W> {
             Ok(()) => self.tar.append_data(&mut header, path, std::io::empty()),
             Err(_) => self.tar.append_link(&mut header, path, OsStr::from_bytes(target)),
         }
+    }
+
+    /// Returns whether a path in the archive is packed; folders and links are only without a filter.
+    fn selects(&self, path: &Path, is_file: bool) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        let inside = path.strip_prefix(TREE).ok().and_then(Path::to_str);
+        is_file && inside.is_some_and(filter)
     }
 
     /// Packs a tree, opening every entry relative to its open parent folder.
@@ -130,15 +143,17 @@ impl<W: std::io::Write> Packer<W> {
                         return Err(too_large(&format!("nests deeper than {MAX_DEPTH} folders")));
                     }
                     FileType::Directory => {
-                        self.folder(&path, stat.st_mode & 0o777 | 0o700).map_err(|e| read_error(&path, e))?;
+                        if self.selects(&path, false) {
+                            self.folder(&path, stat.st_mode & 0o777 | 0o700).map_err(|e| read_error(&path, e))?;
+                        }
                         todo.push((Rc::clone(&fd), name.to_owned(), path, depth + 1));
                     }
-                    FileType::RegularFile => self.file(&fd, name, &path)?,
-                    FileType::Symlink => {
+                    FileType::RegularFile if self.selects(&path, true) => self.file(&fd, name, &path)?,
+                    FileType::Symlink if self.selects(&path, false) => {
                         let target = readlinkat(&*fd, name, Vec::new()).map_err(|e| read_error(&path, e))?;
                         self.link(&path, target.to_bytes()).map_err(|e| read_error(&path, e))?;
                     }
-                    // No commit contains pipes, sockets or devices.
+                    // What the filter leaves out; and no commit contains pipes, sockets or devices.
                     _ => {}
                 }
             }
@@ -238,7 +253,7 @@ mod tests {
         let pipe = at(b"pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         let scratch = tempfile::tempdir().unwrap();
-        let mut file = pack(dir.path(), scratch.path(), (7, 8)).await.unwrap();
+        let mut file = pack(dir.path(), scratch.path(), (7, 8), None).await.unwrap();
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "the archive file is unnamed");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).unwrap();

@@ -19,8 +19,10 @@ mod sessions;
 pub mod settings;
 mod ssh;
 
+pub(super) use archive::{PathFilter, pack};
 pub(super) use local::LocalSession;
 pub use sessions::RemoteSessions;
+pub(super) use ssh::{Reply, SshRunner};
 
 use crate::domain::CheckSpec;
 use crate::platform::access::broker::CommandAccess;
@@ -67,7 +69,7 @@ pub(super) enum NoReport {
 
 fn remote(name: &str, runner: &Runner) -> Arc<dyn RemoteRunner> {
     match runner {
-        Runner::Ssh(ssh) => Arc::new(ssh::SshRunner::new(name, ssh)),
+        Runner::Ssh(ssh) => Arc::new(SshRunner::new(name, ssh)),
         Runner::Docker(docker) => Arc::new(docker::DockerRunner::new(name, docker)),
     }
 }
@@ -89,7 +91,7 @@ pub(super) async fn open_session(
         .map_err(|e| PortError::transient(format!("cannot create the folder {}: {e}", scratch.display())))?;
     let remote = remote(name, runner);
     // Packed first: a checkout that cannot be sent leaves nothing on the runner.
-    let archive = archive::pack(dir, scratch, remote.file_owner()).await?;
+    let archive = archive::pack(dir, scratch, remote.file_owner(), None).await?;
     let guard = sessions.of_runner(&key(name, runner)).admit(&remote).await?;
     remote.clone().create_session(guard, archive).await
 }

@@ -50,7 +50,7 @@ pub struct SshRunner {
 }
 
 /// Result of a request that reached the host.
-enum Reply {
+pub(in crate::adapters) enum Reply {
     /// The script completed; the text after [`END`].
     Completed(String),
     /// The script could not carry out the request; the reason.
@@ -60,6 +60,11 @@ enum Reply {
 impl SshRunner {
     /// Creates the runner with this name and these settings.
     pub fn new(name: &str, settings: &Ssh) -> SshRunner {
+        Self::with_script(name, settings, SCRIPT)
+    }
+
+    /// Creates the runner with another script for its requests. It must not contain a single quote.
+    pub(in crate::adapters) fn with_script(name: &str, settings: &Ssh, script: &str) -> SshRunner {
         let mut args: Vec<OsString> = vec!["-F".into(), "/dev/null".into()];
         for option in OPTIONS {
             args.extend(["-o".into(), option.into()]);
@@ -68,13 +73,18 @@ impl SshRunner {
         args.extend(["-o".into(), format!("UserKnownHostsFile=\"{}\"", settings.known_hosts.display()).into()]);
         args.extend(["-i".into(), settings.identity_file.clone().into(), "-l".into(), settings.user.clone().into()]);
         args.extend(["-p".into(), settings.port.to_string().into(), "--".into(), settings.host.clone().into()]);
-        args.push(format!("exec /bin/sh -c '{SCRIPT}'").into());
+        args.push(format!("exec /bin/sh -c '{script}'").into());
         let client = Client { program: "ssh", package: "openssh-client", args, env: Vec::new() };
         SshRunner { name: name.to_owned(), settings: settings.clone(), client }
     }
 
+    /// Returns the folder for Skep's files on the host.
+    pub(in crate::adapters) fn dir(&self) -> &str {
+        &self.settings.dir
+    }
+
     /// Sends a request: its lines, then its input.
-    async fn request(
+    pub(in crate::adapters) async fn request(
         &self,
         lines: &[&str],
         input: Input,
@@ -121,7 +131,8 @@ impl SshRunner {
         [operation, &self.settings.dir, owner_id, session]
     }
 
-    fn unavailable(&self, why: &str) -> PortError {
+    /// Creates the error for a host that cannot carry out requests now.
+    pub(in crate::adapters) fn unavailable(&self, why: &str) -> PortError {
         let Ssh { host, port, .. } = &self.settings;
         let why: String = why.chars().take(500).collect();
         PortError::transient(format!(

@@ -11,6 +11,7 @@ mod audit;
 mod blobs;
 pub mod codec;
 mod connect;
+mod deployments;
 pub mod dump;
 mod entity;
 mod error;

@@ -165,6 +165,10 @@ impl Workspaces for GitWorkspaces {
         git::paths(&self.mirror(repo), sha, MAX_PATHS).await
     }
 
+    async fn contains(&self, repo: &Repo, older: &Sha, newer: &Sha) -> PortResult<bool> {
+        self.mirrors.contains(repo, older, newer).await
+    }
+
     async fn snapshot(&self, repo: &Repo, run: RunId, head: &Sha) -> PortResult<Sha> {
         self.snapshot_of(repo, run, head).await
     }

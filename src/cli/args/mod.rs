@@ -1,6 +1,7 @@
 //! Commands and options, with their help texts.
 
 mod agents;
+mod deploy;
 mod eval;
 mod forge;
 mod improve;
@@ -11,6 +12,7 @@ mod run;
 mod spec;
 
 pub use agents::{AgentsCommand, WorkCommand, WorkReviewArgs};
+pub use deploy::{DeployArgs, DeployCommand, SponsorCommand};
 pub use eval::{EvalCommand, SuiteArgs};
 pub use forge::{ForgeCommand, ForgeKind};
 pub use improve::{ImproveArgs, ImproveCommand, OutcomesCommand, Publish};
@@ -282,6 +284,11 @@ pub enum Command {
     /// List schedules, and start their runs by hand
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// Deploy versions to targets, and go back; show targets and rollouts
+    Deploy(DeployArgs),
+    /// List, add and end sponsors of projects
+    #[command(subcommand)]
+    Sponsor(SponsorCommand),
     /// Manage access tokens of people and programs
     #[command(subcommand)]
     Token(TokenCommand),

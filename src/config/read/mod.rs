@@ -1,6 +1,7 @@
 //! All keys: their names, their valid values, and the constraints between them.
 
 mod auth;
+mod deploy;
 mod engines;
 mod forges;
 mod improve;
@@ -54,6 +55,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     projects::read(r, c);
     projects::check(r, c);
     schedules::read(r, c);
+    deploy::read(r, c);
     secrets(r, c, env);
     let line = |what: &'static str| {
         move |s: &str| match s.trim() {

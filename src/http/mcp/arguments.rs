@@ -112,6 +112,13 @@ pub enum By {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct GetDeployment {
+    /// Only of this project; all targets if absent.
+    pub project: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GetSpending {
     /// What to sum up by.
     pub by: By,

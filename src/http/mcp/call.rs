@@ -1,8 +1,8 @@
 //! Calls of tools: each parses its arguments, calls one use case, and returns a form.
 
 use super::arguments::{
-    AnswerQuestion, AnswerWord, Approve, By, CancelRun, GetSpending, ListQuestions, ListRuns, Nothing, RaiseBudget,
-    RetryRun, RunDiff, RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, parse,
+    AnswerQuestion, AnswerWord, Approve, By, CancelRun, GetDeployment, GetSpending, ListQuestions, ListRuns, Nothing,
+    RaiseBudget, RetryRun, RunDiff, RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, parse,
 };
 use super::form;
 use super::results::Part;
@@ -16,7 +16,7 @@ use crate::service::budgets::{self, SpendingQuery};
 use crate::service::idempotency::IdempotencyKey;
 use crate::service::memory::{self, MemoryQuery};
 use crate::service::runs::{self, RunQuery};
-use crate::service::{Caller, ServiceError, Services, artifacts, projects};
+use crate::service::{Caller, ServiceError, Services, artifacts, deployments, projects};
 use rmcp::RoleServer;
 use rmcp::service::RequestContext;
 use serde_json::Value;
@@ -200,6 +200,14 @@ impl Call<'_> {
                 let query = SpendingQuery { by, project, run, day, limit: Some(MAX_ROWS) };
                 let rows = budgets::spending(s, caller, &query).await?;
                 value(&form::Spending { rows: rows.into_iter().map(Into::into).collect() })
+            }
+            "get_deployment" => {
+                let GetDeployment { project } = parse(arguments)?;
+                let all = deployments::list(s, caller).await?.into_iter();
+                let is_asked = |view: &deployments::DeploymentView| {
+                    project.as_ref().is_none_or(|project| view.target.project.as_str() == project)
+                };
+                value(&form::Deployments { deployments: all.filter(is_asked).map(Into::into).collect() })
             }
             _ => Err(CallError::NoTool),
         }

@@ -10,6 +10,7 @@ use crate::ports::run_index;
 use crate::ports::{journal, ledger};
 use crate::render;
 use crate::service::actions::{right_to_answer, subject_of};
+use crate::service::deployments::DeploymentView;
 use crate::service::{Caller, runs};
 use rmcp::schemars::{self, JsonSchema};
 use serde::Serialize;
@@ -226,6 +227,47 @@ pub struct Spent {
     pub tokens: u64,
     /// Attempts.
     pub attempts: u64,
+}
+
+/// Target of deployments.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Deployment {
+    /// Name of the target.
+    pub target: String,
+    /// Project.
+    pub project: String,
+    /// `none`, `ready`, `sponsored`, `live` or `suspended`.
+    pub status: String,
+    /// Address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The commit that runs there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha: Option<String>,
+    /// The newest rollout: number, state (`waiting` = for a person) and commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
+}
+
+/// Targets of deployments.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Deployments {
+    /// Targets by name.
+    pub deployments: Vec<Deployment>,
+}
+
+impl From<DeploymentView> for Deployment {
+    fn from(view: DeploymentView) -> Deployment {
+        let rollout = |r: &domain::deployment::Rollout| format!("{} {} {}", r.number, r.state.name(), r.sha);
+        Deployment {
+            rollout: view.rollouts.first().map(rollout),
+            target: view.target.name,
+            project: view.target.project.to_string(),
+            status: view.status.name().to_owned(),
+            url: view.target.url,
+            sha: view.deployment.sha.map(|sha| sha.to_string()),
+        }
+    }
 }
 
 /// Spending report.

@@ -3,10 +3,10 @@
 //! The description says when a tool is the wrong one, because a model chooses by it.
 
 use super::arguments::{
-    AnswerQuestion, Approve, CancelRun, GetSpending, ListQuestions, ListRuns, Nothing, RaiseBudget, RetryRun, RunDiff,
-    RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, WaitForRun,
+    AnswerQuestion, Approve, CancelRun, GetDeployment, GetSpending, ListQuestions, ListRuns, Nothing, RaiseBudget,
+    RetryRun, RunDiff, RunEvents, RunOnly, RunOutput, SearchMemory, StartRun, WaitForRun,
 };
-use super::form::{Events, Memories, Preview, Projects, Questions, RunList, Spending};
+use super::form::{Deployments, Events, Memories, Preview, Projects, Questions, RunList, Spending};
 use super::results::Part;
 use super::run_view::{RunBrief, RunView};
 use super::work;
@@ -106,6 +106,12 @@ fn reading() -> Vec<Tool> {
             "Finds what earlier runs in a project have shown that fits a text. It may be out of date: check it.",
         ),
         tool::<GetSpending, Spending>("get_spending", "Spending", hints(), "Returns what runs cost, summed up."),
+        tool::<GetDeployment, Deployments>(
+            "get_deployment",
+            "Deployments",
+            hints(),
+            "Returns where projects are deployed. Deploying is not possible over this protocol.",
+        ),
         tool::<WaitForRun, RunBrief>(
             "wait_for_run",
             "Wait for a run",

@@ -8,6 +8,7 @@ use super::{State, look};
 use crate::domain::Run;
 use crate::ports::run_index::RunRow;
 use crate::render;
+use crate::service::deployments::DeploymentView;
 use crate::service::inbox;
 use axum::extract::State as Shared;
 use maud::{Markup, html};
@@ -23,7 +24,7 @@ pub async fn inbox(Shared(state): Shared<State>, person: Person) -> PageResult<M
     let visit = &person.visit;
     let questions: Vec<_> = inbox.asking.iter().flat_map(|run| run.blocks.iter().map(move |b| (run, b))).collect();
     // A run whose state is not loaded here has at least one question.
-    let asked = questions.len() + inbox.asking_later.len();
+    let asked = questions.len() + inbox.asking_later.len() + inbox.deployments.len();
     let at_work = inbox.working.len() + inbox.working_later.len();
     let nothing = asked + at_work + inbox.waiting.len() + inbox.quarantined.len() == 0;
     let title = match asked {
@@ -37,6 +38,9 @@ pub async fn inbox(Shared(state): Shared<State>, person: Person) -> PageResult<M
             @if asked == 0 { (look::empty("Nothing waits for you.", started(nothing && inbox.ended.is_empty()))) }
             @for (n, (run, block)) in questions.iter().enumerate() {
                 (question::card(visit, run, block, Place::Inbox { is_open: n == 0 || questions.len() <= OPEN_CARDS }))
+            }
+            @if !inbox.deployments.is_empty() {
+                ul.rows { @for view in inbox.deployments.iter().take(MAX_ROWS) { (deployment(view)) } }
             }
             (rows(&inbox.asking_later, "/runs?status=blocked", |row| html! {
                 (row.project) " · needs " (look::needs(&row.blocks)) " · updated " (look::ago(row.updated_at, visit.at()))
@@ -111,6 +115,16 @@ fn rows(rows: &[RunRow], all: &str, about: impl Fn(&RunRow) -> Markup) -> Markup
             } }
         }
         @if rows.len() > MAX_ROWS { p { (rows.len() - MAX_ROWS) " more: " a href=(all) { "list them" } "." } }
+    }
+}
+
+fn deployment(view: &DeploymentView) -> Markup {
+    html! {
+        li data-row { (look::status(view.status.name()))
+            a.title href={ "/deployments/" (view.target.name) } { "Deployment to " (view.target.name) }
+            span.quiet { (view.target.project)
+                @if let Some(waiting) = view.waiting() { " · rollout " (waiting.number) " waits for approval" }
+                @else if let Some(why) = view.suspended_why() { " · " (look::line(&why)) } } }
     }
 }
 

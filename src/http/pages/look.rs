@@ -28,7 +28,7 @@ const OPEN_LINES: usize = 14;
 const END_LINES: usize = 12;
 
 /// Status words with their symbols. The word is always there: neither color nor symbol stands alone.
-const STATUSES: [(&str, &str); 17] = [
+const STATUSES: [(&str, &str); 19] = [
     ("pending", "○"),
     ("planning", "◔"),
     ("planned", "◑"),
@@ -46,6 +46,8 @@ const STATUSES: [(&str, &str); 17] = [
     ("shut", "✕"),
     ("waiting", "○"),
     ("lost", "✕"),
+    ("live", "✓"),
+    ("suspended", "!"),
 ];
 
 /// Returns a status word with its symbol.

@@ -22,6 +22,7 @@ mod assets;
 mod audit;
 mod changes;
 mod cost;
+mod deployments;
 mod events;
 mod guard;
 mod inbox;
@@ -73,6 +74,9 @@ pub fn router(state: &State) -> Router<State> {
         .route("/projects", get(projects::list))
         .route("/projects/{name}", get(projects::show))
         .route("/spending", get(spending::spending))
+        .route("/deployments", get(deployments::list))
+        .route("/deployments/{target}", get(deployments::show))
+        .route("/deployments/{target}/{part}", get(deployments::report).post(deployments::act))
         .route("/agents", get(agents::list))
         .route("/audit", get(audit::audit))
         .route("/me", get(me::show))

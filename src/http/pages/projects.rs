@@ -3,13 +3,13 @@
 use super::problem::PageResult;
 use super::shell::{self, Page};
 use super::visit::Person;
-use super::{State, look, runs as run_list, spending};
+use super::{State, deployments as deployment_list, look, runs as run_list, spending};
 use crate::domain::Project;
 use crate::ports::ledger::SpendingBy;
 use crate::render;
 use crate::service::budgets::{self, SpendingQuery};
 use crate::service::runs::RunQuery;
-use crate::service::{ErrorKind, memory, projects, results, runs};
+use crate::service::{ErrorKind, deployments, memory, projects, results, runs};
 use axum::extract::{Path, State as Shared};
 use maud::{Markup, html};
 
@@ -64,6 +64,8 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
         Err(error) if error.kind == ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
+    let targets = deployments::list(s, caller).await?;
+    let targets: Vec<_> = targets.into_iter().filter(|view| view.target.project == project.name).collect();
     let memories = memory::newest(s, caller, &project.name, MAX_MEMORIES).await?;
     let content = html! {
         header.run {
@@ -75,6 +77,8 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
                 section aria-labelledby="runs" { h2 id="runs" { "Runs" }
                     @if page.rows.is_empty() { (look::empty("This project has no run yet.", html! { a href={ "/runs/new?project=" (project.name) } { "Start the first one" } })) }
                     @else { (run_list::table(&person.visit, &page.rows, false)) p { a href={ "/runs?project=" (project.name) } { "All runs of the project" } } } }
+                @if !targets.is_empty() { section aria-labelledby="deployments" { h2 id="deployments" { "Deployments" }
+                    (deployment_list::table(&person, &targets)) } }
                 section aria-labelledby="spending" { h2 id="spending" { "Spending by day" } (spending::table(&days, "Day (UTC)", None)) }
             }
             aside {

@@ -10,17 +10,18 @@ use maud::{DOCTYPE, Markup, html};
 
 /// Entries of the navigation: path, name, key after `g`, and the right in the whole service without which the page
 /// shows nothing.
-const NAVIGATION: [(&str, &str, &str, Option<Right>); 6] = [
+const NAVIGATION: [(&str, &str, &str, Option<Right>); 7] = [
     ("/", "Inbox", "i", None),
     ("/runs", "Runs", "r", None),
     ("/projects", "Projects", "p", None),
+    ("/deployments", "Deployments", "d", None),
     ("/spending", "Spending", "s", None),
     ("/agents", "Agents", "e", Some(Right::Read)),
     ("/audit", "Audit", "a", Some(Right::Admin)),
 ];
 
 /// Notices that a page may show after a form, by the word in its address.
-const NOTICES: [(&str, &str); 13] = [
+const NOTICES: [(&str, &str); 17] = [
     ("started", "The run has started."),
     ("reused", "An open run has the same goal: this is it."),
     ("answered", "Your answer was given to the run."),
@@ -30,6 +31,10 @@ const NOTICES: [(&str, &str); 13] = [
     ("resumed", "Resumed."),
     ("cancelled", "Cancelling: attempts and checks in progress are stopped."),
     ("raised", "The budget was raised."),
+    ("queued", "Queued: a rollout starts when it is its turn."),
+    ("suspended", "Suspended: nothing new is deployed."),
+    ("resumed-target", "Resumed: deployments go on."),
+    ("probed", "Probed."),
     ("revoked", "The token was revoked."),
     ("ended", "The session was ended."),
     ("added", "The person was added."),

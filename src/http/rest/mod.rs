@@ -11,6 +11,7 @@ mod budgets;
 mod changes;
 mod checks;
 mod ci;
+mod deployments;
 mod etag;
 mod forges;
 mod health;
@@ -59,6 +60,7 @@ pub(super) fn routes() -> (Router<State>, openapi::Document) {
         .merge(sessions::routes())
         .merge(accounts::routes())
         .merge(schedules::routes())
+        .merge(deployments::routes())
         .merge(agents::routes())
         .merge(work::routes())
         .split_for_parts();

@@ -39,6 +39,7 @@ use utoipa_axum::routes;
         (name = "audit", description = "Who changed what"),
         (name = "sessions", description = "Logging in to the pages"),
         (name = "schedules", description = "Goals that become runs at certain times"),
+        (name = "deployments", description = "Targets, rollouts and sponsors"),
         (name = "agents", description = "Outside agents, and ratings of engines and agents"),
         (name = "work", description = "Open work for outside agents"),
         (name = "people", description = "People, their roles, and access tokens"),

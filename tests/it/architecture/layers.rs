@@ -23,6 +23,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("adapters::notify", &["domain", "ports", "render", "secrets", "telemetry"]),
     // Exception: checks run on runners, which have no port.
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
+    // Exception: hosts of deployments are reached like runners.
+    ("adapters::deploy", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
     ("actors", &["domain", "ports", "render", "secrets", "telemetry"]),
     ("config", &["domain", "secrets", "telemetry"]),
     ("service", &["actors", "domain", "ports", "secrets", "specs", "telemetry", "render"]),
@@ -113,6 +115,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "app",
             "telemetry",
             "platform::egress",
+            "adapters::deploy",
             "adapters::engine",
             "adapters::forge",
             "adapters::notify",

@@ -136,6 +136,7 @@ fn judges_find_nothing_on_any_page() {
         "/projects",
         "/projects/notes",
         "/spending",
+        "/deployments",
         "/audit",
         "/me",
         "/people",

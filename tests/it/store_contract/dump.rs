@@ -71,6 +71,9 @@ async fn fill(b: &TestStore) {
         format!(
             "INSERT INTO memory VALUES ('m', 'demo', 'fact', 'live', 'skep', '', 't', 'b', '[]', '{id}', 3, 1, 2, 9)"
         ),
+        "INSERT INTO deployment VALUES ('h', 'test', '{}', 1)".to_owned(),
+        format!("INSERT INTO rollout VALUES ('h', 'test', 1, 'k', 'queued', '{{}}', 1, {null})"),
+        "INSERT INTO sponsor VALUES ('h', 'demo', 'acme', '{}')".to_owned(),
         format!("INSERT INTO memory_given VALUES ('{id}', 1, 'm', 'demo')"),
     ] {
         b.damage(&sql).await;

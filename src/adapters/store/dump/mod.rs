@@ -50,6 +50,9 @@ pub const TABLES: &[(&str, &str)] = &[
     ("agent", "home, name"),
     ("offer", "home, id"),
     ("agent_call", "home, who, what, hour"),
+    ("deployment", "home, target"),
+    ("rollout", "home, target, number"),
+    ("sponsor", "home, project, name"),
     ("memory", "id"),
     ("memory_given", "run, attempt, memory"),
 ];

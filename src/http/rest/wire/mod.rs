@@ -14,6 +14,7 @@ mod check;
 mod check_plan;
 mod criterion;
 mod delivery;
+mod deployment;
 mod engine;
 mod escalation;
 mod event;
@@ -53,6 +54,10 @@ pub use check::{Check, CheckKind, CheckResult, LatestTests, TestCounts};
 pub use check_plan::{CheckPlan, NetworkNeed, NewCheckPlan, ProposedCheck};
 pub use criterion::{Criterion, CriterionState};
 pub use delivery::{CiReport, Delivery, DeliveryState};
+pub use deployment::{
+    Deployment, DeploymentReason, EndSponsor, NewRollback, NewRollout, NewSponsor, Rollout, RolloutCriterion,
+    RolloutStep, Sponsor,
+};
 pub use engine::{Engine, Role};
 pub use escalation::{Answer, AnswerKind, Escalation, Need};
 pub use event::{End, Event, Output};

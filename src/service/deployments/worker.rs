@@ -1,0 +1,170 @@
+//! Queues what landed, carries out rollouts, and probes what is deployed: one task for each target.
+
+use super::{carry, change, head, observed, queued};
+use crate::domain::deployment::{Cause, Deployment, Method, Probe, Target, next_step};
+use crate::domain::{Evidence, MessageEvent, OutcomeRow, OutcomeWord, Sha, Timestamp};
+use crate::ports::PortResult;
+use crate::ports::outcomes::OutcomeFilter;
+use crate::service::{ServiceResult, Services};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Longest wait, so that what landed is noticed.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Wait after a failure of the store or the repository.
+const RETRY: Duration = Duration::from_secs(10);
+/// Outcomes that are read at once.
+const MAX_OUTCOMES: u64 = 500;
+/// A landing may be stored this much later than one with a later time, in milliseconds.
+const LATE_MS: i64 = 600_000;
+/// Seconds between two looks at the repository.
+const OBSERVE_SECS: u64 = 600;
+
+/// Looks after the targets until the process ends.
+pub async fn run(s: Services) {
+    let mut targets = JoinSet::new();
+    for target in s.deploy.targets.iter().cloned() {
+        targets.spawn(follow(s.clone(), target));
+    }
+    while let Some(ended) = targets.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a target of deployments is no longer looked after; restart Skep");
+        }
+    }
+}
+
+async fn follow(s: Services, target: Target) {
+    loop {
+        // Created first, so that a call during the pass is not missed.
+        let woken = s.deploy.wake.notified();
+        let wait = match pass(&s, &target).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                tracing::warn!(target = target.name, %error, "deployments are late; they are tried again");
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = woken => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Does what is due for a target, and returns how long to wait.
+async fn pass(s: &Services, target: &Target) -> ServiceResult<Duration> {
+    let deployment = match s.deploy.store.deployment(&target.name).await? {
+        Some(deployment) => deployment,
+        None => change(s, target, |_| ()).await?,
+    };
+    if target.on_land {
+        queue_landed(s, target, &deployment).await?;
+    }
+    loop {
+        let deployment = observed(s, target).await?;
+        let open = s.deploy.store.open_rollouts(&target.name).await?;
+        let Some(step) = next_step(&open, target, deployment.suspended.is_some()) else { break };
+        carry::step(s, target, &open, &step).await?;
+    }
+    let deployment = observe(s, target).await?;
+    let Some(sha) = deployment.sha.clone().filter(|_| target.probe().is_some()) else { return Ok(MAX_WAIT) };
+    let now = s.clock.now();
+    let due = deployment.probe.as_ref().map_or(now, |probe| probe.at.plus_secs(target.probe_secs));
+    if due <= now {
+        probe(s, target, &sha).await?;
+        return Ok(MAX_WAIT.min(Duration::from_secs(target.probe_secs)));
+    }
+    let left = u64::try_from(due.0.saturating_sub(now.0)).unwrap_or(0);
+    Ok(MAX_WAIT.min(Duration::from_millis(left)))
+}
+
+/// Queues a rollout for each change that landed since the target is known, the oldest first.
+async fn queue_landed(s: &Services, target: &Target, deployment: &Deployment) -> PortResult<()> {
+    let from = Timestamp(deployment.landed_until.0 - LATE_MS).max(deployment.since);
+    let mut landed: Vec<OutcomeRow> = Vec::new();
+    for word in [OutcomeWord::Landed, OutcomeWord::LandedLate] {
+        let filter = OutcomeFilter {
+            project: Some(target.project.clone()),
+            word: Some(word),
+            limit: MAX_OUTCOMES,
+            ..OutcomeFilter::default()
+        };
+        let rows = s.outcomes.list_outcomes(&filter).await?;
+        landed.extend(rows.into_iter().filter(|row| row.attempt.is_none() && row.at >= from));
+    }
+    landed.sort_by_key(|row| (row.at, row.run));
+    let Some(last) = landed.last().map(|row| row.at) else { return Ok(()) };
+    for row in &landed {
+        let Evidence::Commit(sha) = &row.evidence else { continue };
+        let base = s.store.load(row.run).await?.map(|run| run.settings.base_branch.clone());
+        if target.branch.as_ref().is_some_and(|branch| base.as_ref() != Some(branch)) {
+            continue;
+        }
+        let cause = Cause::Landed { run: row.run };
+        let mut rollout = queued(target, s.clock.new_run_id(), sha.clone(), cause, s.clock.now());
+        rollout.key = format!("{}.rollout.{}", row.run, target.name);
+        let _writing = s.deploy.writing.lock().await;
+        if let Some(rollout) = s.deploy.store.add_rollout(&rollout).await? {
+            tracing::info!(target = target.name, number = rollout.number, run = %row.run, "what landed is deployed");
+            crate::fault!("after-rollout-queued");
+        }
+    }
+    if last > deployment.landed_until {
+        change(s, target, |deployment| deployment.landed_until = last).await?;
+    }
+    Ok(())
+}
+
+/// Observes whether the branch has what the target needs, if that was not done lately.
+async fn observe(s: &Services, target: &Target) -> ServiceResult<Deployment> {
+    let deployment = observed(s, target).await?;
+    let now = s.clock.now();
+    if deployment.observed_at.is_some_and(|at| now < at.plus_secs(OBSERVE_SECS)) {
+        return Ok(deployment);
+    }
+    let is_whole = match head(s, target).await {
+        Ok((repo, sha)) => match &target.method {
+            Method::Compose { file, .. } => s.workspaces.read_at(&repo, &sha, file).await?.is_some(),
+            Method::Command { .. } | Method::Hook { .. } => true,
+        },
+        Err(error) => {
+            tracing::warn!(target = target.name, %error, "the repository of a target cannot be read");
+            false
+        }
+    };
+    let changed = |deployment: &mut Deployment| {
+        (deployment.is_whole, deployment.observed_at) = (Some(is_whole), Some(now));
+    };
+    Ok(change(s, target, changed).await?)
+}
+
+/// Probes a deployed version, and stores what was observed.
+pub(super) async fn probe(s: &Services, target: &Target, sha: &Sha) -> PortResult<()> {
+    let Some(criterion) = target.probe() else { return Ok(()) };
+    let order = carry::order(s, target, s.clock.new_run_id(), sha, None).await?;
+    let observed = s.deploy.deployer.test(&order, criterion).await?;
+    let at = s.clock.now();
+    let mut went_down = false;
+    let after = change(s, target, |deployment| {
+        // A rollout that ended meanwhile has tested another version.
+        if deployment.sha.as_ref() == Some(sha) {
+            let was_down = deployment.is_down();
+            // What stopped answering is resumed by a person, or by a green rollout.
+            if !(was_down && observed.passed) {
+                let next = Probe::after(deployment.probe.as_ref(), observed.passed, observed.got.clone(), at);
+                deployment.probe = Some(next);
+            }
+            went_down = !was_down && deployment.is_down();
+        }
+    });
+    let after = after.await?;
+    if went_down {
+        let why = after.probe.map(|probe| probe.got).unwrap_or_default();
+        let summary = format!("{} does not answer as expected: {why}.", target.name);
+        let needs =
+            vec![format!("Look at the host, then `skep deploy resume {}`, or go back to a good version", target.name)];
+        let key = format!("deploy.{}.down.{}", target.name, at.0);
+        carry::notify(s, target, MessageEvent::Question, key, summary, needs).await?;
+    }
+    Ok(())
+}
