@@ -11,6 +11,7 @@
 mod acceptance;
 mod budget;
 mod change;
+pub mod diff;
 mod environment;
 mod escalation;
 mod hidden;
