@@ -18,6 +18,7 @@
 //! | `llm*`, `acp*`, `headless`, `answers`, `prompts`, `real_*` | the agent loop and driven agents |
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
 //! | `open_work` | outside agents do the whole loop; hostile patches; kills between any two steps |
+//! | `console` | the full-screen console on a pseudo terminal, with services that come and go |
 //! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
 //! | `single_sign_on` | logging in at an OpenID Connect provider, and every fault of one |
 //! | `own_account` | own tokens and sessions on the pages, and people whom a proxy logs in |
@@ -45,6 +46,7 @@ mod checked;
 mod checks_contract;
 mod config;
 mod configured;
+mod console;
 mod demo;
 mod detect;
 mod egress;

@@ -47,6 +47,10 @@ async fn every_documented_route_exists_and_needs_the_token() {
             let reply = s.send(bare().header("authorization", wrong).body(Body::empty()).expect("a request")).await;
             assert_eq!(reply.status == 401, !open, "{method} {path} {wrong:?}");
         }
+        if path == "/api/v1/stream" {
+            // Its response has no end.
+            continue;
+        }
         // With the token, the response may be another error, but never an unknown route or an internal error.
         let reply = s.send(json(request(method.clone(), &path), &json!({}))).await;
         assert!(!reply.status.is_server_error() && reply.status != 405, "{method} {path}: {reply:?}");

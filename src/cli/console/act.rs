@@ -78,19 +78,16 @@ pub fn answer(question: Question<'_>, key: char) -> Option<Dialog> {
         AnswerKind::Decline => {
             let mut act = act(format!("decline {} of “{title}”", subject(run, asked)), "Declined", "approve");
             act.body.no = true;
-            write("What should be different?", true, Purpose::Text(act))
+            write("What should be different?", !answer.needs_text, Purpose::Text(act))
         }
-        AnswerKind::Continue => {
-            Dialog::Confirm(act(format!("continue “{title}” ({effect})"), "Continued", "unblock"))
-        }
+        AnswerKind::Continue => Dialog::Confirm(act(format!("continue “{title}” ({effect})"), "Continued", "unblock")),
         AnswerKind::Reply => {
             let act = act(format!("answer “{title}”"), "Answered", "unblock");
             write(if asked.code == "question" { "Your answer:" } else { "Hint:" }, false, Purpose::Text(act))
         }
         AnswerKind::Raise => {
             let act = act(format!("give more to “{title}”"), "Raised", "unblock");
-            let field =
-                Field { label: "How much more?".to_owned(), text: answers::amount(answer), is_optional: false };
+            let field = Field { label: "How much more?".to_owned(), text: answers::amount(answer), is_optional: false };
             Dialog::Write(field, Purpose::Amount(act))
         }
         AnswerKind::RaiseShared => {
@@ -106,7 +103,7 @@ pub fn answer(question: Question<'_>, key: char) -> Option<Dialog> {
         AnswerKind::Stop => {
             let mut act = act(format!("end “{title}” undelivered"), "Ended", "unblock");
             act.body.no = true;
-            write("Why?", true, Purpose::Text(act))
+            write("Why?", !answer.needs_text, Purpose::Text(act))
         }
     })
 }
@@ -150,10 +147,6 @@ pub fn action(run: &Run, key: char) -> Option<Dialog> {
 /// Takes the text of an act; returns the dialog that asks for the yes.
 pub fn with_text(mut act: Act, text: &str) -> Dialog {
     act.body.text = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-    if act.name == "approve" && act.body.text.is_none() {
-        // Without a reason there is nothing to do differently.
-        act.what.push_str(" and end the run, because you give no reason");
-    }
     Dialog::Confirm(act)
 }
 

@@ -14,10 +14,9 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, DisableBracketedPaste, EnableBracketedPaste, Event};
-use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::crossterm::{execute, queue};
+use ratatui::layout::Rect;
 use rustix::process::{Signal, kill_current_process_group};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Read, Seek, SeekFrom, Stdout, Write};
@@ -89,7 +88,9 @@ impl Window {
     /// # Errors
     /// If the terminal cannot be written.
     pub fn clear(&mut self) -> Result<(), Stop> {
-        self.terminal.clear().map_err(failed)
+        // Not `clear`, which asks the terminal for its cursor and waits for the answer: the thread that reads keys takes it.
+        let (width, height) = self.size();
+        self.terminal.resize(Rect::new(0, 0, width, height)).map_err(failed)
     }
 
     /// Gives the terminal back and stops the process until it is continued.

@@ -474,8 +474,11 @@ impl State {
 
     /// Returns the rows of runs that wait for a person, those that wait longest first.
     pub fn waiting(&self) -> Vec<&RunSummary> {
-        let mut waiting: Vec<&RunSummary> =
-            self.runs.iter().filter(|r| !r.blocks.is_empty() && r.phase != "ended" && r.quarantined.is_none()).collect();
+        let mut waiting: Vec<&RunSummary> = self
+            .runs
+            .iter()
+            .filter(|r| !r.blocks.is_empty() && r.phase != "ended" && r.quarantined.is_none())
+            .collect();
         waiting.sort_by(|a, b| (a.updated_at, &a.run).cmp(&(b.updated_at, &b.run)));
         waiting
     }

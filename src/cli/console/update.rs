@@ -315,7 +315,8 @@ impl State {
 
     /// Puts rows into the list, each in place of an older one of the same run.
     fn merge(&mut self, rows: Vec<RunSummary>) {
-        let mut known: HashMap<String, usize> = self.runs.iter().enumerate().map(|(at, r)| (r.run.clone(), at)).collect();
+        let mut known: HashMap<String, usize> =
+            self.runs.iter().enumerate().map(|(at, r)| (r.run.clone(), at)).collect();
         for row in rows {
             match known.get(&row.run).and_then(|at| self.runs.get_mut(*at)) {
                 Some(old) if old.seq > row.seq => {}

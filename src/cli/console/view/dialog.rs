@@ -23,12 +23,8 @@ pub fn draw(state: &State, dialog: &Dialog, frame: &mut Frame<'_>, window: Rect)
         Dialog::Confirm(act) => (" Are you sure? ", question(state, act, inner)),
     };
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(2).min(window.height);
-    let area = Rect {
-        x: window.x + (window.width - width) / 2,
-        y: window.y + (window.height - height) / 2,
-        width,
-        height,
-    };
+    let area =
+        Rect { x: window.x + (window.width - width) / 2, y: window.y + (window.height - height) / 2, width, height };
     // What matters, the field or the keys that answer, is at the end.
     let hidden = lines.len().saturating_sub(usize::from(height.saturating_sub(2)));
     let skipped = if matches!(dialog, Dialog::Keys) { 0 } else { hidden };
@@ -51,7 +47,7 @@ fn all_keys(state: &State, width: u16) -> Vec<Line<'static>> {
             lines.push(heading("Everywhere"));
         }
         // Two columns where there is room.
-        let columns = if width >= 76 { 2 } else { 1 };
+        let columns = if width >= 74 { 2 } else { 1 };
         let half = rows.len().div_ceil(columns);
         for at in 0..half {
             let right = rows.get(at + half).filter(|_| columns == 2).map_or("", String::as_str);

@@ -3,7 +3,7 @@
 use super::super::act;
 use super::super::state::{Question, State};
 use super::super::text;
-use super::{WIDE, cell, chosen, heading, part, quiet, split_columns, split_lines, warn, window, wrap_into};
+use super::{WIDE, cell, chosen, heading, mark, part, quiet, split_columns, split_lines, warn, window, wrap_into};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -28,10 +28,12 @@ pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
         return;
     }
     let selected = state.question_at(&questions);
-    let visible = window(questions.len(), selected, list.height.saturating_sub(u16::from(body.width < WIDE)));
-    let rows: Vec<Line<'static>> = visible
+    let is_wide = body.width >= WIDE;
+    // Side by side, a question has two lines; above its text, one, and a blank line follows the list.
+    let height = if is_wide { list.height / 2 } else { list.height.saturating_sub(1) };
+    let rows: Vec<Line<'static>> = window(questions.len(), selected, height)
         .filter_map(|at| Some((at, questions.get(at)?)))
-        .map(|(at, question)| row(question, list.width, at == selected))
+        .flat_map(|(at, question)| row(question, list.width, is_wide, at == selected))
         .collect();
     frame.render_widget(Paragraph::new(rows), list);
     part(frame, text, lines(state, text.width), state.scroll);
@@ -54,10 +56,15 @@ fn empty(state: &State) -> Vec<Line<'static>> {
     lines
 }
 
-fn row(question: &Question<'_>, width: u16, is_selected: bool) -> Line<'static> {
+fn row(question: &Question<'_>, width: u16, is_wide: bool, is_selected: bool) -> Vec<Line<'static>> {
     let Question { run, asked } = question;
-    let text = format!(" {}  {}  {}", run.short_id, text::line(&run.goal.title), text::line(&asked.reason));
-    Line::styled(cell(&text, usize::from(width)), if is_selected { chosen() } else { Style::new() })
+    let (title, reason) = (text::line(&run.goal.title), text::line(&asked.reason));
+    let texts = match is_wide {
+        true => vec![format!("{}{title}", mark(is_selected)), format!(" {} · {reason}", run.short_id)],
+        false => vec![format!("{}{title} · {reason}", mark(is_selected))],
+    };
+    let style = if is_selected { chosen() } else { Style::new() };
+    texts.into_iter().map(|text| Line::styled(cell(&text, usize::from(width)), style)).collect()
 }
 
 /// Returns the selected question.

@@ -2,8 +2,8 @@
 //!
 //! Invariant: pure. The same state in a window of the same size draws the same cells.
 
-mod diff;
 mod dialog;
+mod diff;
 mod inbox;
 mod run;
 mod runs;
@@ -12,6 +12,7 @@ mod spending;
 
 use super::state::{Link, Screen, State, Tab};
 use super::{act, text};
+use crate::http::rest::wire::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
@@ -228,6 +229,20 @@ fn cell(text: &str, width: usize) -> String {
     }
     out.extend(std::iter::repeat_n(' ', width.saturating_sub(used)));
     out
+}
+
+/// Returns the first character of a row: the selected one is marked where nothing is reversed, too.
+fn mark(is_selected: bool) -> &'static str {
+    if is_selected { "›" } else { " " }
+}
+
+/// Returns a time without its date where there is no room for it.
+fn clock(state: &State, at: Timestamp) -> String {
+    let whole = (state.time)(at);
+    match whole.rsplit_once(' ') {
+        Some((_, time)) if state.size.0 < WIDE => time.to_owned(),
+        _ => whole,
+    }
 }
 
 fn heading(text: impl Into<String>) -> Line<'static> {

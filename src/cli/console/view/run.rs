@@ -3,7 +3,8 @@
 use super::super::state::{JournalLine, OpenRun, Question, State, Tab};
 use super::super::text;
 use super::{
-    bad, cell, chosen, good, heading, inbox, of_status, part, quiet, split_lines, warn, window, wrap_into,
+    WIDE, bad, cell, chosen, clock, good, heading, inbox, mark, of_status, part, quiet, split_lines, warn, window,
+    wrap_into,
 };
 use crate::cli::activity::{check_name, task_status};
 use crate::cli::run_log;
@@ -223,6 +224,7 @@ fn attempts(state: &State, open: &OpenRun, run: &Run, frame: &mut Frame<'_>, are
         .filter_map(|at| Some((at, run.attempts.get(at)?)))
         .map(|(at, attempt)| {
             let (text, style) = of_attempt(state, attempt);
+            let text = format!("{}{text}", mark(at == open.attempt));
             let style = if at == open.attempt { chosen() } else { style };
             Line::styled(cell(&text, usize::from(area.width)), style)
         })
@@ -241,7 +243,7 @@ fn of_attempt(state: &State, attempt: &Attempt) -> (String, Style) {
     let engine = text::line(&Engine::parse(&attempt.engine).named());
     let task = attempt.task.clone().unwrap_or_default();
     let (ending, style, usage) = match &attempt.ended {
-        None => (format!("since {}", (state.time)(attempt.started_at)), Style::new(), String::new()),
+        None => (format!("since {}", clock(state, attempt.started_at)), Style::new(), String::new()),
         Some(ended) => {
             let style = match ended.ending {
                 Ending::Succeeded => good(state),
@@ -258,7 +260,9 @@ fn of_attempt(state: &State, attempt: &Attempt) -> (String, Style) {
         }
     };
     let who = format!("{} {}", cell(&attempt.id, 4), cell(attempt.step.role(), 9));
-    (format!(" {who} {} {} {} {usage}", cell(&task, 3), cell(&engine, 20), cell(&ending, 12)), style)
+    let (engine_width, ending_width) = if state.size.0 < WIDE { (12, 14) } else { (24, 26) };
+    let (engine, ending) = (cell(&engine, engine_width), cell(&ending, ending_width));
+    (format!("{who} {} {engine} {ending} {usage}", cell(&task, 3)), style)
 }
 
 fn output(open: &OpenRun, frame: &mut Frame<'_>, area: Rect) {
@@ -303,7 +307,7 @@ fn event(state: &State, line: &JournalLine) -> Line<'static> {
     };
     let words = line.words.clone().unwrap_or_else(|| line.name.clone());
     Line::from(vec![
-        Span::styled(format!(" {:>4}  {}  ", line.seq, (state.time)(line.at)), quiet()),
+        Span::styled(format!(" {:>4}  {}  ", line.seq, clock(state, line.at)), quiet()),
         Span::styled(format!("{sign} "), style),
         Span::raw(words),
     ])

@@ -2,7 +2,7 @@
 
 use super::super::state::State;
 use super::super::text;
-use super::{cell, chosen, heading, of_status, quiet, split_lines, window};
+use super::{cell, chosen, heading, mark, of_status, quiet, split_lines, window};
 use crate::http::rest::wire::RunSummary;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -16,9 +16,9 @@ pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
     let columns = Columns::of(body.width);
     let filter = match state.filter.is_empty() {
         true => String::new(),
-        false => format!("  {} of {} fit “{}”", listed.len(), state.runs.len(), text::line(&state.filter)),
+        false => format!(" · {} of {} fit “{}”", listed.len(), state.runs.len(), text::line(&state.filter)),
     };
-    frame.render_widget(Paragraph::new(heading(format!("{}{filter}", columns.head()))), head);
+    frame.render_widget(Paragraph::new(heading(columns.head(&filter))), head);
     if listed.is_empty() {
         if state.is_loaded {
             let hint = " No runs. `skep run \"what should be different\"` starts one.";
@@ -30,7 +30,7 @@ pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
     let rows: Vec<Line<'static>> = window(listed.len(), selected, list.height)
         .filter_map(|at| Some((at, listed.get(at)?)))
         .map(|(at, row)| {
-            let line = columns.row(state, row);
+            let line = columns.row(state, row, at == selected);
             if at == selected { line.style(chosen()) } else { line }
         })
         .collect();
@@ -49,7 +49,7 @@ impl Columns {
         let width = usize::from(width);
         let (project, phase, updated) = match width {
             0..60 => (0, 0, 0),
-            60..100 => (12, 10, 0),
+            60..120 => (12, 10, 0),
             _ => (18, 10, 19),
         };
         // Id and status, and a blank before each column.
@@ -57,12 +57,22 @@ impl Columns {
         Columns { project, phase, updated, title: width.saturating_sub(used + 1) }
     }
 
-    fn head(&self) -> String {
-        self.join("run", "status", "project", "phase", "updated", "goal")
+    fn head(&self, filter: &str) -> String {
+        self.join(" ", "run", "status", "project", "phase", "updated", &format!("goal{filter}"))
     }
 
-    fn join(&self, id: &str, status: &str, project: &str, phase: &str, updated: &str, title: &str) -> String {
-        let mut out = format!(" {} {}", cell(id, 8), cell(status, 11));
+    #[allow(clippy::too_many_arguments)] // one for each column
+    fn join(
+        &self,
+        mark: &str,
+        id: &str,
+        status: &str,
+        project: &str,
+        phase: &str,
+        updated: &str,
+        title: &str,
+    ) -> String {
+        let mut out = format!("{mark}{} {}", cell(id, 8), cell(status, 11));
         for (text, width) in [(project, self.project), (phase, self.phase), (updated, self.updated)] {
             if width > 0 {
                 out.push(' ');
@@ -72,7 +82,7 @@ impl Columns {
         format!("{out} {}", cell(title, self.title))
     }
 
-    fn row(&self, state: &State, row: &RunSummary) -> Line<'static> {
+    fn row(&self, state: &State, row: &RunSummary, is_selected: bool) -> Line<'static> {
         let updated = (state.time)(row.updated_at);
         let waits = match (&row.quarantined, row.blocks.is_empty(), &row.waiting_for) {
             (Some(why), ..) => format!(" · {}", text::line(why)),
@@ -81,8 +91,15 @@ impl Columns {
             _ => String::new(),
         };
         let title = format!("{}{waits}", text::line(&row.title));
-        let text =
-            self.join(row.short_id(), &row.status, &text::line(&row.project), &row.phase, &updated, &title);
+        let text = self.join(
+            mark(is_selected),
+            row.short_id(),
+            &row.status,
+            &text::line(&row.project),
+            &row.phase,
+            &updated,
+            &title,
+        );
         // The status word has its color, the rest is plain.
         let style = of_status(state, &row.status);
         let at = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);

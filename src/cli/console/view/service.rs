@@ -35,7 +35,14 @@ pub fn lines(state: &State, width: u16) -> Vec<Line<'static>> {
     let waits: Vec<_> = state.runs.iter().filter_map(|r| Some((r, r.wake_at?, r.waiting_for.as_ref()?))).collect();
     if !waits.is_empty() {
         out.push(Line::default());
-        out.push(heading(format!(" {} for a time", if waits.len() == 1 { "1 run waits".to_owned() } else { format!("{} wait", count(waits.len() as u64, "run")) })));
+        out.push(heading(format!(
+            " {} for a time",
+            if waits.len() == 1 {
+                "1 run waits".to_owned()
+            } else {
+                format!("{} wait", count(waits.len() as u64, "run"))
+            }
+        )));
         for (run, until, why) in waits.into_iter().take(MAX_ROWS) {
             let text = format!("{} until {}: {}", run.short_id(), (state.time)(until), text::line(why));
             wrap_into(&mut out, &text, "  ", warn(state), width);
@@ -54,7 +61,10 @@ pub fn lines(state: &State, width: u16) -> Vec<Line<'static>> {
                 let results = format!("{} won, {} drawn, {} lost", r.won, r.drawn, r.lost);
                 let rating = format!("{:.0} ± {:.0}", r.rating, r.deviation * 2.0);
                 let style = if r.established { Style::new() } else { quiet() };
-                out.push(Line::styled(format!("  {name} {} {} {results}", cell(r.role.name(), 9), cell(&rating, 12)), style));
+                out.push(Line::styled(
+                    format!("  {name} {} {} {results}", cell(r.role.name(), 9), cell(&rating, 12)),
+                    style,
+                ));
             }
         }
     }

@@ -31,10 +31,18 @@ pub fn lines(state: &State, width: u16) -> Vec<Line<'static>> {
     for row in rows {
         let key = text::line(&row.key);
         let key = if key.is_empty() { "unknown".to_owned() } else { key };
-        let mut text =
-            format!(" {} {} {}", cell(&key, key_width), cell(&money(row.cost_micros), 10), cell(&row.tokens.to_string(), 12));
+        let mut text = format!(
+            " {} {} {}",
+            cell(&key, key_width),
+            cell(&money(row.cost_micros), 10),
+            cell(&row.tokens.to_string(), 12)
+        );
         if is_wide {
-            text.push_str(&format!(" {} {}", cell(&count(row.attempts, "attempt"), 12), cell(&duration(row.wall_ms), 14)));
+            text.push_str(&format!(
+                " {} {}",
+                cell(&count(row.attempts, "attempt"), 12),
+                cell(&duration(row.wall_ms), 14)
+            ));
         }
         let mut spans = vec![Span::raw(text)];
         if width >= 110 {
