@@ -49,12 +49,13 @@ fn a_person_sees_the_inbox_approves_and_sees_it_landed() {
     pty.press("2");
     pty.until("the run as completed", |screen| screen.contains(&run) && screen.contains("completed"));
 
-    // Nothing is drawn or asked for while nothing happens.
-    std::thread::sleep(Duration::from_secs(1));
-    let (before, written) = (pty.cpu_ticks(), pty.bytes().len());
-    std::thread::sleep(Duration::from_secs(5));
-    assert!(pty.cpu_ticks() <= before + 1, "an idle console uses the processor");
-    assert_eq!(pty.bytes().len(), written, "an idle console writes");
+    // Nothing is drawn or asked for while nothing happens. The service finishes its work on the run first.
+    let is_idle = || {
+        let (ticks, written) = (pty.cpu_ticks(), pty.bytes().len());
+        std::thread::sleep(Duration::from_secs(4));
+        pty.cpu_ticks() <= ticks + 1 && pty.bytes().len() == written
+    };
+    assert!((0..3).any(|_| is_idle()), "an idle console writes, or uses the processor");
 
     let all = pty.bytes();
     assert!(!String::from_utf8_lossy(&all).contains("]0;owned"), "a title has reached the terminal");
@@ -113,8 +114,9 @@ fn without_a_service_the_console_works_on_the_run() {
 fn the_terminal_is_given_back_however_the_console_ends() {
     let cli = Cli::new();
     let _service = cli.serve();
-    let mut pty = Pty::start(&cli, (100, 30), &["bash", "--norc", "--noprofile", "-i"]);
+    let mut pty = Pty::start(&cli, (100, 30), &["env", "PS1=ready> ", "bash", "--norc", "--noprofile", "-i"]);
     let restored = |pty: &mut Pty, n: u32| {
+        pty.until("the shell", |screen| screen.trim_end().ends_with("ready>"));
         pty.press(&format!("clear; stty -a | grep -o ' icanon'; echo back {n}$?\n"));
         pty.until("a terminal in its usual mode", |s| s.contains(" icanon\n") && s.contains(&format!("back {n}0")));
     };

@@ -2,7 +2,8 @@
 //!
 //! Invariant: pure. Every act is confirmed before it is sent.
 
-use super::state::{Act, Dialog, Field, Purpose, Question, Seen};
+use super::selection::Question;
+use super::state::{Act, Dialog, Field, Purpose, Seen};
 use super::text;
 use crate::cli::text::short_sha;
 use crate::cli::{amounts, answers};

@@ -7,6 +7,7 @@ mod act;
 mod keys;
 mod network;
 mod screen;
+mod selection;
 mod state;
 #[cfg(test)]
 mod tests;

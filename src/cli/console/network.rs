@@ -1,6 +1,6 @@
 //! The connection of the console: sends requests, follows what moves, and connects again when the service is gone.
 
-use super::state::{Act, Answer, Input, Log, Request, Seen};
+use super::state::{Act, Answer, Input, Log, MAX_OPEN, Request, Seen};
 use super::text;
 use crate::cli::client::{Client, Driver, Events, encode, with_query};
 use crate::cli::context::{Access, CliContext, Connection};
@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// Runs in the first part of the list, and in each further one.
 const PAGE_SIZE: usize = 200;
-/// Open runs that are considered, however old.
-const MAX_OPEN: usize = 500;
+/// Sums of spending, which is also the most that can be asked for.
+const MAX_SUMS: usize = 500;
 /// Least time between two requests for the lists.
 const LISTS_EVERY: Duration = Duration::from_secs(1);
 /// First and longest pause before a connection is tried again.
@@ -291,7 +291,7 @@ async fn respond(client: &Client, request: &Request) -> Result<Answer, CliError>
         }
         Request::Log(run, attempt) => Answer::Log(log(client, run, attempt.as_deref()).await?),
         Request::Spending(by) => {
-            let query = [("by", Some(by.name().to_owned())), limit(MAX_OPEN)];
+            let query = [("by", Some(by.name().to_owned())), limit(MAX_SUMS)];
             Answer::Spending(client.get(&with_query("/spending", &query)).await?)
         }
         Request::Health => Answer::Health(client.health().await?),

@@ -343,6 +343,12 @@ fn movements_are_fetched_once_at_a_time() {
     let requests = answered(&mut state, Request::Lists, Answer::Runs(rows(), false));
     assert!(matches!(requests[..], [Request::Lists]), "{requests:?}");
     assert!(answered(&mut state, Request::Lists, Answer::Runs(rows(), false)).is_empty());
+    // An open run that is not listed any more has ended.
+    let mut some = rows();
+    some.remove(1);
+    state.update(Input::Moved(None));
+    let requests = answered(&mut state, Request::Lists, Answer::Runs(some, false));
+    assert!(matches!(&requests[..], [Request::Run(id)] if id.ends_with("2")), "{requests:?}");
     // A failure is shown, and does not stop what comes next.
     state.update(Input::Moved(None));
     let error = CliError::unavailable("the store is busy", "try again");

@@ -3,15 +3,15 @@
 //! Invariant: pure. Nothing is sent to a run that a person has not confirmed.
 
 use super::state::{
-    Act, Answer, Diff, DiffFile, DiffLine, Input, JournalLine, Link, MAX_ASKING, MAX_KEPT, MAX_RUNS, Notice, OpenRun,
-    Request, Screen, State, Tab,
+    Act, Answer, Diff, DiffFile, DiffLine, Input, JournalLine, Link, MAX_ASKING, MAX_KEPT, MAX_OPEN, MAX_RUNS, Notice,
+    OpenRun, Request, Screen, State, Tab,
 };
 use super::{keys, text};
 use crate::cli::exit::CliError;
 use crate::cli::run_log;
 use crate::http::rest::wire::{Event, Run, RunSummary};
 use crate::render::diff::{self, LineKind};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 impl State {
     /// Takes what happened, and returns what is asked of the world.
@@ -163,7 +163,8 @@ impl State {
         if !open.is_empty() && run.is_none_or(|run| run == open) {
             requests.extend(self.refresh_run(&open));
         }
-        if self.screen == Screen::Service {
+        // No more often than the lists.
+        if self.screen == Screen::Service && requests.iter().any(|request| matches!(request, Request::Lists)) {
             requests.push(Request::Health);
         }
         requests
@@ -250,8 +251,11 @@ impl State {
                 if !self.is_loaded {
                     (self.has_older, self.is_loaded) = (has_older, true);
                 }
+                let ended = self.ended_since(&runs);
                 self.merge(runs);
-                self.refresh_asking()
+                let mut requests = self.refresh_asking();
+                requests.extend(ended.iter().filter_map(|id| self.refresh_run(id)));
+                requests
             }
             (Request::Older(_), Answer::Runs(runs, has_older)) => {
                 self.has_older = has_older && self.runs.len() < MAX_RUNS;
@@ -311,6 +315,18 @@ impl State {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Returns runs that were open, and are not among the open runs any more.
+    fn ended_since(&self, listed: &[RunSummary]) -> Vec<String> {
+        let is_open = |row: &&RunSummary| row.phase != "ended" && row.quarantined.is_none();
+        if listed.iter().filter(is_open).count() >= MAX_OPEN {
+            // There are more than are listed.
+            return Vec::new();
+        }
+        let listed: HashSet<&str> = listed.iter().map(|row| row.run.as_str()).collect();
+        let missing = self.runs.iter().filter(is_open).filter(|row| !listed.contains(row.run.as_str()));
+        missing.take(MAX_ASKING).map(|row| row.run.clone()).collect()
     }
 
     /// Puts rows into the list, each in place of an older one of the same run.

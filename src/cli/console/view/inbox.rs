@@ -1,7 +1,8 @@
 //! The questions that wait for a person: the list, and the selected one with its answers.
 
 use super::super::act;
-use super::super::state::{Question, State};
+use super::super::selection::Question;
+use super::super::state::State;
 use super::super::text;
 use super::{WIDE, cell, chosen, heading, mark, part, quiet, split_columns, split_lines, warn, window, wrap_into};
 use ratatui::Frame;

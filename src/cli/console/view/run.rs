@@ -1,6 +1,7 @@
 //! One run: what it is doing, and its parts as tabs.
 
-use super::super::state::{JournalLine, OpenRun, Question, State, Tab};
+use super::super::selection::Question;
+use super::super::state::{JournalLine, OpenRun, State, Tab};
 use super::super::text;
 use super::{
     WIDE, bad, cell, chosen, clock, good, heading, inbox, mark, of_status, part, quiet, split_lines, warn, window,
