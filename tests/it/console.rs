@@ -58,7 +58,8 @@ fn a_person_sees_the_inbox_approves_and_sees_it_landed() {
     assert!((0..3).any(|_| is_idle()), "an idle console writes, or uses the processor");
 
     let all = pty.bytes();
-    assert!(!String::from_utf8_lossy(&all).contains("]0;owned"), "a title has reached the terminal");
+    let all = String::from_utf8_lossy(&all);
+    assert!(!all.contains("\u{1b}]0;") && !all.contains('\u{202e}'), "a title was obeyed by the terminal");
     pty.press("q");
     assert_eq!(pty.ends(), 0);
 }

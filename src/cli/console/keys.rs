@@ -20,7 +20,7 @@ pub const EVERYWHERE: &[(&str, &str)] = &[
     ("Enter", "open"),
     ("Esc", "go back"),
     ("/", "filter the list"),
-    (":", "run ID, project NAME, q"),
+    (":", "run ID, project NAME"),
     ("y", "copy the id of the run"),
     ("o", "show the page's address"),
     ("P", "pause or resume the run"),
