@@ -2,7 +2,7 @@
 
 use super::exit::{CliError, ExitStatus};
 use super::sse::{SseEvent, SseReader};
-use crate::http::rest::wire::Problem;
+use crate::http::rest::wire::{Health, Problem};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use futures::stream::{BoxStream, StreamExt};
@@ -13,6 +13,8 @@ use tower::ServiceExt;
 
 /// Maximum size of a response, in bytes.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
+/// Maximum size of a report of health, in bytes.
+const MAX_HEALTH_BYTES: usize = 64 << 10;
 /// Timeout of a request. Opening a run may clone a repository.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(11 * 60);
 /// Longest silence of an event stream: the service sends a comment every 15 seconds.
@@ -112,6 +114,34 @@ impl Client {
     /// Fetches a value.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         typed(path, &self.bytes(path).await?)
+    }
+
+    /// Fetches the health of the service, which is not part of the API.
+    pub async fn health(&self) -> Result<Health, CliError> {
+        let path = "/health";
+        let request = ApiRequest { method: Method::GET, path, headers: Vec::new(), body: None };
+        let read = async {
+            // A service that is not healthy says so in the same form, with another status.
+            let (_, mut chunks) = self.send(path, request).await?;
+            let mut body = Vec::new();
+            while let Some(chunk) = chunks.next().await {
+                body.extend_from_slice(&chunk?);
+                if body.len() > MAX_HEALTH_BYTES {
+                    return Err(CliError::internal(format!("the response to {path} is larger than 64 KiB")));
+                }
+            }
+            typed(path, &body)
+        };
+        let silent = || CliError::unavailable("the service does not report its health", "try again");
+        tokio::time::timeout(MAX_SILENCE, read).await.map_err(|_elapsed| silent())?
+    }
+
+    /// Returns the address of the service, if it is another process.
+    pub fn base(&self) -> Option<&str> {
+        match self {
+            Client::Remote { base, .. } => Some(base),
+            Client::InProcess { .. } => None,
+        }
     }
 
     /// Fetches bytes (an artifact, a patch).

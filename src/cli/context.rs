@@ -41,6 +41,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Creates a connection to another process.
+    pub fn remote(client: Client) -> Connection {
+        Connection { client, close: None }
+    }
+
     /// Shuts down the server that was started for this client, if any.
     pub async fn close(self) {
         if let Some(close) = self.close {
@@ -58,7 +63,7 @@ impl CliContext<'_> {
             if let Some(service) = self.backend.running_service(self.host).await? {
                 let driver = Driver { is_service: service.is_service, pid: service.pid };
                 let client = Client::remote(&service.base_url, &service.token, driver)?;
-                return Ok(Connection { client, close: None });
+                return Ok(Connection::remote(client));
             }
             let server = match access {
                 Access::Read => self.backend.open_reading(self.host).await,

@@ -13,6 +13,7 @@ pub mod change;
 pub mod check;
 pub mod ci;
 pub mod client;
+mod console;
 pub mod context;
 pub mod deploy;
 pub mod dry_run;
@@ -221,6 +222,7 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
         Command::Init(args) => init::init(cli, args).await,
         Command::Spec(command) => spec::spec(cli, command).await,
         Command::Mcp => mcp::mcp(cli).await,
+        Command::Console => console::console(cli).await,
         Command::Project(ProjectCommand::Allow { name, hosts }) => project::allow(cli, &name, &hosts).await,
         Command::Serve { listen } => admin::serve(cli, listen.as_deref()).await,
         Command::Open => admin::open(cli).await,

@@ -12,6 +12,7 @@ mod acceptance;
 mod budget;
 mod change;
 pub mod deployment;
+pub mod diff;
 mod environment;
 mod escalation;
 mod hidden;

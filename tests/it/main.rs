@@ -19,6 +19,7 @@
 //! | `proof_*` | whole runs on scripted models: the ledger, faults, kills, budgets, loops |
 //! | `deploy` | versions go live or go back, on a real SSH server; kills between any two steps |
 //! | `open_work` | outside agents do the whole loop; hostile patches; kills between any two steps |
+//! | `console` | the full-screen console on a pseudo terminal, with services that come and go |
 //! | `rest*`, `accounts`, `mcp`, `pages`, `story_*`, `demo`, `runtime`, `preview`, `checked` | the surfaces, from the outside |
 //! | `single_sign_on` | logging in at an OpenID Connect provider, and every fault of one |
 //! | `own_account` | own tokens and sessions on the pages, and people whom a proxy logs in |
@@ -46,6 +47,7 @@ mod checked;
 mod checks_contract;
 mod config;
 mod configured;
+mod console;
 mod demo;
 mod deploy;
 mod detect;

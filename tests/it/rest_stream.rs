@@ -89,6 +89,36 @@ async fn a_watcher_that_reconnects_misses_and_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_stream_names_every_run_that_moves() {
+    let s = service().await;
+    let sent = request(Method::GET, "/api/v1/stream").body(Body::empty()).expect("a request");
+    let response = s.router.clone().oneshot(sent).await.expect("infallible");
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (200, &"text/event-stream".parse().expect("a header"))
+    );
+    let runs = [s.open_run("make it two").await, s.open_run("make it three").await];
+    let mut missing: Vec<&str> = runs.iter().map(|run| run["id"].as_str().expect("an id")).collect();
+    let (mut bytes, mut text, mut names) = (response.into_body().into_data_stream(), String::new(), Vec::new());
+    let read = async {
+        while !missing.is_empty() {
+            text.push_str(std::str::from_utf8(&bytes.next().await.expect("more").expect("a chunk")).expect("UTF-8"));
+            while let Some((block, rest)) = text.split_once("\n\n") {
+                if let Some((id, name, data)) = event(block) {
+                    assert_eq!(id, None, "nothing is promised that could be resumed");
+                    missing.retain(|run| data["run"] != *run);
+                    assert!(name == "hello" || data["seq"].as_u64().is_some_and(|seq| seq > 0), "{name} {data}");
+                    names.push(name);
+                }
+                text = rest.to_owned();
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), read).await.expect("both runs move");
+    assert_eq!((names[0].as_str(), names[1].as_str()), ("hello", "moved"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_are_limited_and_invalid_positions_refused() {
     let s = service().await;
     let run = s.open_run("make it two").await;

@@ -119,6 +119,8 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Show the inbox and all runs on the full screen, and answer there
+    Console,
     /// Serve the Model Context Protocol on standard input and output, for an agent that uses Skep
     Mcp,
     /// List runs, newest first

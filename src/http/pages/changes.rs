@@ -1,6 +1,5 @@
 //! The changes of a run or of a task: all files, then their lines, unified or side by side.
 
-use super::parts::diff::{self, FileDiff};
 use super::parts::diff_view::{CommentLink, Layout, View};
 use super::parts::hidden;
 use super::problem::PageResult;
@@ -9,6 +8,7 @@ use super::visit::{Person, Visit};
 use super::{State, look, run};
 use crate::domain::{Block, BlockKind, Run, Subject};
 use crate::render;
+use crate::render::diff::{self, FileDiff};
 use crate::secrets::redact_all;
 use crate::service::{ErrorKind, artifacts, runs};
 use axum::extract::{Path, Query, State as Shared};

@@ -1,9 +1,9 @@
-//! Route that streams a run's journal as server-sent events.
+//! Routes that stream server-sent events: the journal of a run, and which runs have moved.
 
 use super::problem::{ApiError, ApiResult};
 use super::{State, etag, wire};
 use crate::service::Caller;
-use crate::service::watch::{Seen, Watch, watch};
+use crate::service::watch::{self, Moved, Seen, Watch, watch};
 use axum::Extension;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
@@ -13,6 +13,7 @@ use futures::stream::unfold;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,7 +24,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 pub(super) fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::default().routes(routes!(stream))
+    OpenApiRouter::default().routes(routes!(stream)).routes(routes!(moves))
 }
 
 /// Start of a stream.
@@ -63,15 +64,49 @@ async fn stream(
         })?,
     };
     let watch: Watch = watch(&state.services, &caller, &id, after).await?;
-    let permit = state.streams.clone().try_acquire_owned().map_err(|_| {
-        let detail = "as many event streams are open as server.max_streams allows";
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "Close one, or poll /events instead")
-    })?;
+    let permit = permit(&state, "Close one, or poll /events instead")?;
     let events = unfold((watch, permit), |(mut watch, permit)| async move {
         let seen = watch.next().await?;
         Some((Ok(rendered(seen)), (watch, permit)))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("alive")))
+}
+
+/// Stream which runs have moved
+///
+/// Begins with `hello`. Each `moved` names a run and its last event; one without a run says that any run may have
+/// moved. It only saves polling: some may be lost, so read what you show again after each reconnect.
+#[utoipa::path(get, path = "/api/v1/stream", tag = "runs",
+    responses((status = 200, description = "The movements", body = wire::Movement, content_type = "text/event-stream")))]
+async fn moves(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>> + Send>> {
+    let moves = watch::moves(&state.services, &caller)?;
+    let permit = permit(&state, "Close one, or poll /runs instead")?;
+    let hello = Event::default().event("hello").data("{}");
+    let events = unfold((moves, permit, Some(hello)), |(mut moves, permit, hello)| async move {
+        let event = match hello {
+            Some(hello) => hello,
+            None => {
+                let movement = match moves.next().await? {
+                    Moved::Run { run, seq } => wire::Movement { run: Some(run.to_string()), seq: Some(seq) },
+                    Moved::Unknown => wire::Movement::default(),
+                };
+                Event::default().event("moved").data(json(&movement))
+            }
+        };
+        Some((Ok(event), (moves, permit, None)))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("alive")))
+}
+
+/// Takes one of the permits for event streams.
+fn permit(state: &State, fix: &str) -> ApiResult<OwnedSemaphorePermit> {
+    state.streams.clone().try_acquire_owned().map_err(|_| {
+        let detail = "as many event streams are open as server.max_streams allows";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, fix)
+    })
 }
 
 fn rendered(seen: Seen) -> Event {

@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod provider;
+pub mod pty;
 pub mod rest;
 pub mod rng;
 pub mod runs;

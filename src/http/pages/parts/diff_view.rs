@@ -1,7 +1,7 @@
 //! A file of a diff as a table: unified or side by side, with the changed words of a line marked.
 
-use super::diff::{FileDiff, Hunk, Line, LineKind};
 use super::hidden::push_char;
+use crate::render::diff::{FileDiff, Hunk, Line, LineKind};
 use maud::{Markup, PreEscaped, html};
 use similar::{ChangeTag, TextDiff};
 use std::cell::Cell;
@@ -247,8 +247,8 @@ fn text(text: &str, marks: &[Range<usize>]) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::diff::parse;
     use super::*;
+    use crate::render::diff::parse;
     use proptest::prelude::*;
 
     const PATCH: &str = "diff --git a/a b/a\n@@ -1,3 +1,3 @@\n one\n-let total = add(a, b);\n-gone\n+let total = sum(a, b);\n \

@@ -4,7 +4,6 @@
 
 pub mod ansi;
 pub mod chart;
-pub mod diff;
 pub mod diff_view;
 pub mod hidden;
 pub mod plan;

@@ -52,6 +52,17 @@ pub struct Output {
     pub text: String,
 }
 
+/// That a run has moved (stream event `moved`).
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Movement {
+    /// Run; absent if any may have moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Its last event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+}
+
 /// Last event of a stream (stream event `end`).
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct End {

@@ -60,7 +60,7 @@ pub use deployment::{
 };
 pub use engine::{Engine, Role};
 pub use escalation::{Answer, AnswerKind, Escalation, Need};
-pub use event::{End, Event, Output};
+pub use event::{End, Event, Movement, Output};
 pub use gate::{Gate, GateState};
 pub use goal::{Goal, GoalSource};
 pub use health::Health;
