@@ -114,6 +114,7 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
     if rng.chance(20) {
         p.limits.timeout_secs = 300 + rng.below(4_000);
     }
+    p.landing_batch = if rng.chance(40) { 4 } else { 1 };
     p
 }
 
