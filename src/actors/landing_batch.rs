@@ -1,7 +1,7 @@
 //! Lands changes in batches: carries out what [`LandingPlan`] says about the landings of one base branch.
 //!
 //! Invariant: a batch exists only in this process, and nothing is lost with it. Each of its runs has its own landing in
-//! its outbox, which joins anew after a restart, and the forge knows whether it has landed.
+//! its outbox, which joins again after a restart, and the forge knows whether it has landed.
 
 use super::begin::begin;
 use super::checking::check;
@@ -10,7 +10,7 @@ use super::landing_lanes::{Arrival, Joining, Lane};
 use super::measurements;
 use super::retry::patiently;
 use crate::domain::batch::{self, Step};
-use crate::domain::run::landing_branch;
+use crate::domain::run::branches::landing_branch;
 use crate::domain::{
     BatchProof, ChangeState, CheckResult, CheckSpec, EffectOutcome, LandingPlan, RedInBatch, Run, RunId, Sha,
 };

@@ -21,7 +21,7 @@ fn gated(policy: Policy) -> Story {
 }
 
 fn landing() -> Story {
-    gated(queued(bare_policy())).answer(Answer::Yes)
+    gated(queued(bare_policy())).answer(Answer::Yes).well("observe")
 }
 
 fn pending(story: &Story, effect: &str) -> usize {
@@ -60,7 +60,8 @@ fn red(story: &Story) -> EffectOutcome {
 fn a_base_that_moves_is_left_to_the_queue_and_voids_no_approval() {
     let story = see(gated(queued(bare_policy())), |o| o.base = sha(&["newer"]));
     assert_eq!((story.run.phase, story.run.blocks.len(), pending(&story, "rebase")), (Phase::Gating, 1, 0));
-    let story = story.answer(Answer::Yes);
+    let moved = Observation { base: sha(&["newer"]), ..quiet(&story.run) };
+    let story = story.answer(Answer::Yes).done("observe", EffectOutcome::Observed { observation: moved });
     assert_eq!((story.run.phase, pending(&story, "land")), (Phase::Landing, 1));
     // Without a queue, the change is moved onto the new base and the question is void.
     let alone = see(gated(bare_policy()), |o| o.base = sha(&["newer"]));
@@ -103,7 +104,6 @@ fn a_change_that_is_red_in_a_batch_is_reworked_on_the_new_base_without_another_c
     assert_eq!((&story.run.base, &story.run.head), (&sha(&["newer"]), &sha(&["on top"])));
     assert!(story.run.facts.review.is_none() && story.run.facts.approved_by.is_none(), "they were for another head");
     assert!(!story.run.pending.values().any(|e| matches!(e, EffectRef::Check(Scope::Head, _))));
-    let story = story.well("check");
     assert_eq!((story.run.phase, story.run.rounds), (Phase::Working, 1));
     assert_eq!(story.run.tasks.last().map(|t| t.origin), Some(task::Origin::Checks));
     assert!(story.run.notes.iter().any(|n| n.text.contains(&story.run.id.abbrev())), "{:?}", story.run.notes);

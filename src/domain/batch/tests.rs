@@ -1,3 +1,5 @@
+//! Tests of the plan: random interleavings, and how many checks it needs.
+
 use super::*;
 use std::collections::BTreeSet;
 

@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod baseline;
 pub mod block;
+pub mod branches;
 pub mod engine_selection;
 pub mod escalation;
 pub mod inquiry;
@@ -434,10 +435,6 @@ impl Run {
         }
     }
 
-    /// Returns the branch of a task.
-    pub fn task_branch(&self, task: TaskId) -> String {
-        task_branch(&self.settings.branch, task)
-    }
     /// Returns a task by id.
     pub fn task(&self, id: TaskId) -> Option<&Task> {
         self.tasks.iter().find(|t| t.id == id)
@@ -499,14 +496,4 @@ impl Run {
         concerns.extend(policy.weakened_proof(&self.diff, checks));
         concerns
     }
-}
-
-/// Returns the branch of a task of the run whose branch is `run_branch`.
-pub fn task_branch(run_branch: &str, task: TaskId) -> String {
-    format!("{run_branch}-task/{}", task.0)
-}
-
-/// Returns the branch that holds the change of the run whose branch is `run_branch` while it is part of a landing batch.
-pub fn landing_branch(run_branch: &str) -> String {
-    format!("{run_branch}-task/landing")
 }

