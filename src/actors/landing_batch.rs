@@ -101,7 +101,7 @@ enum Link {
     /// It waits for the next batch.
     Later,
     /// It does not land here.
-    Answer(PortResult<EffectOutcome>),
+    Answer(Box<EffectOutcome>),
 }
 
 impl<'a> Driver<'a> {
@@ -185,10 +185,11 @@ impl<'a> Driver<'a> {
             Err(error) => return self.fail(runs, &error),
         }
         for run in runs {
-            match self.link(*run).await.unwrap_or_else(|error| Link::Answer(Err(error))) {
-                Link::Next(commit) => self.chain.push((*run, commit)),
-                Link::Later => {}
-                Link::Answer(answer) => self.answer(*run, answer),
+            match self.link(*run).await {
+                Ok(Link::Next(commit)) => self.chain.push((*run, commit)),
+                Ok(Link::Later) => {}
+                Ok(Link::Answer(outcome)) => self.answer(*run, Ok(*outcome)),
+                Err(error) => self.answer(*run, Err(error)),
             }
         }
         let is_proven = self.chain.first().is_some_and(|(run, commit)| self.is_proven(*run, commit));
@@ -227,7 +228,7 @@ impl<'a> Driver<'a> {
         let joining = self.joining(id)?;
         let run = match self.still_open(&joining).await? {
             Ok(run) => run,
-            Err(outcome) => return Ok(Link::Answer(Ok(outcome))),
+            Err(outcome) => return Ok(Link::Answer(Box::new(outcome))),
         };
         if self.chain.is_empty() {
             self.specs = run.settings.checks.clone();
@@ -255,7 +256,7 @@ impl<'a> Driver<'a> {
             Moved::Conflict(paths) => format!("it conflicts with {} in {}", at.abbrev(), paths.join(", ")),
         };
         Ok(if self.chain.is_empty() {
-            Link::Answer(Ok(EffectOutcome::PutBack { why, red: None }))
+            Link::Answer(Box::new(EffectOutcome::PutBack { why, red: None }))
         } else {
             Link::Later
         })

@@ -131,7 +131,7 @@ fn approved_runs_land_in_batches_and_only_the_one_that_breaks_with_another_is_pu
         let (base, tip) = (position("base"), position("tip"));
         let of_run =
             |id: &&str| views.iter().find(|view| view["id"] == **id).unwrap()["outcome"]["delivered"]["sha"].as_str();
-        let landed: Vec<&str> = members.iter().filter_map(|id| of_run(id)).collect();
+        let landed: Vec<&str> = members.iter().filter_map(of_run).collect();
         assert_eq!(landed, history[base + 1..=tip]);
         assert!(proof["results"].as_array().unwrap().iter().all(|result| result["green"] == true));
         let shown = queue.cli.run(&["show", view["short_id"].as_str().unwrap()]).exits_with(0).out;
@@ -148,6 +148,33 @@ fn approved_runs_land_in_batches_and_only_the_one_that_breaks_with_another_is_pu
     queue.cli.until("it lands", || queue.cli.show(id)["outcome"]["delivered"].is_object());
     let files = queue.files();
     assert_eq!(files.iter().filter(|name| name.starts_with("file-") || name.starts_with("other-")).count(), RUNS);
+}
+
+#[test]
+fn a_run_that_is_cancelled_or_paused_in_the_queue_leaves_its_batch() {
+    let queue = Queue::new(8, "");
+    let _service = queue.cli.serve();
+    let runs = queue.asking(&[0, 1, 2, 3, 5]);
+    queue.approve(&runs);
+    // While the check of a batch takes its time.
+    let is_landing = |run: &&String| queue.cli.show(run)["phase"] == "landing";
+    queue.cli.until("two wait", || runs.iter().filter(is_landing).count() > 1);
+    let waiting: Vec<String> = runs.iter().filter(is_landing).cloned().collect();
+    let (cancelled, paused) = (&waiting[0], &waiting[1]);
+    queue.cli.run(&["cancel", cancelled, "--why", "enough"]).exits_with(0);
+    queue.cli.run(&["pause", paused]);
+    queue.cli.until("the others have landed", || {
+        let ended = |run: &&String| queue.cli.show(run)["status"] == "completed";
+        runs.iter().filter(ended).count() >= runs.len() - 2 && queue.cli.show(cancelled)["phase"] == "ended"
+    });
+    // Whoever was faster decides: the request, or the landing that had begun.
+    let landed = git(&queue.bare, &["rev-list", "--count", "main"]).trim().parse::<usize>().unwrap() - 1;
+    let status = |run: &str| queue.cli.show(run)["status"].as_str().unwrap().to_owned();
+    let delivered = runs.iter().filter(|run| status(run) == "completed").count();
+    assert_eq!(landed, delivered, "nothing landed for a run that was cancelled");
+    assert!(["cancelled", "completed"].contains(&status(cancelled).as_str()));
+    queue.cli.run(&["resume", paused]);
+    queue.cli.until("the paused one lands", || status(paused) == "completed");
 }
 
 #[test]

@@ -186,9 +186,9 @@ fn of_20_changes_of_which_3_break_only_in_combination_17_land_with_fewer_checks_
         let mut rng = Rng(seed);
         let mut all: Vec<usize> = (0..20).collect();
         (1..20).for_each(|n| all.swap(n, rng.below(n + 1)));
-        let mut world = World::default();
         // Six different changes in pairs: in each, the later one breaks with the earlier one only.
-        world.red = all[..6].chunks(2).map(<[usize]>::to_vec).collect();
+        let red = all[..6].chunks(2).map(<[usize]>::to_vec).collect();
+        let mut world = World { red, ..World::default() };
         (0..20).for_each(|_| world.arrive(20));
         world.settle();
         assert_eq!(world.base.len(), 17, "seed {seed}");
