@@ -4,6 +4,7 @@
 //! Invariant: the queue only delays landings. Whether a commit may land is decided by the domain, and the forge
 //! compares head and base again. It knows the runs of this process only.
 
+use super::landing_lanes::Lanes;
 use crate::domain::{Phase, Run, RunId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ pub struct LandingQueue(Arc<Shared>);
 struct Shared {
     claims: Mutex<BTreeMap<RunId, Claim>>,
     changed: Notify,
+    lanes: Lanes,
 }
 
 /// A run's claim to land next on its base branch.
@@ -59,6 +61,11 @@ impl LandingQueue {
         if claim.overtaken != run.overtaken {
             (claim.overtaken, claim.since) = (run.overtaken, Instant::now());
         }
+    }
+
+    /// Returns the landings that wait for a batch.
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.0.lanes
     }
 
     /// Waits until no other run on this base branch goes first.

@@ -3,10 +3,10 @@
 
 use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::{
-    Block, BudgetScope, BudgetUnit, Cooldown, EffectOutcome, EffectRef, EngineSpec, Event, LedgerRow, Level, Outcome,
-    Phase, Run, Scope, Timestamp,
+    Block, BudgetScope, BudgetUnit, CheckResult, Cooldown, EffectOutcome, EffectRef, EngineSpec, Event, LedgerRow,
+    Level, Outcome, Phase, ProjectName, Run, Scope, Timestamp,
 };
-use crate::telemetry::{OTHER, metrics};
+use crate::telemetry::{Label, OTHER, metrics};
 
 /// Measures one committed transition. Public for tests.
 pub fn measure(before: &Run, after: &Run, event: &Event, at: Timestamp) {
@@ -139,17 +139,14 @@ fn effect_ended(run: &Run, effect: Option<&EffectRef>, outcome: &EffectOutcome) 
                 Some(Scope::Base) => "base",
                 Some(Scope::Head) | None => "head",
             };
-            for result in results {
-                let green = if result.green { "green" } else { "red" };
-                metrics().checks.add(1, &[project, ("scope", scope), ("result", green)]);
-                metrics().check.record(millis(result.duration_ms), &[("result", green)]);
-            }
+            checks(project, scope, results);
         }
         EffectOutcome::Reserved { levels, .. } | EffectOutcome::BudgetExhausted { levels, .. } => {
             levels.iter().for_each(|level| budget(run, level));
         }
         EffectOutcome::Landed { .. } => metrics().landings.add(1, &[project, ("result", "landed")]),
         EffectOutcome::Stale { .. } => metrics().landings.add(1, &[project, ("result", "stale")]),
+        EffectOutcome::PutBack { .. } => metrics().landings.add(1, &[project, ("result", "put_back")]),
         EffectOutcome::Failed { .. } => {
             let Some(effect) = effect else { return };
             if matches!(effect, EffectRef::Land(_)) {
@@ -158,6 +155,19 @@ fn effect_ended(run: &Run, effect: Option<&EffectRef>, outcome: &EffectOutcome) 
             metrics().effect_failures.add(1, &[("effect", effect.name())]);
         }
         _ => {}
+    }
+}
+
+/// Records the checks of a landing batch.
+pub(super) fn batch_check(project: &ProjectName, results: &[CheckResult]) {
+    checks(("project", project.as_str()), "batch", results);
+}
+
+fn checks(project: Label<'_>, scope: &'static str, results: &[CheckResult]) {
+    for result in results {
+        let green = if result.green { "green" } else { "red" };
+        metrics().checks.add(1, &[project, ("scope", scope), ("result", green)]);
+        metrics().check.record(millis(result.duration_ms), &[("result", green)]);
     }
 }
 

@@ -26,13 +26,17 @@
 //! Invariant: the modules import each other without a cycle.
 
 mod attempt_locks;
+mod begin;
 mod check_plan;
+mod checking;
 mod commits;
 mod deps;
 mod error;
 mod heartbeat;
 mod intake;
 mod keyed_locks;
+mod landing_batch;
+mod landing_lanes;
 mod landing_queue;
 mod measurements;
 mod memories;

@@ -1,17 +1,19 @@
 //! A run's operations actor: carries out effects through the ports. Each observes before it acts, so that carrying one
 //! out twice has one result.
 
+use super::begin::begin;
+use super::checking::check;
 use super::deps::Deps;
+use super::landing_batch;
+use super::landing_lanes::Joining;
 use super::message::{OpsMsg, RunMsg};
-use super::notifications::Notification;
 use super::retry::patiently;
 use super::target::RunTarget;
 use super::task::{AbortOnDrop, panic_text};
 use crate::domain::{
-    BudgetScope, CheckResult, CheckSpec, Day, DiffStat, Effect, EffectKey, EffectOutcome, Failure, Level, Reused,
-    Scope, Sha, SharedBudget, SharedSpending, Timestamp,
+    BudgetScope, Day, DiffStat, Effect, EffectKey, EffectOutcome, Failure, Level, Reused, Scope, Sha, SharedBudget,
+    SharedSpending, Timestamp,
 };
-use crate::ports::checks::{CheckProgress, CheckWatch};
 use crate::ports::forge::{ChangeText, Landing};
 use crate::ports::leases::Lease;
 use crate::ports::ledger::{Reservation, ReserveOutcome, SpendingBy, SpendingFilter};
@@ -29,10 +31,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::Instrument;
 
 mod proof;
-
-/// Upper bound on starts of an effect that has no outcome yet. Beyond it a person is asked, because the effect seems to
-/// kill its process.
-const MAX_BEGUN: u32 = 5;
 
 /// The actor.
 pub struct Ops;
@@ -181,24 +179,27 @@ async fn carry_out(
     ordered: &Ordered,
     again: bool,
 ) -> PortResult<EffectOutcome> {
-    if let Effect::Land { .. } = *ordered.effect {
+    if let Effect::Land { change, head, base, batch } = &*ordered.effect {
         deps.landing_queue.turn(target.run, &target.repo.origin, &target.base_branch).await;
+        if *batch > 1 {
+            let joining = Joining {
+                target: target.clone(),
+                lease: lease.clone(),
+                key: key.clone(),
+                change: *change,
+                head: head.clone(),
+                base: base.clone(),
+                limit: *batch,
+                waits: ordered.waits.clone(),
+            };
+            return patiently(target.patience, || landing_batch::land(deps, joining.clone())).await;
+        }
         if !ordered.waits.swap(false, Ordering::AcqRel) {
             return Ok(EffectOutcome::Stale { why: "it was stopped before it landed".to_owned() });
         }
     }
     if again || matches!(*ordered.effect, Effect::Land { .. }) {
-        // The start is counted before the effect is carried out. The count is fenced, so that a process that lost the
-        // run does not act for it.
-        crate::fault!("before-begin");
-        let begun = patiently(target.patience, || deps.store.begin_effect(lease, key)).await?;
-        crate::fault!("after-begin");
-        if begun > MAX_BEGUN {
-            return Err(PortError::permanent(
-                format!("the effect was begun {begun} times and never ended"),
-                "check the logs of the last starts; unblock the run to try again",
-            ));
-        }
+        begin(deps, lease, key, target.patience).await?;
     }
     crate::fault!("before-act");
     let outcome = patiently(target.patience, || once(deps, lease, target, key, ordered)).await?;
@@ -248,7 +249,12 @@ async fn once(
             {
                 (results, 0, Some(Reused::Run(run)))
             } else {
-                let (results, wall_ms) = check(deps, target, *scope, sha, checks).await?;
+                let (name, trust) = match scope {
+                    Scope::Task(task) => (format!("check-{task}"), Trust::Unproven),
+                    Scope::Head => ("check-head".to_owned(), Trust::Unproven),
+                    Scope::Base => ("check-base".to_owned(), Trust::Base),
+                };
+                let (results, wall_ms) = check(deps, target, (&name, trust), sha, checks).await?;
                 (results, wall_ms, None)
             };
             Ok(EffectOutcome::Checked { results, wall_ms, scope: Some(*scope), reused, environment })
@@ -302,8 +308,9 @@ async fn once(
             forge()?.rerun_ci(repo, runs).await?;
             Ok(EffectOutcome::CiRerun)
         }
-        Effect::Land { change, head, base } => match forge()?.land(repo, *change, head, base).await? {
-            Landing::Landed(sha) => Ok(EffectOutcome::Landed { sha }),
+        Effect::Land { change, head, base, .. } => match forge()?.land(repo, *change, head, base).await? {
+            Landing::Landed(sha) => Ok(EffectOutcome::Landed { sha, batch: None }),
+            Landing::LandedInBatch(sha, proof) => Ok(EffectOutcome::Landed { sha, batch: Some(proof) }),
             Landing::Stale(why) => Ok(EffectOutcome::Stale { why }),
         },
         Effect::Close { change } => {
@@ -379,41 +386,4 @@ async fn moved(
         }
         Moved::Conflict(paths) => Ok(Err(paths)),
     }
-}
-
-/// Runs the checks on exactly this commit in a fresh checkout.
-async fn check(
-    deps: &Deps,
-    target: &RunTarget,
-    scope: Scope,
-    sha: &Sha,
-    specs: &[CheckSpec],
-) -> PortResult<(Vec<CheckResult>, u64)> {
-    let (name, trust) = match scope {
-        Scope::Task(task) => (format!("check-{task}"), Trust::Unproven),
-        Scope::Head => ("check-head".to_owned(), Trust::Unproven),
-        Scope::Base => ("check-base".to_owned(), Trust::Base),
-    };
-    let started = deps.clock.monotonic();
-    let dir = deps.workspaces.check_dir(&target.repo, target.run, &name, sha).await?;
-    let (cache, _) = deps.workspaces.scratch_dirs(target.run, &name);
-    let (notifications, run) = (deps.notifications.clone(), target.run);
-    let watch: CheckWatch = Arc::new(move |progress| {
-        if let CheckProgress::Output { name, line } = progress {
-            notifications.send(Notification::CheckOutput { run, check: name, text: line });
-        }
-    });
-    let checked = deps.parts().checks.run_watched(&target.repo, &dir, &cache, trust, specs, watch).await?;
-    crate::fault!("after-check");
-    let mut results = Vec::with_capacity(checked.len());
-    for check in checked {
-        let mut result = check.result;
-        for (kind, name, bytes) in &check.files {
-            result.artifacts.push(deps.store.put_artifact(target.run, *kind, name, bytes).await?);
-        }
-        results.push(result);
-    }
-    deps.workspaces.remove_dir(&target.repo, target.run, &name).await?;
-    let wall_ms = u64::try_from(deps.clock.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
-    Ok((results, wall_ms))
 }

@@ -192,7 +192,7 @@ async fn work(s: &Session) -> PortResult<Outcome> {
 /// Commits the content of the task's worktree on the task's branch, and stores the diff as an artifact.
 async fn commit(s: &Session, task: TaskId, message: &str, artifacts: &mut Vec<ArtifactRef>) -> PortResult<Commit> {
     let (deps, order, target) = (&s.deps, &s.order, &s.target);
-    let branch = crate::domain::run::task_branch(&target.branch, task);
+    let branch = crate::domain::run::branches::task_branch(&target.branch, task);
     crate::fault!("before-task-commit");
     let commit =
         patiently(PATIENCE, || deps.workspaces.commit(&target.repo, order.run, task, &branch, &order.head, message))

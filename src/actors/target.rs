@@ -5,7 +5,7 @@ use crate::ports::Repo;
 use std::time::Duration;
 
 /// Forge, repository, branches and retry deadline of one run.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RunTarget {
     pub run: RunId,
     pub repo: Repo,

@@ -63,6 +63,9 @@ fn head(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     if let Some(outcome) = &view.outcome {
         line("outcome", &run_log::outcome(outcome))?;
     }
+    if let Some(batch) = &view.batch {
+        line("landed", &batch.words)?;
+    }
     if view.outcome.is_none() {
         line("now", &view.now)?;
     }

@@ -159,6 +159,9 @@ pub enum Effect {
         head: Sha,
         /// The base it was proven against.
         base: Sha,
+        /// Number of changes that may land together with it. 1 = it lands alone, on exactly this base.
+        #[serde(default = "alone", skip_serializing_if = "is_alone")]
+        batch: u32,
     },
     /// Close the change without merging.
     Close {
@@ -169,6 +172,14 @@ pub enum Effect {
     Release,
     /// Stop every attempt and check at once.
     Stop,
+}
+
+fn alone() -> u32 {
+    1
+}
+
+fn is_alone(batch: &u32) -> bool {
+    *batch == 1
 }
 
 /// The subject of a comment on the change.

@@ -7,6 +7,7 @@
 //! | `budget` | limits, usage, the ledger, and budgets that runs share |
 //! | `policy` | the rules a run is born with, and the gates before landing |
 //! | `change` | the change on the forge, its diff, and the checks |
+//! | `batch` | the landing of several changes at once |
 //! | `goal`, `spec` | what was asked, and the criteria that decide whether it was delivered |
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
 //! | `outcome` | what a journal proves about the attempts of its run |
@@ -24,6 +25,7 @@
 
 pub mod access;
 pub mod artifact;
+pub mod batch;
 pub mod budget;
 pub mod change;
 pub mod command;
@@ -63,6 +65,7 @@ pub use access::{AccessRole, PersonName};
 pub use artifact::{ArtifactKind, ArtifactRef};
 pub use attempt::{Attempt, Ended, Ending, Resumable};
 pub use baseline::Baseline;
+pub use batch::{BatchProof, LandingPlan, RedInBatch};
 pub use block::{Answer, Block, BlockKind, CiDoubt, Subject};
 pub use budget::{Alert, BudgetKind, Ledger, Limits, Metered, ModelUse, Raise, Usage};
 pub use change::{

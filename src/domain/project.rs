@@ -84,16 +84,24 @@ impl From<ProjectName> for String {
 pub struct ForgeName(pub String);
 
 impl ForgeName {
+    /// Name of the forge whose changes Skep itself stores.
+    const LOCAL: &str = "local";
+
     /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns whether it is the local forge.
+    pub fn is_local(&self) -> bool {
+        self.0 == Self::LOCAL
     }
 }
 
 impl Default for ForgeName {
     /// Returns the local forge.
     fn default() -> Self {
-        Self("local".to_owned())
+        Self(Self::LOCAL.to_owned())
     }
 }
 

@@ -85,16 +85,15 @@ fn reported(reported: &mut Reported, clean: Clean<'_>) {
 
 fn outcome(outcome: &mut EffectOutcome, clean: Clean<'_>) {
     match outcome {
-        EffectOutcome::Checked { results, wall_ms: _, scope: _, reused: _, environment: _ } => {
-            for CheckResult { why, tail, artifacts, failures, fault, .. } in results {
-                clean(why);
-                failures.iter_mut().for_each(&mut *clean);
-                clean(tail);
-                failures.iter_mut().for_each(&mut *clean);
-                if let Some(Fault::Program { name } | Fault::Module { name }) = fault {
-                    clean(name);
-                }
-                self::artifacts(artifacts, clean);
+        EffectOutcome::Checked { results, wall_ms: _, scope: _, reused: _, environment: _ } => checks(results, clean),
+        EffectOutcome::Landed { sha: _, batch } => {
+            batch.iter_mut().for_each(|proof| checks(&mut proof.results, clean));
+        }
+        EffectOutcome::PutBack { why, red } => {
+            clean(why);
+            if let Some(red) = red {
+                paths(&mut red.diff, clean);
+                checks(&mut red.results, clean);
             }
         }
         EffectOutcome::Integrated { head: _, diff } | EffectOutcome::Rebased { head: _, diff } => paths(diff, clean),
@@ -122,13 +121,24 @@ fn outcome(outcome: &mut EffectOutcome, clean: Clean<'_>) {
         EffectOutcome::Reserved { .. }
         | EffectOutcome::ChangeOpened { .. }
         | EffectOutcome::CiRerun
-        | EffectOutcome::Landed { .. }
         | EffectOutcome::Pushed
         | EffectOutcome::Commented
         | EffectOutcome::StatusSet
         | EffectOutcome::ChangeClosed
         | EffectOutcome::Released
         | EffectOutcome::Stopped => {}
+    }
+}
+
+fn checks(results: &mut [CheckResult], clean: Clean<'_>) {
+    for CheckResult { why, tail, artifacts, failures, fault, .. } in results {
+        clean(why);
+        clean(tail);
+        failures.iter_mut().for_each(&mut *clean);
+        if let Some(Fault::Program { name } | Fault::Module { name }) = fault {
+            clean(name);
+        }
+        self::artifacts(artifacts, clean);
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Every writing call observes first: `ensure_*` may be repeated and has one result.
 
-use super::PortResult;
 use super::forge_issues::ForgeIssues;
 use super::workspace::Repo;
+use super::{PortError, PortResult};
 use crate::domain::{
-    ChangeNumber, ChangeRef, ChangeState, CiFailure, ForgeName, Observation, Principal, Sha, StatusState, Timestamp,
-    WorkflowRun,
+    BatchProof, ChangeNumber, ChangeRef, ChangeState, CiFailure, ForgeName, Observation, Principal, Sha, StatusState,
+    Timestamp, WorkflowRun,
 };
 use crate::secrets::Secret;
 use async_trait::async_trait;
@@ -96,8 +96,21 @@ pub struct Status {
 pub enum Landing {
     /// The commit is on the base branch (by this call or an earlier one).
     Landed(Sha),
+    /// The change landed in a batch before, as this commit.
+    LandedInBatch(Sha, Box<BatchProof>),
     /// Head or base is not the expected one; nothing was done.
     Stale(String),
+}
+
+/// A change of a batch.
+#[derive(Clone, Debug)]
+pub struct BatchMember {
+    /// The change.
+    pub change: ChangeNumber,
+    /// The head that its run proved: its branch has to be there.
+    pub head: Sha,
+    /// The same patch on top of the changes before it: the commit that lands.
+    pub commit: Sha,
 }
 
 /// A change to open or update.
@@ -166,6 +179,12 @@ pub trait Forge: Send + Sync {
     /// Lands exactly `head` on the base branch if the change is still at `head` and the base branch still at `base`.
     /// A head that is on the base branch already is `Landed`.
     async fn land(&self, repo: &Repo, change: ChangeNumber, head: &Sha, base: &Sha) -> PortResult<Landing>;
+    /// Lands the changes of a batch, each on top of the one before it, in one step: all of them if every change is still
+    /// at its head and the base branch still at the base of `proof`, else none. `Landed` = the base branch is at their
+    /// last commit. Only the local forge can do this.
+    async fn land_batch(&self, _repo: &Repo, _members: &[BatchMember], _proof: &BatchProof) -> PortResult<Landing> {
+        Err(PortError::permanent("this forge lands one change at a time", "set `policy.landing_batch = 1`"))
+    }
     /// Closes a change without merging it; a change that is closed or merged already is left unchanged.
     async fn close(&self, repo: &Repo, change: ChangeNumber) -> PortResult<()>;
 }

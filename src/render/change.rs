@@ -8,8 +8,8 @@ use super::{alert, shared_alert};
 use crate::domain::change::shown_path;
 use crate::domain::run::Review;
 use crate::domain::{
-    CheckKind, CheckSpec, CommentSubject, Effect, FileKind, Outcome, OwnStatus, Run, Sha, Stage, StatusState, Verdict,
-    status,
+    BatchProof, CheckKind, CheckSpec, CommentSubject, Effect, FileKind, Outcome, OwnStatus, Run, Sha, Stage,
+    StatusState, Verdict, status,
 };
 
 /// Upper bound on the files listed for an approval.
@@ -155,10 +155,23 @@ pub fn review_comment(run: &Run, review: &Review, head: &Sha, round: u32) -> Str
     )
 }
 
+/// Returns what proved a change that landed in a batch, as the end of a sentence.
+pub fn batch(proof: &BatchProof) -> String {
+    let (tip, base) = (proof.tip.abbrev(), proof.base.abbrev());
+    if proof.runs.len() < 2 {
+        return format!("checked at {tip}, on top of {base}");
+    }
+    let runs: Vec<String> = proof.runs.iter().map(|run| run.abbrev().to_string()).collect();
+    format!("checked at {tip} as part of a batch on top of {base}: runs {}", runs.join(", "))
+}
+
 /// Returns the final comment on the change.
 pub fn result(run: &Run) -> String {
     let end = match &run.outcome {
-        Some(Outcome::Delivered { sha }) => format!("Delivered: {sha} is on {}.", inline(&run.settings.base_branch)),
+        Some(Outcome::Delivered { sha }) => {
+            let proof = run.batch.as_ref().map(|proof| format!(", {}", batch(proof))).unwrap_or_default();
+            format!("Delivered: {sha} is on {}{proof}.", inline(&run.settings.base_branch))
+        }
         Some(Outcome::Cancelled { why }) => format!("Cancelled {}.", inline(why)),
         Some(Outcome::Failed { why }) => format!("Not delivered, {}.", inline(why)),
         Some(Outcome::Unchanged) => "There was nothing to change.".to_owned(),

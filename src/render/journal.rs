@@ -87,6 +87,7 @@ impl JournalEntry {
                 }
                 EffectOutcome::Conflict { .. }
                 | EffectOutcome::Stale { .. }
+                | EffectOutcome::PutBack { .. }
                 | EffectOutcome::CiInspected { .. }
                 | EffectOutcome::CiRerun
                 | EffectOutcome::BudgetExhausted { .. } => Tone::Again,
@@ -261,12 +262,16 @@ fn outcome_of(outcome: &EffectOutcome) -> Option<String> {
         }
         EffectOutcome::CiInspected { failures } => Some(ci(failures)),
         EffectOutcome::CiRerun => Some("CI: the failed jobs also passed at this commit, and run again".to_owned()),
-        EffectOutcome::Landed { sha } => Some(format!("landed as {}", sha.abbrev())),
+        EffectOutcome::Landed { sha, batch } => {
+            let proof = batch.as_ref().map(|proof| format!(", {}", super::batch(proof))).unwrap_or_default();
+            Some(format!("landed as {}{proof}", sha.abbrev()))
+        }
         EffectOutcome::PushHeld { found } => {
             let each: Vec<String> = found.iter().map(|f| format!("{} at {}", f.what, quote(&f.location))).collect();
             Some(format!("nothing was pushed: {}", each.join("; ")))
         }
-        EffectOutcome::Stale { why } => Some(format!("not landed, the base or the head moved: {}", quote(why))),
+        EffectOutcome::Stale { why } => Some(format!("not landed: {}", quote(why))),
+        EffectOutcome::PutBack { why, .. } => Some(format!("put back by the landing queue: {}", quote(why))),
         EffectOutcome::Failed { failure } => Some(format!("failed: {}", quote(&failure.what))),
         EffectOutcome::Observed { .. }
         | EffectOutcome::Pushed

@@ -2,9 +2,10 @@
 
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
 use skep::adapters::forge::local::LocalForge;
-use skep::domain::{BlockId, ChangeNumber, ChangeState, Principal, Sha, StatusState, TaskId};
+use skep::domain::{BatchProof, BlockId, ChangeNumber, ChangeState, Principal, Sha, StatusState, TaskId};
 use skep::platform::git::{Git, Identity, Mirrors};
-use skep::ports::forge::{ChangeText, Landing};
+use skep::ports::forge::{BatchMember, ChangeText, Landing};
+use skep::ports::workspace::Moved;
 use skep::ports::{Forge, HumanActions, PortError, Repo, Workspaces};
 use std::sync::Arc;
 
@@ -390,6 +391,47 @@ async fn every_working_copy_with_the_branch_moves_with_it() {
         assert!(linked.join(format!("f{}", task.0)).exists());
         assert_eq!(git(&w.origin(), &["status", "--porcelain"]), "");
     }
+}
+
+#[tokio::test]
+async fn the_changes_of_a_batch_land_all_or_none_and_each_knows_how() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let (one, head1) = open_change(&w, T1, BRANCH, &base).await;
+    let (two, head2) = open_change(&w, TaskId(2), "skep/other", &base).await;
+    let moved = w.work.rebase(&w.repo, &base, &head2, &head1, "skep/other-task/landing").await.unwrap();
+    let Moved::Clean(tip) = moved else { panic!("{moved:?}") };
+    assert_ne!(tip, head2);
+    let proof = |base: &Sha| BatchProof {
+        base: base.clone(),
+        tip: tip.clone(),
+        runs: vec![w.run],
+        results: Vec::new(),
+        environment: None,
+    };
+    let member = |change, head: &Sha, commit: &Sha| BatchMember { change, head: head.clone(), commit: commit.clone() };
+    let members = [member(one, &head1, &head1), member(two, &head2, &tip)];
+    // One change is not where its run proved it, or the base is another one: none lands.
+    let pushed = [members[0].clone(), member(two, &tip, &tip)];
+    for (members, onto) in [(&pushed, &base), (&members, &head1)] {
+        let landing = w.forge.land_batch(&w.repo, members, &proof(onto)).await.unwrap();
+        assert!(matches!(landing, Landing::Stale(_)), "{landing:?}");
+        assert_eq!(origin_head(&w), base);
+    }
+    let landing = w.forge.land_batch(&w.repo, &members, &proof(&base)).await.unwrap();
+    assert_eq!(landing, Landing::Landed(tip.clone()));
+    assert_eq!((origin_head(&w), git(&w.origin(), &["status", "--porcelain"])), (tip.clone(), String::new()));
+    assert!(w.origin().join("f1").exists() && w.origin().join("f2").exists(), "the working copy moved too");
+    assert_eq!(git(&w.origin(), &["branch", "--list", "skep/*"]), "", "both branches are deleted");
+    for (change, head, commit) in [(one, &head1, &head1), (two, &head2, &tip)] {
+        let state = w.forge.observe(&w.repo, change).await.unwrap().state;
+        assert_eq!(state, ChangeState::Merged { sha: commit.clone(), by: Principal::skep() });
+        // As a run asks again whose process was killed.
+        let again = w.forge.land(&w.repo, change, head, &base).await.unwrap();
+        assert_eq!(again, Landing::LandedInBatch(commit.clone(), Box::new(proof(&base))));
+    }
+    // What was never part of it is not taken for it.
+    assert!(matches!(w.forge.land(&w.repo, two, &base, &base).await.unwrap(), Landing::Stale(_)));
 }
 
 #[tokio::test]

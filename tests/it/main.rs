@@ -5,7 +5,7 @@
 //! | `matrix` | every phase, stage and question × every event moves or refuses; the table is a snapshot |
 //! | `simulate` | 10,000 seeds: any world, a crash at any point, effects twice, half without human help |
 //! | `kill` | the real program, killed at every fault point and at random, on both databases, ends the same |
-//! | `rules`, `rework`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
+//! | `rules`, `batches`, `rework`, `resumed`, `fallback`, `shared_budgets`, `gates`, `pieces`, `scouted` | single rules; each gate alone |
 //! | `store_contract`, `stored_form` | both databases behave the same; stored runs of each version still load |
 //! | `verify` | each planted damage is named, and nothing on a healthy installation |
 //! | `gc` | frees what nothing needs; work that exists only here stays |
@@ -43,6 +43,7 @@ mod acp_terminals;
 mod answers;
 mod architecture;
 mod backup;
+mod batches;
 mod checked;
 mod checks_contract;
 mod config;
@@ -138,6 +139,7 @@ mod story_gitlab;
 mod story_intake;
 mod story_land;
 mod story_many;
+mod story_queue;
 mod story_refused;
 mod story_rework;
 mod story_schedule;

@@ -284,7 +284,7 @@ pub fn events(run: &Run) -> Vec<(String, Event)> {
         ("CI inspected", EffectOutcome::CiInspected { failures: vec![ci_failure("ci", "FAILED a")] }),
         ("CI rerun", EffectOutcome::CiRerun),
         ("observed", EffectOutcome::Observed { observation: quiet(run) }),
-        ("landed", EffectOutcome::Landed { sha: run.head.clone() }),
+        ("landed", EffectOutcome::Landed { sha: run.head.clone(), batch: None }),
         ("stale", EffectOutcome::Stale { why: "moved".to_owned() }),
         ("pushed", EffectOutcome::Pushed),
         ("push held", held()),

@@ -42,11 +42,12 @@ pub(super) async fn of_base(
     None
 }
 
-/// Returns what a run found at a commit, at its base or its head, if all of it is green.
+/// Returns what a run found at a commit, at its base, its head or the end of its batch, if all of it is green.
 fn proof(run: &Run, sha: &Sha, checks: &[CheckSpec], environment: &str) -> Option<Vec<CheckResult>> {
     let base = run.baseline.iter().map(|b| (&b.sha, Some(&b.results), &b.environment));
     let head = [(&run.head, run.facts.results.as_ref(), &run.facts.environment)];
-    let same = base.chain(head).find(|(at, _, in_)| *at == sha && in_.as_deref() == Some(environment))?;
+    let batch = run.batch.iter().map(|b| (&b.tip, Some(&b.results), &b.environment));
+    let same = base.chain(head).chain(batch).find(|(at, _, in_)| *at == sha && in_.as_deref() == Some(environment))?;
     let results = same.1.filter(|_| run.settings.checks == checks)?;
     let green = !results.is_empty() && results.iter().all(|r| r.green);
     // Artifacts belong to the run that stored them.

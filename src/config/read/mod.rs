@@ -18,6 +18,7 @@ pub use engines::{engine, is_engine_kind, key_in};
 use super::reader::Reader;
 use super::sections::{Config, Database};
 use super::units::Unreadable;
+use crate::domain::batch::MAX_BATCH;
 use crate::domain::{BaseChecks, StepLimits, policy};
 use crate::secrets::{Key, Secret, read_private};
 use crate::telemetry::settings::LogFormat;
@@ -326,6 +327,7 @@ fn policy(r: &mut Reader, c: &mut Config) {
         false => Ok(()),
     });
     r.number("policy.max_ci_reruns", &mut p.max_ci_reruns, 0..=10);
+    r.number("policy.landing_batch", &mut p.landing_batch, 1..=u64::from(MAX_BATCH));
     r.number("policy.max_deleted", &mut p.max_deleted, 0..=1_000_000);
     r.number("policy.max_files", &mut p.max_files, 1..=1_000_000);
     r.number("policy.max_lines", &mut p.max_lines, 1..=100_000_000);

@@ -5,10 +5,12 @@
 use super::builder::DecisionBuilder;
 use super::review::show;
 use super::{ci, requests};
+use crate::domain::batch::RedInBatch;
 use crate::domain::block::{BlockKind, Subject};
 use crate::domain::effect::{CommentSubject, Effect, EffectRef};
 use crate::domain::gate::{self, Gate};
 use crate::domain::id::Sha;
+use crate::domain::order::NoteSource;
 use crate::domain::run::{Outcome, Phase, Stopping};
 
 /// Waits until every gate is open for exactly this head.
@@ -71,9 +73,33 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
     }
     if gate::all(&d.run).iter().all(|(_, g)| g.is_open()) {
         d.run.phase = Phase::Landing;
-        let effect = Effect::Land { change, head: d.run.head.clone(), base: d.run.base.clone() };
+        let batch = d.run.landing_batch();
+        let effect = Effect::Land { change, head: d.run.head.clone(), base: d.run.base.clone(), batch };
         d.order(effect);
     }
+}
+
+/// Takes back a change that the landing queue put back. If its checks are red, the change continues on the base that
+/// they ran on, and they are known; else it is moved onto the current base like any other that was overtaken.
+pub(super) fn put_back(d: &mut DecisionBuilder, red: Option<&RedInBatch>) {
+    d.run.facts.observed = None;
+    let Some(red) = red.filter(|_| d.run.stopping.is_none() && d.run.phase == Phase::Landing) else {
+        d.run.facts.put_back = true;
+        return;
+    };
+    if !red.runs.is_empty() {
+        let runs: Vec<String> = red.runs.iter().map(|run| run.abbrev().to_string()).collect();
+        let text = format!(
+            "The checks were green until the change was put on top of what landed before it, by the runs {}. It has to \
+             work together with that.",
+            runs.join(", ")
+        );
+        d.run.note(NoteSource::Checks, &text);
+    }
+    d.run.base = red.base.clone();
+    d.set_head(red.head.clone(), red.diff.clone());
+    d.run.facts.results = Some(red.results.clone());
+    d.run.facts.environment = red.environment.clone();
 }
 
 /// Waits for the end of the ordered landing. Returns to the gates if no landing is pending.

@@ -160,6 +160,7 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         accepted_failures: Vec::new(),
         step_time: Default::default(),
         overtaken: 0,
+        batch: None,
         change: None,
         closed_change: None,
         checks_since: 0,

@@ -87,7 +87,11 @@ pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &Effec
         }
         (EffectRef::Observe, EffectOutcome::Observed { observation }) => observed(d, observation),
         (EffectRef::InspectCi(head), EffectOutcome::CiInspected { failures }) => ci::inspected(d, head, failures),
-        (EffectRef::Land(_), EffectOutcome::Landed { sha }) => land::delivered(d, sha),
+        (EffectRef::Land(_), EffectOutcome::Landed { sha, batch }) => {
+            d.run.batch = batch.as_deref().cloned();
+            land::delivered(d, sha);
+        }
+        (EffectRef::Land(_), EffectOutcome::PutBack { red, .. }) => land::put_back(d, red.as_deref()),
         (EffectRef::Land(_), EffectOutcome::Stale { why }) => stale_landing(d, why),
         (EffectRef::Comment, EffectOutcome::Commented)
         | (EffectRef::SetStatus, EffectOutcome::StatusSet)
@@ -267,10 +271,11 @@ pub(super) fn observed(d: &mut DecisionBuilder, seen: &Observation) {
     if d.run.phase != Phase::Gating {
         return;
     }
-    // An approval is for one head on one base; if either moved, the question is a different one.
-    let same = seen.head == d.run.head && seen.base == d.run.base;
     let seen = &d.run.unread(seen);
     d.run.facts.observed = Some(seen.clone());
+    // An approval is for one head on one base; if either moved, the question is a different one. In a batch it is for
+    // the same patch, wherever the landing queue puts it.
+    let same = seen.head == d.run.head && gate::base(&d.run).is_open();
     let is_red = matches!(gate::statuses(&d.run), Gate::Shut(_));
     if is_red || !seen.change_requests.is_empty() {
         // There is work to do before a merge.

@@ -1,5 +1,6 @@
 //! The outcomes of effects.
 
+use crate::domain::batch::{BatchProof, RedInBatch};
 use crate::domain::budget::Usage;
 use crate::domain::budget::shared_budget::{Level, SharedBudget, SharedSpending};
 use crate::domain::change::{ChangeRef, CiFailure, DiffStat, Observation};
@@ -100,11 +101,22 @@ pub enum EffectOutcome {
     Landed {
         /// The commit on the base branch.
         sha: Sha,
+        /// What proved it, if it landed together with others or on a base that had moved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        batch: Option<Box<BatchProof>>,
     },
     /// The base or the head moved; nothing was landed.
     Stale {
         /// What was found.
         why: String,
+    },
+    /// The landing queue put the change back: it does not go with what landed before it.
+    PutBack {
+        /// The reason.
+        why: String,
+        /// The red checks, if they are the reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        red: Option<Box<RedInBatch>>,
     },
     /// The change is closed.
     ChangeClosed,
@@ -139,6 +151,7 @@ impl EffectOutcome {
             EffectOutcome::CiRerun => "ci_rerun",
             EffectOutcome::Landed { .. } => "landed",
             EffectOutcome::Stale { .. } => "stale",
+            EffectOutcome::PutBack { .. } => "put_back",
             EffectOutcome::ChangeClosed => "change_closed",
             EffectOutcome::Released => "released",
             EffectOutcome::Stopped => "stopped",

@@ -180,7 +180,8 @@ impl<'r> Reader<'r> {
                     self.head = head.clone();
                 }
                 EffectOutcome::Observed { observation } => self.requested(&observation.change_requests, mark),
-                EffectOutcome::Landed { sha } => self.landed(sha, mark),
+                EffectOutcome::PutBack { red: Some(red), .. } => self.head = red.head.clone(),
+                EffectOutcome::Landed { sha, .. } => self.landed(sha, mark),
                 _ => {}
             },
             Event::Observed { observation } => self.requested(&observation.change_requests, mark),

@@ -98,11 +98,11 @@ pub fn head(run: &Run) -> Gate {
     }
 }
 
-/// Tests that the base branch has not moved.
+/// Tests that the base branch has not moved, or that the landing queue proves the change on the moved one.
 pub fn base(run: &Run) -> Gate {
     match &run.facts.observed {
         None => Gate::Wait("the forge has not been read yet".to_owned()),
-        Some(o) => Gate::open_if(o.base == run.base, || {
+        Some(o) => Gate::open_if(o.base == run.base || run.landing_batch() > 1, || {
             format!(
                 "{} moved to {}, the change is based on {}",
                 run.settings.base_branch,

@@ -145,6 +145,9 @@ pub struct Policy {
     /// Reruns of failed CI jobs per head, where a job has also passed at this head.
     #[serde(skip_serializing_if = "is_one")]
     pub max_ci_reruns: u32,
+    /// Number of changes that may land together, proven by checks of all of them at once. 1 = one by one.
+    #[serde(skip_serializing_if = "is_one")]
+    pub landing_batch: u32,
     /// Number of deleted files above which a person has to approve.
     pub max_deleted: u64,
     /// Number of changed files above which a person has to approve.
@@ -196,6 +199,7 @@ impl Default for Policy {
             allowed_paths: Vec::new(),
             required_statuses: Vec::new(),
             max_ci_reruns: 1,
+            landing_batch: 1,
             max_deleted: 20,
             max_files: 200,
             max_lines: 5_000,

@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod baseline;
 pub mod block;
+pub mod branches;
 pub mod engine_selection;
 pub mod escalation;
 pub mod inquiry;
@@ -15,6 +16,7 @@ pub mod slots;
 pub mod status;
 pub mod task;
 
+use crate::domain::batch::BatchProof;
 use crate::domain::budget::{Alert, Ledger, Limits, requested_limits::RequestedLimits};
 use crate::domain::change::check::{CheckResult, CheckSpec};
 use crate::domain::change::{ChangeRef, ChangeState, Concern, DiffStat, Observation};
@@ -165,6 +167,9 @@ pub struct Run {
     /// Times in a row that the base moved before the proven head could land.
     #[serde(default, skip_serializing_if = "is_none_yet")]
     pub overtaken: u32,
+    /// What proved the change, if it landed together with others or on a base that had moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchProof>,
     /// The change, once it is open.
     #[serde(default)]
     pub change: Option<ChangeRef>,
@@ -284,6 +289,9 @@ pub struct Facts {
     /// Landings of it that the forge refused as stale since a person was last asked.
     #[serde(default)]
     pub stale_landings: u32,
+    /// The landing queue put it back: it lands only after it was moved onto the current base.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub put_back: bool,
 }
 
 impl Facts {
@@ -427,10 +435,6 @@ impl Run {
         }
     }
 
-    /// Returns the branch of a task.
-    pub fn task_branch(&self, task: TaskId) -> String {
-        task_branch(&self.settings.branch, task)
-    }
     /// Returns a task by id.
     pub fn task(&self, id: TaskId) -> Option<&Task> {
         self.tasks.iter().find(|t| t.id == id)
@@ -492,9 +496,4 @@ impl Run {
         concerns.extend(policy.weakened_proof(&self.diff, checks));
         concerns
     }
-}
-
-/// Returns the branch of a task of the run whose branch is `run_branch`.
-pub fn task_branch(run_branch: &str, task: TaskId) -> String {
-    format!("{run_branch}-task/{}", task.0)
 }

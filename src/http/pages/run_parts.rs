@@ -313,6 +313,7 @@ pub fn facts(visit: &Visit, run: &Run) -> Markup {
                 dt { "Base" } dd { (look::sha(&run.base)) }
                 dt { "Head" } dd { (look::sha(&run.head)) }
                 @if let Some(change) = &run.change { dt { "Change" } dd { "#" (change.number) " " (look::outside(&change.url)) } }
+                @if let Some(proof) = &run.batch { dt { "Landed" } dd { (render::batch(proof)) } }
                 dt { "Engines" } dd { (look::engines(&settings.engines)) }
                 dt { "Started" } dd { (render::utc(run.opened_at)) " (" (look::ago(run.opened_at, visit.at())) ")" }
                 dt { "Run" } dd { code { (run.id) } ", event " (run.seq) }

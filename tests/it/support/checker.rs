@@ -67,8 +67,8 @@ impl Checker {
         self.money(before, after)?;
         self.bounds(run)?;
         for (_, effect) in &after.effects {
-            if let Effect::Land { head, base, .. } = effect {
-                self.land(run, head, base)?;
+            if let Effect::Land { head, base, batch, .. } = effect {
+                self.land(run, head, base, *batch)?;
             }
         }
         alive(run)
@@ -449,7 +449,7 @@ impl Checker {
     }
 
     /// Checks everything that must be true of exactly this head and base, from the journal and not from the gates.
-    fn land(&mut self, run: &Run, head: &Sha, base: &Sha) -> Result<(), String> {
+    fn land(&mut self, run: &Run, head: &Sha, base: &Sha, batch: u32) -> Result<(), String> {
         self.lands_ordered += 1;
         must!(run.phase == Phase::Landing && run.stopping.is_none(), "a landing out of place");
         must!(run.paused.is_none() && run.blocks.is_empty(), "a landing by a held run");
@@ -463,7 +463,9 @@ impl Checker {
         let Some(seen) = &self.seen else { return Err("landing without an observation".to_owned()) };
         must!(seen.state == ChangeState::Open, "landing a change that is not open");
         must!(seen.head == *head, "landing {head}, the branch was seen at {}", seen.head);
-        must!(seen.base == *base, "landing on {base}, the base was seen at {}", seen.base);
+        must!(batch > 1 || seen.base == *base, "landing on {base}, the base was seen at {}", seen.base);
+        let has_ci = !run.settings.policy.required_statuses.is_empty() || !seen.statuses.is_empty();
+        must!(batch == 1 || (!has_ci && !self.red.contains(head)), "a batch does not prove {head}");
         for context in &run.settings.policy.required_statuses {
             let is_accepted = self.accepted_ci.contains(&(head.clone(), context.clone()));
             let is_green = seen.statuses.get(context) == Some(&StatusState::Success);
@@ -471,7 +473,7 @@ impl Checker {
         }
         if run.settings.policy.approve_merge || !run.concerns().is_empty() || self.red.contains(head) {
             let may = |p: &Principal| p.is_person() && (run.settings.policy.self_approval || *p != run.goal.asked_by);
-            let given = self.approvals.iter().any(|(h, b, p)| h == head && b == base && may(p));
+            let given = self.approvals.iter().any(|(h, b, p)| h == head && (batch > 1 || b == base) && may(p));
             must!(given, "landing {head} on {base} without a person's approval of exactly that");
         }
         Ok(())

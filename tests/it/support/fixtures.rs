@@ -114,6 +114,8 @@ pub fn any_policy(rng: &mut Rng) -> Policy {
     if rng.chance(20) {
         p.limits.timeout_secs = 300 + rng.below(4_000);
     }
+    // Without a draw, so that the seeds keep their meaning.
+    p.landing_batch = if rng.clone().chance(40) { 4 } else { 1 };
     p
 }
 

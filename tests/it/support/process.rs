@@ -254,8 +254,7 @@ impl Process {
             _ => {
                 let odd = self.manner.wild && self.world.lies && !self.calm();
                 // The port observes before it acts, so a commit that landed is never reported as stale.
-                let unlanded =
-                    |w: &World| matches!(&effect, Effect::Land { head, .. } if !w.base_history.contains(head));
+                let unlanded = |w: &World| matches!(&effect, Effect::Land { head, .. } if !w.has_landed(head));
                 let outcome = if odd && unlanded(&self.world) && self.rng.chance(10) {
                     EffectOutcome::Stale { why: "asked too early".to_owned() }
                 } else {

@@ -77,6 +77,7 @@ pub fn run() -> Run {
         accepted_failures: Vec::new(),
         step_time: Default::default(),
         overtaken: 0,
+        batch: None,
         change: None,
         closed_change: None,
         facts: Facts::default(),

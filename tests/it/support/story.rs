@@ -249,7 +249,7 @@ impl Story {
                 EffectOutcome::ChangeOpened { change: ChangeRef { number, url: "skep change show demo#1".to_owned() } }
             }
             "observe" => EffectOutcome::Observed { observation: quiet(&self.run) },
-            "land" => EffectOutcome::Landed { sha: self.run.head.clone() },
+            "land" => EffectOutcome::Landed { sha: self.run.head.clone(), batch: None },
             "push" => EffectOutcome::Pushed,
             "comment" => EffectOutcome::Commented,
             "set_status" => EffectOutcome::StatusSet,

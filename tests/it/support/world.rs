@@ -65,6 +65,8 @@ pub struct World {
     pub answers: BTreeMap<u64, BTreeSet<EffectKey>>,
     /// Commits Skep put on the base branch.
     pub lands: Vec<Sha>,
+    /// The commits as which proven heads landed on a base that had moved.
+    pub in_batches: BTreeMap<Sha, Sha>,
     /// Effects that fail until a person fixes the cause.
     pub broken: BTreeSet<String>,
     /// What the environment of the checks lacks until a person repairs it.
@@ -100,6 +102,7 @@ impl World {
             reruns: BTreeMap::new(),
             answers: BTreeMap::new(),
             lands: Vec::new(),
+            in_batches: BTreeMap::new(),
             broken: BTreeSet::new(),
             fault: None,
             stopped: false,
@@ -314,7 +317,7 @@ impl World {
             Effect::Observe { change } => EffectOutcome::Observed { observation: self.observe(*change) },
             Effect::InspectCi { head, checks, .. } => self.inspect_ci(head, checks),
             Effect::RerunCi { head, runs } => self.rerun_ci(head, runs),
-            Effect::Land { change, head, base } => self.land(*change, head, base),
+            Effect::Land { change, head, base, batch } => self.land(*change, head, base, *batch > 1),
             Effect::Close { change } => {
                 if let Some(c) = self.change(*change)
                     && c.state == ChangeState::Open
@@ -508,20 +511,69 @@ impl World {
         EffectOutcome::ChangeOpened { change: ChangeRef { number, url: format!("skep change show demo#{number}") } }
     }
 
-    fn land(&mut self, number: ChangeNumber, head: &Sha, base: &Sha) -> EffectOutcome {
+    /// Whether a proven head is on the base branch, as it is or as part of a batch.
+    pub fn has_landed(&self, head: &Sha) -> bool {
+        self.base_history.contains(head) || self.in_batches.contains_key(head)
+    }
+
+    fn land(&mut self, number: ChangeNumber, head: &Sha, base: &Sha, in_batch: bool) -> EffectOutcome {
         if self.base_history.contains(head) {
-            return EffectOutcome::Landed { sha: head.clone() };
+            return EffectOutcome::Landed { sha: head.clone(), batch: None };
+        }
+        if let Some(sha) = self.in_batches.get(head) {
+            return EffectOutcome::Landed { sha: sha.clone(), batch: Some(Box::new(self.proof(base, sha))) };
         }
         let open = self.change(number).is_some_and(|c| c.state == ChangeState::Open && !c.draft);
-        if !open || self.branch.as_ref() != Some(head) || self.base != *base || self.always_stale {
+        let moved = self.base != *base;
+        if !open || self.branch.as_ref() != Some(head) || (moved && !in_batch) || self.always_stale {
             return EffectOutcome::Stale { why: "it is not what it was".to_owned() };
+        }
+        if moved {
+            return self.land_on_moved_base(number, head, base);
         }
         if let Some(c) = self.change(number) {
             c.state = ChangeState::Merged { sha: head.clone(), by: Principal::skep() };
         }
         self.lands.push(head.clone());
         self.put_on_base(head);
-        EffectOutcome::Landed { sha: head.clone() }
+        EffectOutcome::Landed { sha: head.clone(), batch: None }
+    }
+}
+
+/// What the landing queue does with a change whose base has moved.
+impl World {
+    fn proof(&self, base: &Sha, tip: &Sha) -> BatchProof {
+        BatchProof { base: base.clone(), tip: tip.clone(), runs: Vec::new(), results: Vec::new(), environment: None }
+    }
+
+    fn land_on_moved_base(&mut self, number: ChangeNumber, head: &Sha, base: &Sha) -> EffectOutcome {
+        let onto = self.base.clone();
+        let put_back = |red| EffectOutcome::PutBack { why: "it does not go with the base".to_owned(), red };
+        if roll(self.seed, &["rebase", onto.as_str()]) % 4 == 0 {
+            return put_back(None);
+        }
+        let EffectOutcome::Rebased { head: on_top, diff } = self.moved(base, head, &onto, true) else {
+            return put_back(None);
+        };
+        if on_top == onto {
+            return put_back(None);
+        }
+        if !self.is_green(&on_top) {
+            let EffectOutcome::Checked { results, environment, .. } = self.check(&on_top, &EffectKey("b.0".to_owned()))
+            else {
+                return put_back(None);
+            };
+            let red = RedInBatch { base: onto, head: on_top, diff, runs: Vec::new(), results, environment };
+            return put_back(Some(Box::new(red)));
+        }
+        if let Some(c) = self.change(number) {
+            c.state = ChangeState::Merged { sha: on_top.clone(), by: Principal::skep() };
+        }
+        self.lands.push(on_top.clone());
+        self.in_batches.insert(head.clone(), on_top.clone());
+        self.put_on_base(&on_top);
+        let proof = self.proof(&onto, &on_top);
+        EffectOutcome::Landed { sha: on_top, batch: Some(Box::new(proof)) }
     }
 }
 

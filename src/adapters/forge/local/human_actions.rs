@@ -103,7 +103,7 @@ impl HumanActions for LocalForge {
         check_open(&change)?;
         let base = self.branches(repo, &change).await?.base;
         match self.land_as(repo, number, &change.head, &base, by).await? {
-            Landing::Landed(_) => Ok(self.load(repo, number).await?.change),
+            Landing::Landed(_) | Landing::LandedInBatch(..) => Ok(self.load(repo, number).await?.change),
             Landing::Stale(why) => Err(PortError::permanent(
                 format!("cannot merge change {number}: {why}"),
                 "wait until the run has rebased it, review it again, then merge",

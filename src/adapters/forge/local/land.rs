@@ -1,18 +1,28 @@
-//! Lands exactly one commit on the base branch, if everything is still as it was when it was checked.
+//! Lands exactly one commit on the base branch, that of a change or the last one of a batch, if everything is still as it
+//! was when it was checked.
 //!
 //! A working copy of a local origin that has the base branch checked out moves with it: see
 //! [`crate::platform::git::WorkingCopyMove`].
 
 use super::LocalForge;
 use super::state::{LandingIntent, StoredChange};
-use crate::domain::{ChangeNumber, ChangeState, Principal, Sha};
+use crate::domain::{BatchProof, ChangeNumber, ChangeState, Principal, Sha};
 use crate::platform::git::{
     Access, BranchUpdate, IndexLock, LocalView, LockGuard, WorkingCopy, command_error, lock_error, output_tail,
 };
 use crate::platform::process::ProcessOutput;
-use crate::ports::forge::Landing;
+use crate::ports::forge::{BatchMember, Landing};
 use crate::ports::{PortError, PortResult, Repo};
 use std::time::{Duration, SystemTime};
+
+/// A change that can land.
+struct Lander {
+    entry: StoredChange,
+    /// Head of its branch on the origin; `None` = the branch was deleted.
+    branch: Option<Sha>,
+    /// The commit that lands.
+    commit: Sha,
+}
 
 /// A working copy that moves with the base branch, and the lock on its index.
 struct Moving {
@@ -29,57 +39,51 @@ impl LocalForge {
         base: &Sha,
         by: &Principal,
     ) -> PortResult<Landing> {
+        let member = BatchMember { change: number, head: head.clone(), commit: head.clone() };
+        self.land_members(repo, &[member], (base, None), by).await
+    }
+
+    /// Lands changes on top of each other, all or none.
+    pub(super) async fn land_members(
+        &self,
+        repo: &Repo,
+        members: &[BatchMember],
+        (base, proof): (&Sha, Option<&BatchProof>),
+        by: &Principal,
+    ) -> PortResult<Landing> {
         let held = self.lock(repo).await?;
-        let mut entry = self.load(repo, number).await?;
-        self.finish_landing(repo, &mut entry).await?;
-        let branches = self.branches(repo, &entry.change).await?;
-        if self.record_merge(repo, &mut entry, &branches).await? {
-            self.save(repo, &entry).await?;
-        }
-        match &entry.change.state {
-            ChangeState::Merged { sha, .. } if sha == head => {
-                let access = self.mirrors.access(repo).await?;
-                self.tidy_up(repo, &access, &entry, branches.head.as_ref()).await;
-                return Ok(Landing::Landed(head.clone()));
+        let mut landers = Vec::new();
+        for member in members {
+            match self.verify(repo, member, base).await? {
+                Ok(lander) => landers.push(lander),
+                Err(landing) => return Ok(landing),
             }
-            ChangeState::Merged { sha, .. } => {
-                return Ok(Landing::Stale(format!("change {number} was merged at {}", sha.abbrev())));
-            }
-            ChangeState::Closed { by } => return Ok(Landing::Stale(format!("change {number} was closed by {by}"))),
-            ChangeState::Open => {}
         }
-        // A branch that was deleted changes nothing about the commit: the mirror has it.
-        let current = branches.head.as_ref().unwrap_or(&entry.change.head);
-        if current != head {
-            return Ok(Landing::Stale(format!(
-                "branch {:?} is at {}, not at {}",
-                entry.change.branch,
-                current.abbrev(),
-                head.abbrev()
-            )));
-        }
-        let base_branch = entry.change.base_branch.clone();
-        if branches.base != *base {
-            let current = branches.base.abbrev();
-            return Ok(Landing::Stale(format!("branch {base_branch:?} is at {current}, not at {}", base.abbrev())));
-        }
-        if !self.mirrors.contains(repo, base, head).await? {
-            return Ok(Landing::Stale(format!("{} is not a descendant of {}", head.abbrev(), base.abbrev())));
+        let Some((base_branch, tip)) = landers.last().map(|l| (l.entry.change.base_branch.clone(), l.commit.clone()))
+        else {
+            return Ok(Landing::Stale("the batch is empty".to_owned()));
+        };
+        if !self.mirrors.contains(repo, base, &tip).await? {
+            return Ok(Landing::Stale(format!("{} is not a descendant of {}", tip.abbrev(), base.abbrev())));
         }
         crate::fault!("before-land");
         let access = self.mirrors.access(repo).await?;
         // A lock on the branch that was made while a killed try pushed was left by that try.
-        let killed = entry.landing.as_ref().filter(|tried| tried.head == *head).and_then(|tried| tried.pushing_since);
-        let intent = LandingIntent::new(head, base, by, killed);
-        entry.landing = Some(intent.clone());
-        self.save(repo, &entry).await?;
+        let tried = landers.iter().filter_map(|l| Some((l.entry.landing.as_ref()?, &l.commit)));
+        let tried = tried.filter(|(tried, commit)| proof.is_some() || tried.head == **commit);
+        let killed = tried.filter_map(|(tried, _)| tried.pushing_since).min();
+        let intent = LandingIntent::new(&tip, base, by, killed);
+        for (lander, member) in landers.iter_mut().zip(members) {
+            lander.entry.landing = Some(intent.of_member(member, proof));
+            self.save(repo, &lander.entry).await?;
+        }
         crate::fault!("mid-land");
         let (pushed, held) = match self.prepare(repo, &access, &base_branch, &intent).await {
             Err(error) => (Err(error), Some(held)),
             Ok(mut moving) => {
                 moving.iter_mut().for_each(|one| one.lock.keep());
                 let since = killed.map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
-                let (pushed, held) = self.push_base(repo, &access, (&base_branch, head, base, since), held).await;
+                let (pushed, held) = self.push_base(repo, &access, (&base_branch, &tip, base, since), held).await;
                 let is_known = !matches!(pushed, Err(PortError::Unknown { .. }));
                 if is_known && !matches!(pushed, Ok(None)) {
                     moving.drain(..).for_each(|one| one.lock.release());
@@ -88,26 +92,78 @@ impl LocalForge {
             }
         };
         if !matches!(pushed, Ok((None, _)) | Err(PortError::Unknown { .. })) {
-            entry.landing = Some(intent.ended());
-            self.save(repo, &entry).await?;
-            return pushed.map(|(stale, _)| stale.unwrap_or_else(|| Landing::Landed(head.clone())));
+            self.end_landing(repo, &mut landers).await?;
+            return pushed.map(|(stale, _)| stale.unwrap_or_else(|| Landing::Landed(tip.clone())));
         }
         let (_, moving) = pushed?;
         crate::fault!("after-land-push");
-        entry.change.head = head.clone();
-        entry.change.state = ChangeState::Merged { sha: head.clone(), by: by.clone() };
-        self.save(repo, &entry).await?;
+        for Lander { entry, commit, .. } in &mut landers {
+            entry.change.head = commit.clone();
+            entry.change.state = ChangeState::Merged { sha: commit.clone(), by: by.clone() };
+            self.save(repo, entry).await?;
+        }
         if let Some(view) = &access.view {
             for one in moving {
-                self.mirrors.working_copy_move(repo, view, &one.copy).await?.apply(base, head).await?;
+                self.mirrors.working_copy_move(repo, view, &one.copy).await?.apply(base, &tip).await?;
                 one.lock.release();
             }
         }
-        entry.landing = Some(intent.ended());
-        self.save(repo, &entry).await?;
-        self.tidy_up(repo, &access, &entry, branches.head.as_ref()).await;
+        self.end_landing(repo, &mut landers).await?;
+        self.record_base(repo, &base_branch, &tip).await;
+        for (Lander { entry, branch, .. }, member) in landers.iter().zip(members) {
+            self.delete_branch(repo, &access, entry, (branch.as_ref(), &member.head)).await;
+        }
         drop(held);
-        Ok(Landing::Landed(head.clone()))
+        Ok(Landing::Landed(tip))
+    }
+
+    /// Verifies that a change can land; else returns how it landed before, or why it does not.
+    async fn verify(&self, repo: &Repo, member: &BatchMember, base: &Sha) -> PortResult<Result<Lander, Landing>> {
+        let BatchMember { change: number, head, commit } = member;
+        let mut entry = self.load(repo, *number).await?;
+        self.finish_landing(repo, &mut entry).await?;
+        let branches = self.branches(repo, &entry.change).await?;
+        if self.record_merge(repo, &mut entry, &branches).await? {
+            self.save(repo, &entry).await?;
+        }
+        let stale = |why: String| Ok(Err(Landing::Stale(why)));
+        match &entry.change.state {
+            ChangeState::Merged { sha, .. } => {
+                let intent = entry.landing.as_ref().filter(|intent| intent.head == *sha);
+                let proven = intent.and_then(|intent| intent.proven.as_ref()).unwrap_or(sha);
+                if proven != head {
+                    return stale(format!("change {number} was merged at {}", sha.abbrev()));
+                }
+                let access = self.mirrors.access(repo).await?;
+                self.record_base(repo, &entry.change.base_branch, &entry.change.head).await;
+                self.delete_branch(repo, &access, &entry, (branches.head.as_ref(), head)).await;
+                let proof = intent.and_then(|intent| intent.batch.clone());
+                let sha = sha.clone();
+                return Ok(Err(proof.map_or(Landing::Landed(sha.clone()), |proof| Landing::LandedInBatch(sha, proof))));
+            }
+            ChangeState::Closed { by } => return stale(format!("change {number} was closed by {by}")),
+            ChangeState::Open => {}
+        }
+        // A branch that was deleted changes nothing about the commit: the mirror has it.
+        let current = branches.head.as_ref().unwrap_or(&entry.change.head);
+        if current != head {
+            let (branch, current) = (&entry.change.branch, current.abbrev());
+            return stale(format!("branch {branch:?} is at {current}, not at {}", head.abbrev()));
+        }
+        if branches.base != *base {
+            let (base_branch, current) = (&entry.change.base_branch, branches.base.abbrev());
+            return stale(format!("branch {base_branch:?} is at {current}, not at {}", base.abbrev()));
+        }
+        Ok(Ok(Lander { entry, branch: branches.head, commit: commit.clone() }))
+    }
+
+    /// Records that nothing of a landing is left to do.
+    async fn end_landing(&self, repo: &Repo, landers: &mut [Lander]) -> PortResult<()> {
+        for Lander { entry, .. } in landers {
+            entry.landing = entry.landing.take().map(LandingIntent::ended);
+            self.save(repo, entry).await?;
+        }
+        Ok(())
     }
 
     /// Locks the working copies that have the base branch checked out, and verifies that nothing of a person's is in the
@@ -231,12 +287,22 @@ impl LocalForge {
         Err(command_error(doing, &finished))
     }
 
-    /// Records the landing in the mirror, and deletes the branch of the change. Neither matters to the result.
-    async fn tidy_up(&self, repo: &Repo, access: &Access, entry: &StoredChange, branch_head: Option<&Sha>) {
-        let (branch, head) = (&entry.change.branch, &entry.change.head);
-        if let Err(error) = self.mirrors.record_branch(repo, &entry.change.base_branch, head).await {
+    /// Records the base branch in the mirror. It does not matter to the result.
+    async fn record_base(&self, repo: &Repo, base_branch: &str, base: &Sha) {
+        if let Err(error) = self.mirrors.record_branch(repo, base_branch, base).await {
             tracing::warn!(%error, "cannot record the landing in the mirror");
         }
+    }
+
+    /// Deletes the branch of a change, if it is still at the head that landed. It does not matter to the result.
+    async fn delete_branch(
+        &self,
+        repo: &Repo,
+        access: &Access,
+        entry: &StoredChange,
+        (branch_head, head): (Option<&Sha>, &Sha),
+    ) {
+        let branch = &entry.change.branch;
         if branch_head != Some(head) || !branch.contains('/') {
             return;
         }

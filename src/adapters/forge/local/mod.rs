@@ -7,10 +7,11 @@ mod observe;
 mod state;
 
 use crate::domain::{
-    ChangeNumber, ChangeRef, ChangeState, CiFailure, Observation, Principal, Sha, StatusState, Timestamp, WorkflowRun,
+    BatchProof, ChangeNumber, ChangeRef, ChangeState, CiFailure, Observation, Principal, Sha, StatusState, Timestamp,
+    WorkflowRun,
 };
 use crate::platform::git::{LockGuard, Locks, Mirrors, check_branch, check_sha};
-use crate::ports::forge::{ChangeText, Landing, Status};
+use crate::ports::forge::{BatchMember, ChangeText, Landing, Status};
 use crate::ports::{Change, Clock, Comment, Forge, PortError, PortResult, Repo};
 use async_trait::async_trait;
 use state::{StoredChange, truncated};
@@ -233,6 +234,11 @@ impl Forge for LocalForge {
         check_sha(head)?;
         check_sha(base)?;
         self.land_as(repo, change, head, base, &Principal::skep()).await
+    }
+
+    async fn land_batch(&self, repo: &Repo, members: &[BatchMember], proof: &BatchProof) -> PortResult<Landing> {
+        members.iter().flat_map(|m| [&m.head, &m.commit]).chain([&proof.base]).try_for_each(check_sha)?;
+        self.land_members(repo, members, (&proof.base, Some(proof)), &Principal::skep()).await
     }
 
     async fn close(&self, repo: &Repo, change: ChangeNumber) -> PortResult<()> {

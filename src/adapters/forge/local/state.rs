@@ -2,8 +2,9 @@
 
 use super::LocalForge;
 pub(super) use crate::adapters::forge::comment::truncated;
-use crate::domain::{ChangeNumber, Principal, Sha};
+use crate::domain::{BatchProof, ChangeNumber, Principal, Sha};
 use crate::platform::git::durable_fs::{read_text, run_blocking, write_atomic};
+use crate::ports::forge::BatchMember;
 use crate::ports::{Change, PortError, PortResult, Repo};
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
@@ -27,6 +28,12 @@ pub(super) struct StoredChange {
 pub(super) struct LandingIntent {
     pub head: Sha,
     pub by: Principal,
+    /// The head of the change's branch, if another commit with the same patch lands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Sha>,
+    /// What proved the batch that it lands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Box<BatchProof>>,
     /// The base it lands on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Sha>,
@@ -47,9 +54,21 @@ impl LandingIntent {
         Self {
             head: head.clone(),
             by: by.clone(),
+            proven: None,
+            batch: None,
             base: Some(base.clone()),
             token: Some(uuid::Uuid::now_v7().to_string()),
             pushing_since: killed.or_else(now),
+        }
+    }
+
+    /// Returns the intent of one change of the batch that lands with this one.
+    pub(super) fn of_member(&self, member: &BatchMember, proof: Option<&BatchProof>) -> Self {
+        Self {
+            head: member.commit.clone(),
+            proven: (member.head != member.commit).then(|| member.head.clone()),
+            batch: proof.cloned().map(Box::new),
+            ..self.clone()
         }
     }
 

@@ -74,7 +74,7 @@ pub use preview::{Preview, Prompt};
 pub use problem::Problem;
 pub use project::{NewProject, Project};
 pub use proposal::{DropProposal, ImprovePass, Measurement, NewImprovePass, Proposal, Rate, Signature, Symptom};
-pub use run::{Action, Cooldown, NewRun, OnDifference, Outcome, Run, RunSummary, STATUS_WORDS, Steps};
+pub use run::{Action, Batch, Cooldown, NewRun, OnDifference, Outcome, Run, RunSummary, STATUS_WORDS, Steps};
 pub use schedule::Schedule;
 pub use secret::{NewKey, NewSecret, Rekeyed, Secret, SecretScope, StoredSecret};
 pub use session::{LOGIN_PATH, LoginLink, NewLoginLink};

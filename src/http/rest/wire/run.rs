@@ -109,8 +109,39 @@ pub struct Run {
     pub pending_effects: Vec<String>,
     /// Outcome, once it has one.
     pub outcome: Option<Outcome>,
+    /// What proved the change, if it landed together with others or on a base that had moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub batch: Option<Batch>,
     /// W3C trace id, 32 hex digits.
     pub trace_id: Option<String>,
+}
+
+/// What proved changes that landed together: the checks of all of them at once.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Batch {
+    /// Commit of the base branch that they were put on.
+    pub base: String,
+    /// Commit that was checked: all of them.
+    pub tip: String,
+    /// Ids of their runs, in landing order.
+    pub runs: Vec<String>,
+    /// Results of the checks at `tip`.
+    pub results: Vec<CheckResult>,
+    /// All of this in one phrase.
+    pub words: String,
+}
+
+impl From<&domain::BatchProof> for Batch {
+    fn from(proof: &domain::BatchProof) -> Batch {
+        Batch {
+            base: proof.base.to_string(),
+            tip: proof.tip.to_string(),
+            runs: proof.runs.iter().map(ToString::to_string).collect(),
+            results: proof.results.iter().map(Into::into).collect(),
+            words: render::batch(proof),
+        }
+    }
 }
 
 /// Outcome of a run.
@@ -223,6 +254,7 @@ impl Run {
             fallbacks: settings.fallbacks.iter().map(|(role, all)| ((*role).into(), engines(all))).collect(),
             pending_effects: run.pending.values().map(|effect| effect.name().to_owned()).collect(),
             outcome: run.outcome.as_ref().map(Into::into),
+            batch: run.batch.as_ref().map(Into::into),
             trace_id: run.traceparent.as_ref().and_then(|t| t.split('-').nth(1).map(str::to_owned)),
         }
     }
