@@ -69,6 +69,13 @@ pub enum Action {
         /// What the run gets first.
         settings: NewSettings,
     },
+    /// Opens a run that takes back what the run has landed.
+    Revert {
+        /// The reason.
+        why: Option<String>,
+        /// Engines, checks and limits of the new run.
+        settings: NewSettings,
+    },
     /// Adds budget.
     Raise(Raise),
 }
@@ -84,6 +91,7 @@ impl Action {
             Action::LiftQuarantine => "lift-quarantine",
             Action::Cancel { .. } => "cancel",
             Action::Retry { .. } => "retry",
+            Action::Revert { .. } => "revert",
             Action::Raise(_) => "raise",
         }
     }
@@ -94,6 +102,7 @@ impl Action {
             Action::Approve { .. } => Fits::Approval,
             Action::Unblock { .. } => Fits::Answer,
             Action::Retry { .. } => Fits::Retry,
+            Action::Revert { .. } => Fits::Named,
             Action::Pause | Action::Resume | Action::LiftQuarantine | Action::Cancel { .. } | Action::Raise(_) => {
                 Fits::Open
             }
@@ -120,6 +129,7 @@ impl Action {
             Action::LiftQuarantine => "quarantine lifted",
             Action::Cancel { .. } => "cancelled",
             Action::Retry { .. } => "tries again",
+            Action::Revert { .. } => "reverts an earlier run",
             Action::Raise(_) => "budget raised",
         };
         words.to_owned()
@@ -144,6 +154,13 @@ impl Action {
             Action::Retry { answer, more, settings } => wire::Action {
                 text: answer,
                 more,
+                engines: settings.engines,
+                checks: settings.checks,
+                limits: settings.limits,
+                ..wire::Action::default()
+            },
+            Action::Revert { why, settings } => wire::Action {
+                text: why,
                 engines: settings.engines,
                 checks: settings.checks,
                 limits: settings.limits,

@@ -238,6 +238,9 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
             let settings = new_settings(cli, settings).await?;
             act(run, Action::Retry { answer, more: more.map(|more| more.0), settings }).await
         }
+        Command::Revert { run, why, settings } => {
+            act(run, Action::Revert { why, settings: new_settings(cli, settings).await? }).await
+        }
         Command::Raise { run, more } => act(run, Action::Raise(more.0)).await,
         Command::Watch { run, yes } => actions::watch(cli, run.as_deref(), yes).await,
         Command::Completions { shell } => {

@@ -23,6 +23,8 @@ pub enum Fits {
     Open,
     /// The run that waits for a person, else the newest.
     Newest,
+    /// Only the run that is named.
+    Named,
 }
 
 /// Returns the id of a run as the API takes it. Asks the API only if no id was given.
@@ -40,6 +42,9 @@ async fn newest(client: &Client) -> Result<String, CliError> {
 }
 
 async fn the_one(client: &Client, fits: Fits) -> Result<String, CliError> {
+    if fits == Fits::Named {
+        return Err(CliError::usage("no run is named", "`skep runs` lists the runs; name one"));
+    }
     let query = [("open", Some("true".to_owned())), ("limit", Some("500".to_owned()))];
     let open: Vec<RunSummary> = client.get(&with_query("/runs", &query)).await?;
     let fitting: Vec<&RunSummary> = open.iter().filter(|r| is_fitting(r, fits)).collect();
@@ -75,7 +80,7 @@ fn is_fitting(run: &RunSummary, fits: Fits) -> bool {
     match fits {
         Fits::Approval => run.blocks.iter().any(approval),
         Fits::Answer | Fits::Retry | Fits::Newest => !run.blocks.is_empty(),
-        Fits::Open => true,
+        Fits::Open | Fits::Named => true,
     }
 }
 

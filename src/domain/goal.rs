@@ -53,6 +53,11 @@ pub enum GoalSource {
         /// The earlier run.
         run: super::RunId,
     },
+    /// A revert of what an earlier run has landed.
+    Revert {
+        /// The earlier run.
+        run: super::RunId,
+    },
     /// An issue on a forge. Its text may be anybody's; the asker is the person who had it started.
     Issue {
         /// The forge.

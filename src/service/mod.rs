@@ -31,6 +31,7 @@ pub mod people;
 pub mod projects;
 pub mod ratings;
 pub mod results;
+pub mod reverts;
 pub mod runs;
 pub mod schedules;
 mod secret_text;

@@ -115,6 +115,7 @@ mod rest;
 mod rest_guard;
 mod rest_stream;
 mod resumed;
+mod reverts;
 mod rework;
 mod rules;
 mod runners;

@@ -228,6 +228,19 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
     },
+    /// Revert what a run has landed, by a new run that is checked, reviewed and approved like every other
+    #[command(after_help = "Example:\n  skep revert 67e2cfab --why \"it doubles the start time\"")]
+    Revert {
+        /// The run that has landed, and whether to follow the new one
+        #[command(flatten)]
+        run: RunRef,
+        /// Reason, for those who review and approve it
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+        /// Settings of the new run
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
     /// Retry a run: grant more tries if it has used them up, or start the goal of an undelivered run again as a new one
     #[command(after_help = RETRY)]
     Retry {

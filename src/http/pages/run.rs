@@ -8,6 +8,7 @@ use super::{State, events, look, run_parts, see_other};
 use crate::domain::{Raise, Run, RunId, status};
 use crate::render;
 use crate::service::actions::{self, NewSettings, Retry, Target};
+use crate::service::reverts::{self, Revert};
 use crate::service::{ServiceError, runs};
 use axum::extract::{Path, State as Shared};
 use axum::response::Response;
@@ -94,7 +95,15 @@ fn actions_of(visit: &Visit, run: &Run) -> Markup {
     };
     if run.ended() {
         let is_undelivered = !matches!(run.outcome, Some(crate::domain::Outcome::Delivered { .. }));
-        return html! { @if is_undelivered { (button("retry", "Retry as a new run")) } };
+        return html! { @if is_undelivered { (button("retry", "Retry as a new run")) } @else { details.menu {
+            summary.button { "Revert…" }
+            form.stacked method="post" action=(at("revert")) {
+                (shell::token(visit))
+                label { "Reason " textarea name="why" rows="3" maxlength="4000" {} }
+                p.quiet { "A new run takes the change back. It is checked, reviewed and approved like every other." }
+                button.button.primary type="submit" { "Start the revert" }
+            }
+        } } };
     }
     html! {
         @if run.paused.is_some() { (button("resume", "Resume")) } @else { (button("pause", "Pause")) }
@@ -140,6 +149,11 @@ pub async fn act(
             let how = Retry { block: None, hint: fields.filled("text"), more: None, settings: &kept };
             let opened = actions::retry(s, caller, &target, how, None).await?;
             (opened.run, if opened.is_new { "started" } else { "reused" })
+        }
+        "revert" => {
+            let asked = Revert { why: fields.filled("why"), ..Revert::default() };
+            let opened = reverts::revert(s, caller, &id, asked).await?;
+            (opened.run, if opened.is_new { "started" } else { "reverting" })
         }
         "raise" => (actions::raise(s, caller, &target, raise(&fields)?).await?, "raised"),
         "lift-quarantine" => (actions::lift_quarantine(s, caller, &id).await?, "resumed"),

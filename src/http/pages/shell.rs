@@ -21,9 +21,10 @@ const NAVIGATION: [(&str, &str, &str, Option<Right>); 7] = [
 ];
 
 /// Notices that a page may show after a form, by the word in its address.
-const NOTICES: [(&str, &str); 17] = [
+const NOTICES: [(&str, &str); 18] = [
     ("started", "The run has started."),
     ("reused", "An open run has the same goal: this is it."),
+    ("reverting", "An open run reverts it already: this is it."),
     ("answered", "Your answer was given to the run."),
     ("approved", "Approved."),
     ("declined", "Declined, with your reason."),

@@ -8,6 +8,7 @@ use crate::domain::Answer;
 use crate::http::limits;
 use crate::service::Caller;
 use crate::service::actions::{self, NewSettings, Retry, Target};
+use crate::service::reverts::{self, Revert};
 use axum::Extension;
 use axum::extract::{FromRequest, Path, Request, State as Shared};
 use axum::http::StatusCode;
@@ -23,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(resume))
         .routes(routes!(cancel))
         .routes(routes!(retry))
+        .routes(routes!(revert))
         .routes(routes!(raise))
         .routes(routes!(lift_quarantine))
 }
@@ -166,6 +168,29 @@ async fn retry(
     let wire::Action { block, text: hint, more, .. } = action;
     let how = Retry { block: block.as_deref(), hint, more: more.map(Into::into), settings: &settings };
     let opened = actions::retry(&state.services, &caller, &target, how, trace).await;
+    Ok(runs::rendered(&state, &opened.map_err(refused)?))
+}
+
+/// Revert what a run has landed
+///
+/// Opens a run that takes the landed change back; it is checked, reviewed and approved like every other. `text` says why.
+/// An open run that does the same is returned instead.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/actions/revert", tag = "actions", request_body = Option<wire::Action>,
+    params(("id" = String, description = "Whole or shortened")),
+    responses(
+        (status = 200, body = wire::Run, description = "The open run that reverts it", headers(("ETag" = String))),
+        (status = 201, body = wire::Run, description = "The new run", headers(("Location" = String), ("ETag" = String))),
+    ))]
+async fn revert(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Response> {
+    let traceparent = limits::traceparent(request.headers()).map(str::to_owned);
+    let (_, action) = parse(request).await?;
+    let asked = Revert { settings: settings(&action), why: action.text, traceparent };
+    let opened = reverts::revert(&state.services, &caller, &id, asked).await;
     Ok(runs::rendered(&state, &opened.map_err(refused)?))
 }
 

@@ -17,6 +17,11 @@ pub enum GoalSource {
         /// The earlier run.
         run: String,
     },
+    /// A revert of what an earlier run has landed.
+    Revert {
+        /// The earlier run.
+        run: String,
+    },
     /// An issue on a forge.
     Issue {
         /// The forge.
@@ -59,6 +64,7 @@ impl From<&domain::Goal> for Goal {
             domain::GoalSource::Manual => GoalSource::Manual,
             domain::GoalSource::Demo => GoalSource::Demo,
             domain::GoalSource::Retry { run } => GoalSource::Retry { run: run.to_string() },
+            domain::GoalSource::Revert { run } => GoalSource::Revert { run: run.to_string() },
             domain::GoalSource::Issue { forge, repository, number } => {
                 GoalSource::Issue { forge: forge.to_string(), repository: repository.clone(), number: *number }
             }

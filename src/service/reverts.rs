@@ -1,0 +1,102 @@
+//! Reverts: what a run has landed is taken back by another run, which is checked, reviewed and approved like every other.
+
+use super::actions::NewSettings;
+use super::audit::record;
+use super::runs::{self, Opened, open_as, subject};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
+use crate::actors::RunRequest;
+use crate::domain::{EngineSpec, Goal, GoalSource, OnDifference, Outcome, Role, Run};
+use crate::ports::PortError;
+use crate::ports::run_index::RunFilter;
+
+/// Open runs of the project that are searched for one with the same purpose.
+const MAX_OPEN: u64 = 100;
+
+/// What a revert is asked for with.
+#[derive(Clone, Debug, Default)]
+pub struct Revert {
+    /// Why, for those who review and approve it.
+    pub why: Option<String>,
+    /// Engines, checks and limits in place of the project's. The developer's engine is Git.
+    pub settings: NewSettings,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+}
+
+/// Opens a run that takes back what another one has landed, or returns the open one that does.
+///
+/// # Errors
+/// `missing_right`, `no_run`, `several_runs`, `not_landed` if the run has landed nothing, and those of opening a run.
+pub async fn revert(s: &Services, caller: &Caller, id: &str, asked: Revert) -> ServiceResult<Opened> {
+    let landed = runs::load(s, caller, Right::Run, id).await?;
+    let Some(Outcome::Delivered { sha }) = &landed.outcome else {
+        let detail = format!("run {} has landed nothing", landed.id.abbrev());
+        return Err(ServiceError::conflict("not_landed", detail, "Name a run whose change has landed"));
+    };
+    if let Some(run) = open_revert(s, &landed).await? {
+        return Ok(Opened { run, is_new: false });
+    }
+    let mut text = format!(
+        "Revert \"{}\"\n\nTake back what run {} landed on {} as {}.",
+        landed.goal.title(),
+        landed.id.abbrev(),
+        landed.settings.base_branch,
+        sha.abbrev()
+    );
+    if let Some(why) = asked.why.as_deref().map(str::trim).filter(|why| !why.is_empty()) {
+        input::text(why)?;
+        text = format!("{text}\n\n{why}");
+    }
+    input::lines(asked.settings.engines.values())?;
+    let mut engines = input::engines(&asked.settings.engines);
+    // There is nothing to plan.
+    engines.entry(Role::Manager).or_insert_with(|| EngineSpec::parse("direct"));
+    engines.insert(Role::Dev, git_revert(&landed));
+    let request = RunRequest {
+        id: None,
+        project: Some(landed.project.clone()),
+        repo: None,
+        goal: Goal {
+            text,
+            source: GoalSource::Revert { run: landed.id },
+            asked_by: caller.principal.clone(),
+            spec: None,
+        },
+        base: Some(landed.settings.base_branch.clone()),
+        engines,
+        checks: input::checks(s, &asked.settings.checks)?,
+        limits: asked.settings.limits,
+        may_raise: caller.has(Right::Budget, &landed.project),
+        carry_on: true,
+        on_difference: OnDifference::Keep,
+        traceparent: asked.traceparent,
+    };
+    let opened = open_as(s, request, s.clock.new_run_id()).await?;
+    if opened.is_new {
+        record(s, caller, "run.revert", subject(&landed), &format!("as run {}", opened.run.id)).await;
+    }
+    Ok(opened)
+}
+
+/// Returns the open run that reverts another one.
+async fn open_revert(s: &Services, landed: &Run) -> ServiceResult<Option<Run>> {
+    let projects = landed.project.clone().into();
+    let filter = RunFilter { projects, open_only: true, limit: MAX_OPEN, ..RunFilter::default() };
+    for row in s.store.list(&filter).await? {
+        match s.store.load(row.run).await {
+            Ok(Some(run)) if run.goal.source == (GoalSource::Revert { run: landed.id }) => return Ok(Some(run)),
+            // One that cannot be read reverts nothing.
+            Ok(_) | Err(PortError::Permanent { .. }) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the engine that takes the run's own changes back, whatever landed before and after them. Where they do not
+/// come off cleanly, Git names the files, and a person is asked.
+fn git_revert(landed: &Run) -> EngineSpec {
+    let (base, head) = (&landed.base, &landed.head);
+    let command = format!("git update-index -q --refresh; git diff --binary {base} {head} | git apply -R --3way");
+    EngineSpec { kind: "command".to_owned(), arg: command }
+}
