@@ -5,7 +5,7 @@ use super::audit::record;
 use super::runs::{self, Opened, open_as, subject};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
 use crate::actors::RunRequest;
-use crate::domain::{EngineSpec, Goal, GoalSource, OnDifference, Outcome, Role, Run};
+use crate::domain::{CheckKind, EngineSpec, Goal, GoalSource, OnDifference, Outcome, Role, Run};
 use crate::ports::PortError;
 use crate::ports::run_index::RunFilter;
 
@@ -17,7 +17,7 @@ const MAX_OPEN: u64 = 100;
 pub struct Revert {
     /// Why, for those who review and approve it.
     pub why: Option<String>,
-    /// Engines, checks and limits in place of the project's. The developer's engine is Git.
+    /// Engines, checks and limits in place of the project's or the landed run's. The developer is Git.
     pub settings: NewSettings,
     /// W3C trace context of the request.
     pub traceparent: Option<String>,
@@ -52,6 +52,11 @@ pub async fn revert(s: &Services, caller: &Caller, id: &str, asked: Revert) -> S
     // There is nothing to plan.
     engines.entry(Role::Manager).or_insert_with(|| EngineSpec::parse("direct"));
     engines.insert(Role::Dev, git_revert(&landed));
+    let mut checks = input::checks(s, &asked.settings.checks)?;
+    if checks.is_empty() {
+        // What the goal was accepted by is to be undone with it.
+        checks.extend(landed.settings.checks.iter().filter(|check| check.kind != CheckKind::Accept).cloned());
+    }
     let request = RunRequest {
         id: None,
         project: Some(landed.project.clone()),
@@ -64,7 +69,7 @@ pub async fn revert(s: &Services, caller: &Caller, id: &str, asked: Revert) -> S
         },
         base: Some(landed.settings.base_branch.clone()),
         engines,
-        checks: input::checks(s, &asked.settings.checks)?,
+        checks,
         limits: asked.settings.limits,
         may_raise: caller.has(Right::Budget, &landed.project),
         carry_on: true,
