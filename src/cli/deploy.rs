@@ -6,7 +6,7 @@ use super::exit::{CliError, ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::{brief, moment, short_sha, table};
 use crate::http::rest::wire::{
-    Deployment, DeploymentReason, EndSponsor, NewRollback, NewRollout, NewSponsor, Rollout, Sponsor,
+    Deployment, DeploymentReason, EndSponsor, NewRollback, NewRollout, NewSponsor, Rollout, RolloutApproval, Sponsor,
 };
 use crate::render;
 use serde_json::json;
@@ -28,12 +28,13 @@ pub async fn deploy(client: &Client, terminal: &Terminal, args: DeployArgs) -> R
     match command {
         DeployCommand::List => list(client, terminal).await,
         DeployCommand::Show { target } => show(terminal, &client.get(&path(&target, "")).await?),
-        DeployCommand::Approve { target } => {
-            let rollout: Rollout = client.post(&path(&target, "/approve"), &json!({}), None).await?;
+        DeployCommand::Approve { target, rollout } => {
+            let rollout: Rollout = client.post(&path(&target, "/approve"), &RolloutApproval { rollout }, None).await?;
             queued(client, terminal, &rollout)
         }
-        DeployCommand::Decline { target, why } => {
-            let rollout: Rollout = client.post(&path(&target, "/decline"), &DeploymentReason { why }, None).await?;
+        DeployCommand::Decline { target, rollout, why } => {
+            let reason = DeploymentReason { why, rollout };
+            let rollout: Rollout = client.post(&path(&target, "/decline"), &reason, None).await?;
             terminal.object(&json!({ "rollout": rollout }))?;
             terminal.line(Style::Green, &format!("rollout {} of {} is declined", rollout.number, rollout.target))?;
             Ok(ExitStatus::Success)
@@ -42,9 +43,10 @@ pub async fn deploy(client: &Client, terminal: &Terminal, args: DeployArgs) -> R
             let rollout: Rollout = client.post(&path(&target, "/rollback"), &NewRollback { to }, None).await?;
             queued(client, terminal, &rollout)
         }
-        DeployCommand::Suspend { target, why } => {
-            show(terminal, &client.post(&path(&target, "/suspend"), &DeploymentReason { why }, None).await?)
-        }
+        DeployCommand::Suspend { target, why } => show(
+            terminal,
+            &client.post(&path(&target, "/suspend"), &DeploymentReason { why, rollout: None }, None).await?,
+        ),
         DeployCommand::Resume { target } => {
             show(terminal, &client.post(&path(&target, "/resume"), &json!({}), None).await?)
         }

@@ -19,7 +19,7 @@ const HARMLESS_CAPABILITIES: [&str; 14] = [
     "SETUID",
     "SYS_CHROOT",
 ];
-/// Services that are looked at.
+/// Maximum number of services.
 const MAX_SERVICES: usize = 100;
 
 /// What is refused, with the allowance that permits it.
@@ -33,6 +33,9 @@ struct Refused {
 pub fn problems(config: &Value, tree: &str, allow: &[String], has_request: bool) -> Vec<String> {
     let mut refused = Vec::new();
     let mut lines = Vec::new();
+    if entries(config, "services").count() > MAX_SERVICES {
+        lines.push(format!("there are more than {MAX_SERVICES} services, and each must be inspected"));
+    }
     for (name, service) in entries(config, "services").take(MAX_SERVICES) {
         of_service(name, service, tree, &mut refused);
         let health = &service["healthcheck"];
@@ -43,7 +46,16 @@ pub fn problems(config: &Value, tree: &str, allow: &[String], has_request: bool)
             ));
         }
     }
+    // Others are the volumes and networks of another application on the host.
+    let prefix = config["name"].as_str().map(|name| format!("{name}_"));
+    let is_foreign = |item: &Value| {
+        let full = item["name"].as_str();
+        is_set(&item["external"]) || prefix.as_ref().zip(full).is_some_and(|(own, full)| !full.starts_with(own))
+    };
     for (name, volume) in entries(config, "volumes") {
+        if is_foreign(volume) {
+            refuse(&mut refused, "host-mounts", format!("volume {name} belongs to another application"));
+        }
         let options = &volume["driver_opts"];
         if !options["device"].is_null() || !options["o"].is_null() {
             refuse(&mut refused, "host-mounts", format!("volume {name} is a folder or device of the host"));
@@ -59,6 +71,8 @@ pub fn problems(config: &Value, tree: &str, allow: &[String], has_request: bool)
     for (name, network) in entries(config, "networks") {
         if network["name"] == "host" || network["driver"] == "host" {
             refuse(&mut refused, "host-network", format!("network {name} is the host's network"));
+        } else if is_foreign(network) {
+            refuse(&mut refused, "host-network", format!("network {name} belongs to another application"));
         }
     }
     let refused = refused.into_iter().filter(|r| !allow.iter().any(|allowed| allowed == r.allowance));
@@ -110,7 +124,9 @@ fn of_service(name: &str, service: &Value, tree: &str, refused: &mut Vec<Refused
         }
     }
     for option in texts(&service["security_opt"]) {
-        if option.contains("unconfined") || option.contains("disable") {
+        let profile = ["seccomp", "apparmor"].iter().find_map(|kind| option.strip_prefix(kind));
+        let is_own = profile.is_some_and(|rest| !matches!(&rest[1.min(rest.len())..], "builtin" | "docker-default"));
+        if is_own || option.contains("unconfined") || option.contains("disable") {
             add("privileged", &format!("turns off protection ({option})"));
         }
     }
@@ -204,6 +220,7 @@ mod tests {
             (json!({ "privileged": true }), "privileged"),
             (json!({ "cap_add": ["SYS_ADMIN"] }), "privileged"),
             (json!({ "security_opt": ["seccomp:unconfined"] }), "privileged"),
+            (json!({ "security_opt": ["seccomp=./all.json"] }), "privileged"),
             (json!({ "devices": [{ "source": "/dev/sda" }] }), "privileged"),
             (json!({ "provider": { "type": "/bin/sh" } }), "privileged"),
             (json!({ "post_start": [{ "command": ["x"], "privileged": true }] }), "privileged"),
@@ -234,6 +251,31 @@ mod tests {
         let top = json!({ "volumes": { "d": { "driver_opts": { "device": "/", "o": "bind" } } },
             "secrets": { "s": { "file": "/etc/shadow" } }, "networks": { "n": { "name": "host" } } });
         assert_eq!(problems(&top, "/srv/tree", &[], true).len(), 3);
+    }
+
+    #[test]
+    fn what_belongs_to_another_application_is_refused() {
+        let of = |volume: Value, network: Value| {
+            let config = json!({ "name": "web", "volumes": { "d": volume }, "networks": { "default": network } });
+            problems(&config, "/srv/tree", &[], true)
+        };
+        assert!(of(json!({ "name": "web_d" }), json!({ "name": "web_default" })).is_empty());
+        for (volume, network) in [
+            (json!({ "name": "other_data" }), json!({ "name": "other_default" })),
+            (json!({ "external": true }), json!({ "name": "web_default", "external": true })),
+        ] {
+            let found = of(volume, network);
+            assert!(found.len() == 2 && found.iter().all(|line| line.contains("another application")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn every_service_is_inspected() {
+        let mut services: serde_json::Map<String, Value> =
+            (0..MAX_SERVICES).map(|n| (format!("s{n:03}"), json!({}))).collect();
+        services.insert("z".to_owned(), json!({ "privileged": true }));
+        let found = problems(&json!({ "services": services }), "/srv/tree", &[], true);
+        assert!(found.iter().any(|line| line.contains("more than 100 services")), "{found:?}");
     }
 
     #[test]

@@ -42,11 +42,17 @@ pub enum DeployCommand {
     Approve {
         /// Name of the target
         target: String,
+        /// Only this rollout; whichever waits if not given
+        #[arg(long, value_name = "N")]
+        rollout: Option<u64>,
     },
     /// Decline the rollout that waits
     Decline {
         /// Name of the target
         target: String,
+        /// Only this rollout; whichever waits if not given
+        #[arg(long, value_name = "N")]
+        rollout: Option<u64>,
         /// Reason
         #[arg(long, value_name = "TEXT")]
         why: String,

@@ -55,7 +55,7 @@ fn state(rollout: &Rollout) -> String {
 pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path<String>) -> PageResult<Markup> {
     let view = deployments::show(&state.services, &person.caller, &name).await?;
     let target = &view.target;
-    let may = |right| person.caller.rights.contains(&right);
+    let may = |right| person.caller.has(right, &target.project);
     let content = html! {
         header.run {
             div { p.crumbs { a href="/deployments" { "Deployments" } } h1 { (target.name) }
@@ -72,8 +72,8 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
             section aria-labelledby="waiting" { h2 id="waiting" { "Waits for approval" }
                 p { "Rollout " (waiting.number) ": " (look::sha(&waiting.sha)) " " (cause(waiting)) }
                 @if may(Right::Approve) {
-                    (action(&person, &target.name, "approve", "Approve", None))
-                    (action(&person, &target.name, "decline", "Decline", Some("Why it is declined")))
+                    (decision(&person, waiting, "approve", "Approve", None))
+                    (decision(&person, waiting, "decline", "Decline", Some("Why it is declined")))
                 }
             }
         }
@@ -102,9 +102,19 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
 }
 
 fn action(person: &Person, target: &str, word: &str, name: &str, why: Option<&str>) -> Markup {
+    form(person, (target, None), word, name, why)
+}
+
+/// An answer, which counts only for the rollout that is shown.
+fn decision(person: &Person, waiting: &Rollout, word: &str, name: &str, why: Option<&str>) -> Markup {
+    form(person, (&waiting.target, Some(waiting.number)), word, name, why)
+}
+
+fn form(person: &Person, (target, rollout): (&str, Option<u64>), word: &str, name: &str, why: Option<&str>) -> Markup {
     html! {
         form.stacked method="post" action={ "/deployments/" (target) "/" (word) } aria-label=(name) {
             (shell::token(&person.visit))
+            @if let Some(rollout) = rollout { input type="hidden" name="rollout" value=(rollout); }
             @if let Some(why) = why {
                 label for={ "why-" (word) } { (why) }
                 input id={ "why-" (word) } name="why" required maxlength="500" autocomplete="off";
@@ -202,12 +212,19 @@ pub async fn act(
     let notice = match action.as_str() {
         "deploy" => deployments::deploy(s, caller, &name, DeployRequest::default()).await.map(|_| "queued")?,
         "rollback" => deployments::roll_back(s, caller, &name, None).await.map(|_| "queued")?,
-        "approve" => deployments::answer(s, caller, &name, None).await.map(|_| "approved")?,
-        "decline" => deployments::answer(s, caller, &name, Some(fields.get("why"))).await.map(|_| "declined")?,
+        "approve" => deployments::answer(s, caller, &name, seen(&fields)?, None).await.map(|_| "approved")?,
+        "decline" => {
+            deployments::answer(s, caller, &name, seen(&fields)?, Some(fields.get("why"))).await.map(|_| "declined")?
+        }
         "suspend" => deployments::suspend(s, caller, &name, &fields.get("why")).await.map(|_| "suspended")?,
         "resume" => deployments::resume(s, caller, &name).await.map(|_| "resumed-target")?,
         "probe" => deployments::probe(s, caller, &name).await.map(|_| "probed")?,
         _ => return Err(no_action().into()),
     };
     Ok(see_other(&format!("/deployments/{name}?notice={notice}")))
+}
+
+/// Returns the rollout that the form was about. Without one, nothing is answered.
+fn seen(fields: &Fields) -> PageResult<Option<u64>> {
+    Ok(Some(fields.number("rollout", "rollout")?))
 }

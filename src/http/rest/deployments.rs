@@ -95,14 +95,15 @@ async fn roll_back(
 ///
 /// Needs the right `approve`.
 #[utoipa::path(post, path = "/api/v1/deployments/{name}/approve", tag = "deployments",
-    params(("name" = String, description = "The target")),
+    params(("name" = String, description = "The target")), request_body = wire::RolloutApproval,
     responses((status = 200, body = wire::Rollout, description = "The rollout")))]
 async fn approve(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
+    OptionalBody(approval): OptionalBody<wire::RolloutApproval>,
 ) -> ApiResult<Json<wire::Rollout>> {
-    Ok(Json(deployments::answer(&state.services, &caller, &name, None).await?.into()))
+    Ok(Json(deployments::answer(&state.services, &caller, &name, approval.rollout, None).await?.into()))
 }
 
 /// Decline the rollout that waits
@@ -117,7 +118,7 @@ async fn decline(
     Path(name): Path<String>,
     JsonBody(reason): JsonBody<wire::DeploymentReason>,
 ) -> ApiResult<Json<wire::Rollout>> {
-    Ok(Json(deployments::answer(&state.services, &caller, &name, Some(reason.why)).await?.into()))
+    Ok(Json(deployments::answer(&state.services, &caller, &name, reason.rollout, Some(reason.why)).await?.into()))
 }
 
 /// Suspend a target

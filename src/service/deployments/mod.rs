@@ -17,7 +17,7 @@ pub use worker::run;
 
 use super::audit::record;
 use super::error::shown;
-use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
+use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, input, projects};
 use crate::domain::deployment::{
     Cause, Deployment, DeploymentStatus, Rollout, RolloutEvent, RolloutState, Suspension, Target, waiting,
 };
@@ -99,7 +99,11 @@ pub struct DeployRequest {
 /// Returns a configured target. For callers who cannot read its project, it does not exist.
 fn find<'s>(s: &'s Services, caller: &Caller, right: Right, name: &str) -> ServiceResult<&'s Target> {
     caller.require_somewhere(right)?;
-    let readable = s.deploy.targets.iter().filter(|target| caller.has(Right::Read, &target.project));
+    let readable = s
+        .deploy
+        .targets
+        .iter()
+        .filter(|target| caller.has(Right::Read, &target.project) || caller.has(right, &target.project));
     let found = readable.clone().find(|target| target.name == name);
     let target = found.ok_or_else(|| {
         let known: Vec<&str> = readable.map(|target| target.name.as_str()).collect();
@@ -250,6 +254,12 @@ pub async fn roll_back(s: &Services, caller: &Caller, name: &str, to: Option<u64
     let target = find(s, caller, Right::Approve, name)?;
     require_approver(caller, target)?;
     let deployment = observed(s, target).await?;
+    let open = s.deploy.store.open_rollouts(name).await?;
+    if let Some(going) = open.iter().find(|rollout| rollout.state.is_in_progress()) {
+        // Which version is the one before is unknown until it has ended.
+        let detail = format!("rollout {} of {name} is in progress", going.number);
+        return Err(ServiceError::conflict("in_progress", detail, "Wait until it has ended, then look at the target"));
+    }
     let sha = match to {
         None => deployment.previous.clone(),
         Some(number) => {
@@ -337,11 +347,17 @@ fn queued(target: &Target, id: crate::domain::RunId, sha: Sha, cause: Cause, now
     }
 }
 
-/// Approves the rollout that waits, or declines it with a reason.
+/// Approves the rollout that waits, or declines it with a reason. With `seen`, only if that rollout still waits.
 ///
 /// # Errors
-/// If the caller may not, or none waits.
-pub async fn answer(s: &Services, caller: &Caller, name: &str, decline: Option<String>) -> ServiceResult<Rollout> {
+/// If the caller may not, or none waits; `moved` if another one than that seen waits.
+pub async fn answer(
+    s: &Services,
+    caller: &Caller,
+    name: &str,
+    seen: Option<u64>,
+    decline: Option<String>,
+) -> ServiceResult<Rollout> {
     let target = find(s, caller, Right::Approve, name)?;
     require_approver(caller, target)?;
     let _writing = s.deploy.writing.lock().await;
@@ -353,6 +369,10 @@ pub async fn answer(s: &Services, caller: &Caller, name: &str, decline: Option<S
             format!("`skep deploy show {name}` lists the rollouts"),
         ));
     };
+    if seen.is_some_and(|seen| seen != rollout.number) {
+        let detail = format!("rollout {} of {name} waits now; nothing was answered", rollout.number);
+        return Err(ServiceError::new(ErrorKind::Moved, "moved", detail, "Look at the target as it is now"));
+    }
     let by = caller.principal.clone();
     let (event, action) = match decline {
         None => (RolloutEvent::Approved { by }, "deploy.approve"),

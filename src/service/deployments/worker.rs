@@ -3,8 +3,8 @@
 use super::{carry, change, head, observed, queued};
 use crate::domain::deployment::{Cause, Deployment, Method, Probe, Target, next_step};
 use crate::domain::{Evidence, MessageEvent, OutcomeRow, OutcomeWord, Sha, Timestamp};
-use crate::ports::PortResult;
 use crate::ports::outcomes::OutcomeFilter;
+use crate::ports::{PortError, PortResult};
 use crate::service::{ServiceResult, Services};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -96,7 +96,15 @@ async fn queue_landed(s: &Services, target: &Target, deployment: &Deployment) ->
     let Some(last) = landed.last().map(|row| row.at) else { return Ok(()) };
     for row in &landed {
         let Evidence::Commit(sha) = &row.evidence else { continue };
-        let base = s.store.load(row.run).await?.map(|run| run.settings.base_branch.clone());
+        let base = match s.store.load(row.run).await {
+            Ok(run) => run.map(|run| run.settings.base_branch.clone()),
+            // One run that cannot be read must not stop a target.
+            Err(PortError::Permanent { what, .. }) => {
+                tracing::warn!(target = target.name, run = %row.run, "cannot tell what a run landed on: {what}");
+                None
+            }
+            Err(other) => return Err(other),
+        };
         if target.branch.as_ref().is_some_and(|branch| base.as_ref() != Some(branch)) {
             continue;
         }

@@ -212,6 +212,15 @@ pub struct NewRollback {
     pub to: Option<u64>,
 }
 
+/// Approval of a rollout.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(example = json!({"rollout": 3}))]
+pub struct RolloutApproval {
+    /// Number of the rollout that was seen; whichever waits if absent.
+    pub rollout: Option<u64>,
+}
+
 /// Reason of a suspension or a refusal.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -219,6 +228,9 @@ pub struct NewRollback {
 pub struct DeploymentReason {
     /// The reason.
     pub why: String,
+    /// For a refusal: number of the rollout that was seen; whichever waits if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<u64>,
 }
 
 /// Sponsor of a project.

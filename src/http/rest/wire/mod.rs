@@ -55,8 +55,8 @@ pub use check_plan::{CheckPlan, NetworkNeed, NewCheckPlan, ProposedCheck};
 pub use criterion::{Criterion, CriterionState};
 pub use delivery::{CiReport, Delivery, DeliveryState};
 pub use deployment::{
-    Deployment, DeploymentReason, EndSponsor, NewRollback, NewRollout, NewSponsor, Rollout, RolloutCriterion,
-    RolloutStep, Sponsor,
+    Deployment, DeploymentReason, EndSponsor, NewRollback, NewRollout, NewSponsor, Rollout, RolloutApproval,
+    RolloutCriterion, RolloutStep, Sponsor,
 };
 pub use engine::{Engine, Role};
 pub use escalation::{Answer, AnswerKind, Escalation, Need};
