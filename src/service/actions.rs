@@ -348,7 +348,11 @@ fn again(caller: &Caller, run: &Run, asked: Overrides, traceparent: Option<Strin
     let mut checks = if asked.checks.is_empty() { run.settings.checks.clone() } else { asked.checks };
     // The criteria come with the goal.
     checks.retain(|c| c.kind != CheckKind::Accept);
-    let source = GoalSource::Retry { run: run.id };
+    let source = match &run.goal.source {
+        // A repeated revert is still the revert of the same run.
+        revert @ GoalSource::Revert { .. } => revert.clone(),
+        _ => GoalSource::Retry { run: run.id },
+    };
     RunRequest {
         id: None,
         project: Some(run.project.clone()),

@@ -195,8 +195,14 @@ impl Caller {
         if self.rights.contains(&right) {
             return Ok(());
         }
-        let whole = if self.has_somewhere(right) { " for the whole service" } else { "" };
-        Err(self.missing(right, whole))
+        match self.has_somewhere(right) {
+            true => Err(ServiceError::forbidden(
+                "missing_right",
+                format!("{} does not have the right `{}` for the whole service", self.principal, right.name()),
+                "Name one of your projects, or ask an administrator for a role in the whole service",
+            )),
+            false => Err(self.missing(right, "")),
+        }
     }
 
     /// Checks that the caller has a right in at least one project. What it concerns is to be checked with

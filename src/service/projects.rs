@@ -93,6 +93,9 @@ pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResul
     if replaced.is_some_and(|old| old.repo != project.repo) {
         // What was learned about one repository is not given to runs on another.
         s.store.forget_project(&project.name).await?;
+        // Nor may people and tokens that were let into one repository see another.
+        s.accounts.remove_project_roles(&project.name).await?;
+        tokens::revoke_for(s, caller, &project.name).await?;
     }
     record(s, caller, "project.add", format!("project:{}", project.name), &project.repo).await;
     Ok(project)

@@ -89,13 +89,20 @@ async fn open_revert(s: &Services, landed: &Run) -> ServiceResult<Option<Run>> {
     let filter = RunFilter { projects, open_only: true, limit: MAX_OPEN, ..RunFilter::default() };
     for row in s.store.list(&filter).await? {
         match s.store.load(row.run).await {
-            Ok(Some(run)) if run.goal.source == (GoalSource::Revert { run: landed.id }) => return Ok(Some(run)),
+            Ok(Some(run)) if run.goal.source == (GoalSource::Revert { run: landed.id }) && is_going(&run) => {
+                return Ok(Some(run));
+            }
             // One that cannot be read reverts nothing.
             Ok(_) | Err(PortError::Permanent { .. }) => {}
             Err(other) => return Err(other.into()),
         }
     }
     Ok(None)
+}
+
+/// Returns whether a run may still land: one that is being cancelled reverts nothing.
+fn is_going(run: &Run) -> bool {
+    run.stopping.is_none() && matches!(run.outcome, None | Some(Outcome::Delivered { .. }))
 }
 
 /// Returns the engine that takes the run's own changes back, whatever landed before and after them. Where they do not

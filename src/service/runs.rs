@@ -276,7 +276,9 @@ pub(super) async fn find_id(s: &Services, caller: &Caller, right: Right, text: &
         let mut readable = Vec::new();
         for id in found {
             match s.store.project_of(id).await? {
-                Some(project) if caller.has(Right::Read, &project) => readable.push((id, project)),
+                Some(project) if caller.has(Right::Read, &project) || caller.has(right, &project) => {
+                    readable.push((id, project));
+                }
                 _ => {}
             }
         }

@@ -185,14 +185,18 @@ async fn claims(sso: &SingleSignOn, attempt: &LoginAttempt, returned: &Returned)
 
 /// Returns the person of an account, whom the rules let in; adds them at the first login.
 async fn person(s: &Services, sso: &SingleSignOn, claims: &Claims, at: Timestamp) -> ServiceResult<PersonName> {
-    let admission = sso.provider.rules().admit(claims).map_err(|why| {
-        ServiceError::forbidden(
-            "no_access",
-            why,
-            "Ask an administrator of this service, who decides which groups may log in",
-        )
-    })?;
     let identity = Identity { issuer: sso.provider.issuer().to_owned(), subject: claims.subject.clone() };
+    let admission = match sso.provider.rules().admit(claims) {
+        Ok(admission) => admission,
+        Err(why) => {
+            // What groups gave must not live on in tokens and open sessions.
+            if let Some(name) = s.accounts.person_of(&identity).await? {
+                take_away(s, sso, claims, &name).await?;
+            }
+            let fix = "Ask an administrator of this service, who decides which groups may log in";
+            return Err(ServiceError::forbidden("no_access", why, fix));
+        }
+    };
     if let Some(name) = s.accounts.person_of(&identity).await? {
         let current = s.accounts.person(&name).await?.map(|person| person.role);
         let is_of_groups = |role: &AccessRole| sso.provider.rules().groups.contains_key(role);
@@ -224,6 +228,16 @@ async fn person(s: &Services, sso: &SingleSignOn, claims: &Claims, at: Timestamp
     record(s, &themselves(&name), "person.add", people::subject(&name), &reason(admission)).await;
     set_project_roles(s, sso, claims, &name).await?;
     Ok(name)
+}
+
+/// Takes the roles that groups give away from somebody whom the rules no longer let in.
+async fn take_away(s: &Services, sso: &SingleSignOn, claims: &Claims, name: &PersonName) -> ServiceResult<()> {
+    let current = s.accounts.person(name).await?.map(|person| person.role);
+    if current.is_some_and(|role| sso.provider.rules().groups.contains_key(&role) && role != AccessRole::None) {
+        s.accounts.set_role(name, AccessRole::None).await?;
+        record(s, &themselves(name), "person.grant", people::subject(name), "none: the rules refused a login").await;
+    }
+    set_project_roles(s, sso, claims, name).await
 }
 
 /// Gives a person the roles of their groups in the projects that have such groups. Roles in other projects stay.

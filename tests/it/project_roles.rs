@@ -175,6 +175,13 @@ async fn a_token_for_one_project_takes_the_other_rights_away() {
     let people = w.s.get("/api/v1/people").await.json();
     let ann = people.as_array().expect("people").iter().find(|person| person["name"] == "ann").expect("ann");
     assert_eq!(ann["project_roles"], json!({}));
+    // Nor do they come with another repository under the same name.
+    let granted = w.s.post("/api/v1/people/ann/role", &json!({"role": "viewer", "project": "origin"})).await;
+    assert_eq!(granted.json()["project_roles"], json!({"origin": "viewer"}));
+    let other = json!({"name": "origin", "repo": w.s.origin.with_file_name("hidden.git"), "replace": true});
+    let replaced = w.s.post("/api/v1/projects", &other).await;
+    assert!(replaced.status.is_success(), "{replaced:?}");
+    assert_eq!(w.s.get("/api/v1/people").await.json()[1]["project_roles"], json!({}));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

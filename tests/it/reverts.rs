@@ -73,6 +73,11 @@ async fn what_does_not_come_off_cleanly_is_a_question_that_names_the_file() {
     let blocked = s.until(opened["id"].as_str().expect("an id"), "blocked").await;
     let why = blocked["escalations"].to_string();
     assert!(why.contains("a.txt"), "{why}");
+    // Once it is cancelled, another request opens another run.
+    let first = opened["id"].as_str().expect("an id");
+    let cancelled = s.post(&format!("/api/v1/runs/{first}/actions/cancel"), &json!({})).await;
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    assert_eq!(revert(&s, &id, &json!({"checks": ["true"]})).await.status, 201);
     assert_eq!(on_main(&s, "a.txt"), "one\ntwo, and more");
 }
 

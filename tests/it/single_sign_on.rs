@@ -344,6 +344,8 @@ async fn groups_of_a_project_give_a_role_there_which_goes_with_them() {
     assert_eq!(roles().await, json!({"calc": "member"}));
     // Somebody in none of the groups does not get in again.
     refuses(&log_in_as(&["other"]).await, 403, "none of these groups");
+    // Nor do tokens and open sessions keep what groups gave.
+    assert_eq!((people(&s).await, roles().await), (pairs(&[("ann.lee", "none")]), json!({})));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -151,7 +151,8 @@ pub(super) async fn run_of(s: &Services, tracked: &TrackedRepo, issue: &Issue) -
             Ok(run.filter(|run| run.change.as_ref().is_some_and(|change| change.number.0 == issue.number)))
         }
         None => match s.intake.issue_run(&tracked.forge, &tracked.repository, issue.number).await? {
-            Some(row) => s.store.load(row.run).await,
+            // A project that had this repository before may have another one now.
+            Some(row) => Ok(s.store.load(row.run).await?.filter(|run| run.project == tracked.project.name)),
             None => Ok(None),
         },
     }
