@@ -286,7 +286,11 @@ fn a_person_approves_and_a_newer_version_takes_the_turn() {
     w.cli.run(&["deploy", "test"]).exits_with(0);
     w.cli.until("the newer one waits", || w.rollout(2)["state"] == "waiting");
     assert_eq!(w.rollout(1)["state"], "superseded");
-    w.cli.run(&["deploy", "approve", "test"]).exits_with(0);
+    // What was seen is no longer what waits.
+    let stale = w.cli.run(&["deploy", "approve", "test", "--rollout", "1"]);
+    stale.one_error("rollout 2 of test waits now; nothing was answered", "Look at the target");
+    assert_eq!(w.rollout(2)["state"], "waiting");
+    w.cli.run(&["deploy", "approve", "test", "--rollout", "2"]).exits_with(0);
     let ended = w.ended(2);
     assert_eq!((&ended["state"], ended["sha"].as_str()), (&"deployed".into(), Some(newer.as_str())), "{ended}");
     assert!(ended["approved_by"].as_str().is_some_and(|by| by.starts_with("local:")), "{ended}");

@@ -23,7 +23,7 @@ use crate::domain::deployment::{
 };
 use crate::domain::{Sha, Timestamp};
 use crate::ports::deployments::{Deployer, Deployments};
-use crate::ports::{PortResult, Repo};
+use crate::ports::{PortError, PortResult, Repo};
 use crate::render;
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
@@ -201,18 +201,18 @@ pub async fn runbook(s: &Services, caller: &Caller, name: &str) -> ServiceResult
     let deployment = observed(s, target).await?;
     let sha = match deployment.sha {
         Some(sha) => sha,
-        None => head(s, target).await?.1,
+        None => head(s, target).await?.2,
     };
     Ok(render::deployment::runbook(target, &sha, deployment.previous.as_ref()))
 }
 
-/// Returns the repository of a target, and the newest commit of its branch.
-async fn head(s: &Services, target: &Target) -> ServiceResult<(Repo, Sha)> {
+/// Returns the repository of a target, its branch, and the newest commit there.
+async fn head(s: &Services, target: &Target) -> ServiceResult<(Repo, String, Sha)> {
     let project = projects::find(s, target.project.as_str()).await?;
     let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
     let branch = target.branch.as_deref().or(project.base.as_deref());
-    let (_, sha) = s.workspaces.fetch(&repo, branch).await?;
-    Ok((repo, sha))
+    let (branch, sha) = s.workspaces.fetch(&repo, branch).await?;
+    Ok((repo, branch, sha))
 }
 
 /// Queues a rollout.
@@ -225,7 +225,7 @@ pub async fn deploy(s: &Services, caller: &Caller, name: &str, request: DeployRe
         require_approver(caller, target)?;
     }
     refuse_suspended(&observed(s, target).await?, name)?;
-    let (repo, newest) = head(s, target).await?;
+    let (repo, _, newest) = head(s, target).await?;
     let sha = match &request.sha {
         None => newest,
         Some(text) => {
@@ -235,7 +235,13 @@ pub async fn deploy(s: &Services, caller: &Caller, name: &str, request: DeployRe
             if !is_sha {
                 return Err(ServiceError::invalid(format!("sha: {} is not the id of a commit", shown(text)), fix));
             }
-            if !s.workspaces.contains(&repo, &sha, &newest).await.unwrap_or(false) {
+            let is_there = match s.workspaces.contains(&repo, &sha, &newest).await {
+                Ok(is_there) => is_there,
+                // The repository has no such commit.
+                Err(PortError::Permanent { .. }) => false,
+                Err(other) => return Err(other.into()),
+            };
+            if !is_there {
                 let detail = format!("sha: {} is not on the branch that {name} deploys", sha.abbrev());
                 return Err(ServiceError::invalid(detail, fix));
             }

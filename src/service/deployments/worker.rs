@@ -34,10 +34,11 @@ pub async fn run(s: Services) {
 }
 
 async fn follow(s: Services, target: Target) {
+    let mut branch = target.branch.clone();
     loop {
         // Created first, so that a call during the pass is not missed.
         let woken = s.deploy.wake.notified();
-        let wait = match pass(&s, &target).await {
+        let wait = match pass(&s, &target, &mut branch).await {
             Ok(wait) => wait,
             Err(error) => {
                 tracing::warn!(target = target.name, %error, "deployments are late; they are tried again");
@@ -52,13 +53,13 @@ async fn follow(s: Services, target: Target) {
 }
 
 /// Does what is due for a target, and returns how long to wait.
-async fn pass(s: &Services, target: &Target) -> ServiceResult<Duration> {
+async fn pass(s: &Services, target: &Target, branch: &mut Option<String>) -> ServiceResult<Duration> {
     let deployment = match s.deploy.store.deployment(&target.name).await? {
         Some(deployment) => deployment,
         None => change(s, target, |_| ()).await?,
     };
     if target.on_land {
-        queue_landed(s, target, &deployment).await?;
+        queue_landed(s, target, &deployment, branch).await?;
     }
     loop {
         let deployment = observed(s, target).await?;
@@ -79,7 +80,12 @@ async fn pass(s: &Services, target: &Target) -> ServiceResult<Duration> {
 }
 
 /// Queues a rollout for each change that landed since the target is known, the oldest first.
-async fn queue_landed(s: &Services, target: &Target, deployment: &Deployment) -> PortResult<()> {
+async fn queue_landed(
+    s: &Services,
+    target: &Target,
+    deployment: &Deployment,
+    branch: &mut Option<String>,
+) -> ServiceResult<()> {
     let from = Timestamp(deployment.landed_until.0 - LATE_MS).max(deployment.since);
     let mut landed: Vec<OutcomeRow> = Vec::new();
     for word in [OutcomeWord::Landed, OutcomeWord::LandedLate] {
@@ -94,6 +100,11 @@ async fn queue_landed(s: &Services, target: &Target, deployment: &Deployment) ->
     }
     landed.sort_by_key(|row| (row.at, row.run));
     let Some(last) = landed.last().map(|row| row.at) else { return Ok(()) };
+    // A fetch for each look would be one every few seconds; the default branch of a repository hardly changes.
+    let branch = match branch {
+        Some(branch) => branch.clone(),
+        None => branch.insert(head(s, target).await?.1).clone(),
+    };
     for row in &landed {
         let Evidence::Commit(sha) = &row.evidence else { continue };
         let base = match s.store.load(row.run).await {
@@ -103,9 +114,9 @@ async fn queue_landed(s: &Services, target: &Target, deployment: &Deployment) ->
                 tracing::warn!(target = target.name, run = %row.run, "cannot tell what a run landed on: {what}");
                 None
             }
-            Err(other) => return Err(other),
+            Err(other) => return Err(other.into()),
         };
-        if target.branch.as_ref().is_some_and(|branch| base.as_ref() != Some(branch)) {
+        if base.as_ref() != Some(&branch) {
             continue;
         }
         let cause = Cause::Landed { run: row.run };
@@ -131,7 +142,7 @@ async fn observe(s: &Services, target: &Target) -> ServiceResult<Deployment> {
         return Ok(deployment);
     }
     let is_whole = match head(s, target).await {
-        Ok((repo, sha)) => match &target.method {
+        Ok((repo, _, sha)) => match &target.method {
             Method::Compose { file, .. } => s.workspaces.read_at(&repo, &sha, file).await?.is_some(),
             Method::Command { .. } | Method::Hook { .. } => true,
         },
