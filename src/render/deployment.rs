@@ -93,7 +93,7 @@ pub fn runbook(target: &Target, sha: &Sha, previous: Option<&Sha>) -> String {
     text.push_str("\n## Go back\n\n");
     match (target.is_reversible, previous) {
         (false, _) => text.push_str(
-            "The version before cannot run on the data of this one. Restore a backup of the data first, by hand.\n",
+            "The previous version cannot run on this version's data. Restore a backup of the data first, by hand.\n",
         ),
         (true, Some(previous)) => text.push_str(&format!("{secrets}{}", deploy_lines(target, previous))),
         (true, None) => text.push_str("No other version was deployed yet.\n"),

@@ -37,7 +37,7 @@ pub async fn revert(s: &Services, caller: &Caller, id: &str, asked: Revert) -> S
         return Ok(Opened { run, is_new: false });
     }
     let mut text = format!(
-        "Revert \"{}\"\n\nTake back what run {} landed on {} as {}.",
+        "Revert \"{}\"\n\nRevert the change that run {} landed on {} as {}.",
         landed.goal.title(),
         landed.id.abbrev(),
         landed.settings.base_branch,

@@ -42,7 +42,7 @@ pub enum DeployCommand {
     Approve {
         /// Name of the target
         target: String,
-        /// Only this rollout; whichever waits if not given
+        /// Answer only this rollout [default: the waiting one]
         #[arg(long, value_name = "N")]
         rollout: Option<u64>,
     },
@@ -50,14 +50,14 @@ pub enum DeployCommand {
     Decline {
         /// Name of the target
         target: String,
-        /// Only this rollout; whichever waits if not given
+        /// Answer only this rollout [default: the waiting one]
         #[arg(long, value_name = "N")]
         rollout: Option<u64>,
         /// Reason
         #[arg(long, value_name = "TEXT")]
         why: String,
     },
-    /// Deploy the version before again, or that of an earlier rollout
+    /// Roll back to the previous version, or to that of an earlier rollout
     Rollback {
         /// Name of the target
         target: String,

@@ -119,7 +119,7 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Show the inbox and all runs on the full screen, and answer there
+    /// Open a full-screen console to watch all runs and answer their questions
     Console,
     /// Serve the Model Context Protocol on standard input and output, for an agent that uses Skep
     Mcp,
@@ -228,7 +228,7 @@ pub enum Command {
         #[arg(long, value_name = "TEXT")]
         why: Option<String>,
     },
-    /// Revert what a run has landed, by a new run that is checked, reviewed and approved like every other
+    /// Revert a landed change in a new run, which is checked, reviewed and approved like any other
     #[command(after_help = "Example:\n  skep revert 67e2cfab --why \"it doubles the start time\"")]
     Revert {
         /// The run that has landed, and whether to follow the new one

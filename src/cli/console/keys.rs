@@ -205,7 +205,7 @@ fn on_screen(state: &mut State, code: KeyCode) -> Vec<Request> {
         KeyCode::Esc => back(state),
         KeyCode::Char('y') => match state.subject_id() {
             Some(id) => {
-                state.notify("The id of the run was given to the clipboard of the terminal.");
+                state.notify("Sent the run's id to the terminal's clipboard.");
                 vec![Request::Copy(id)]
             }
             None => Vec::new(),

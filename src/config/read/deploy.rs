@@ -312,6 +312,6 @@ fn check(
     if runner.is_none() && (!env.is_empty() || !secrets.is_empty()) {
         let key = if secrets.is_empty() { "env" } else { "secrets" };
         let fix = "name an SSH runner, or grant the project's checks what they need (docs/checks.md)";
-        r.refuse(&at(key), "only a host gets it, and the target has no runner", fix);
+        r.refuse(&at(key), "this key needs a runner, and the target has none", fix);
     }
 }

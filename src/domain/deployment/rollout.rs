@@ -232,8 +232,8 @@ impl Rollout {
                 let is_green = step.passed && criteria.iter().all(|c| c.passed);
                 (next.rollback, next.rollback_criteria) = (Some(step), criteria);
                 match is_green {
-                    true => next.end(RolledBack, format!("{}; the version before is back", self.why), at),
-                    false => next.end(Failed, format!("{}; the version before is red, too", self.why), at),
+                    true => next.end(RolledBack, format!("{}; rolled back to the previous version", self.why), at),
+                    false => next.end(Failed, format!("{}; the previous version is red, too", self.why), at),
                 }
             }
             (state, _) => return Err(format!("rollout {} is {}", self.number, state.name().replace('_', " "))),

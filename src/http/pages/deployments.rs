@@ -89,7 +89,7 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
                 }
                 @if may(Right::Approve) {
                     @if view.deployment.previous.is_some() {
-                        (action(&person, &target.name, "rollback", "Go back to the version before", None))
+                        (action(&person, &target.name, "rollback", "Roll back to the previous version", None))
                     }
                     @if view.deployment.suspended.is_none() {
                         (action(&person, &target.name, "suspend", "Suspend", Some("Why it is suspended")))
@@ -169,7 +169,7 @@ pub async fn report(
         @if let Some(step) = &r.deployment { (step_section("deployment", "Deployment", step)) }
         @if !r.criteria.is_empty() { (criteria_section("criteria", "Criteria", &r.criteria)) }
         @if let Some(step) = &r.rollback { (step_section("back", "Way back", step)) }
-        @if !r.rollback_criteria.is_empty() { (criteria_section("back-criteria", "Criteria after the way back", &r.rollback_criteria)) }
+        @if !r.rollback_criteria.is_empty() { (criteria_section("back-criteria", "Criteria after the rollback", &r.rollback_criteria)) }
         section aria-labelledby="runbook" { h2 id="runbook" { "Runbook" }
             details.more { summary { "How to do it by hand" } (look::fenced(&runbook)) } }
     };

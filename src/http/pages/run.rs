@@ -100,7 +100,7 @@ fn actions_of(visit: &Visit, run: &Run) -> Markup {
             form.stacked method="post" action=(at("revert")) {
                 (shell::token(visit))
                 label { "Reason " textarea name="why" rows="3" maxlength="4000" {} }
-                p.quiet { "A new run takes the change back. It is checked, reviewed and approved like every other." }
+                p.quiet { "A new run reverts this change. It is checked, reviewed and approved like any other run." }
                 button.button.primary type="submit" { "Start the revert" }
             }
         } } };

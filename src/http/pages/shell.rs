@@ -24,7 +24,7 @@ const NAVIGATION: [(&str, &str, &str, Option<Right>); 7] = [
 const NOTICES: [(&str, &str); 18] = [
     ("started", "The run has started."),
     ("reused", "An open run has the same goal: this is it."),
-    ("reverting", "An open run reverts it already: this is it."),
+    ("reverting", "This open run already reverts it."),
     ("answered", "Your answer was given to the run."),
     ("approved", "Approved."),
     ("declined", "Declined, with your reason."),

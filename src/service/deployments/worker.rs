@@ -28,7 +28,7 @@ pub async fn run(s: Services) {
     }
     while let Some(ended) = targets.join_next().await {
         if let Err(error) = ended {
-            tracing::error!(%error, "a target of deployments is no longer looked after; restart Skep");
+            tracing::error!(%error, "the worker of a deployment target has stopped; restart Skep");
         }
     }
 }
@@ -41,7 +41,7 @@ async fn follow(s: Services, target: Target) {
         let wait = match pass(&s, &target, &mut branch).await {
             Ok(wait) => wait,
             Err(error) => {
-                tracing::warn!(target = target.name, %error, "deployments are late; they are tried again");
+                tracing::warn!(target = target.name, %error, "deployments are delayed; retrying");
                 RETRY
             }
         };
