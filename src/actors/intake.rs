@@ -355,7 +355,7 @@ async fn same_goal(deps: &Deps, project: &ProjectName, goal: &Goal) -> Result<Op
     for row in deps.store.list(&filter).await? {
         // A run that cannot be read is skipped; the list shows it as quarantined.
         if let Ok(Some(run)) = deps.store.load(row.run).await
-            && run.goal.text == goal.text
+            && run.goal.key() == goal.key()
             // Other criteria make it another goal, even if the words are the same.
             && run.goal.spec == goal.spec
             // A stopping run cannot deliver any more; one that has delivered may still be reporting.

@@ -248,7 +248,7 @@ fn take_in(me: &ActorRef<RootMsg>, s: &State, request: RunRequest, reply: Reply)
     tokio::spawn(async move {
         let key = match request.id {
             Some(id) if !request.carry_on => id.to_string(),
-            _ => request.goal.text.clone(),
+            _ => request.goal.key(),
         };
         // Before the permit, so that those that wait here do not hold up other intakes.
         let _turn = same_run.lock(key).await;

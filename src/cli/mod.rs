@@ -148,13 +148,16 @@ fn printable(text: &str) -> String {
         let line = without_query(line);
         let mut rest = line.as_str();
         // The address of ssh, user:password@host:path, and others without a scheme.
+        let is_before_host = |at: &usize| !rest[at + 1..].starts_with(char::is_whitespace);
+        let ats = || rest.match_indices('@').map(|(at, _)| at).filter(is_before_host);
         if let Some(start) = rest.find('\'').map(|at| at + 1).filter(|_| !rest.contains("://"))
-            && let Some(at) = rest[start..].find('@')
-            && rest[start..start + at].contains(':')
+            && let Some(at) = ats().find(|at| *at >= start)
+            && rest[start..at].contains(':')
+            && let Some(last) = ats().last()
         {
             clean.push_str(&rest[..start]);
             clean.push_str("[redacted]");
-            rest = &rest[rest.rfind('@').unwrap_or(start)..];
+            rest = &rest[last..];
         }
         while let Some(at) = rest.find("://") {
             let (before, after) = rest.split_at(at + 3);
@@ -401,6 +404,10 @@ mod usage_tests {
             let text = printable(&error.render().to_string());
             assert!(!text.contains(hidden) && text.contains("host/"), "{text}");
         }
+        // The `@` that names the newest run is not that of an address.
+        let error = Skep::try_parse_from(["skep", "show", "zzzz"]).unwrap_err();
+        let text = printable(&error.render().to_string());
+        assert!(text.contains("'zzzz'") && text.contains("or @ for the newest"), "{text}");
         let text = printable("error: one\n\n  two: https://host/x, a@b\n");
         assert_eq!(text, "error: one\n\n  two: https://[redacted:url-password]@b\n");
     }

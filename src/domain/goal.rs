@@ -22,6 +22,15 @@ pub struct Goal {
 }
 
 impl Goal {
+    /// Returns what makes it the same goal as another one of its project: its words, or for a revert the run that is
+    /// reverted, whatever the reason.
+    pub fn key(&self) -> String {
+        match &self.source {
+            GoalSource::Revert { run } => format!("revert.{run}"),
+            _ => self.text.clone(),
+        }
+    }
+
     /// Passes every text in natural language to `clean`. Commands are not included.
     pub fn clean_texts(&mut self, clean: &mut dyn FnMut(&mut String)) {
         clean(&mut self.text);

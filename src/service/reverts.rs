@@ -6,11 +6,6 @@ use super::runs::{self, Opened, open_as, subject};
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
 use crate::actors::RunRequest;
 use crate::domain::{CheckKind, EngineSpec, Goal, GoalSource, OnDifference, Outcome, Role, Run};
-use crate::ports::PortError;
-use crate::ports::run_index::RunFilter;
-
-/// Open runs of the project that are searched for one with the same purpose.
-const MAX_OPEN: u64 = 100;
 
 /// What a revert is asked for with.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +28,6 @@ pub async fn revert(s: &Services, caller: &Caller, id: &str, asked: Revert) -> S
         let detail = format!("run {} has landed nothing", landed.id.abbrev());
         return Err(ServiceError::conflict("not_landed", detail, "Name a run whose change has landed"));
     };
-    if let Some(run) = open_revert(s, &landed).await? {
-        return Ok(Opened { run, is_new: false });
-    }
     let mut text = format!(
         "Revert \"{}\"\n\nRevert the change that run {} landed on {} as {}.",
         landed.goal.title(),
@@ -83,30 +75,8 @@ pub async fn revert(s: &Services, caller: &Caller, id: &str, asked: Revert) -> S
     Ok(opened)
 }
 
-/// Returns the open run that reverts another one.
-async fn open_revert(s: &Services, landed: &Run) -> ServiceResult<Option<Run>> {
-    let projects = landed.project.clone().into();
-    let filter = RunFilter { projects, open_only: true, limit: MAX_OPEN, ..RunFilter::default() };
-    for row in s.store.list(&filter).await? {
-        match s.store.load(row.run).await {
-            Ok(Some(run)) if run.goal.source == (GoalSource::Revert { run: landed.id }) && is_going(&run) => {
-                return Ok(Some(run));
-            }
-            // One that cannot be read reverts nothing.
-            Ok(_) | Err(PortError::Permanent { .. }) => {}
-            Err(other) => return Err(other.into()),
-        }
-    }
-    Ok(None)
-}
-
-/// Returns whether a run may still land: one that is being cancelled reverts nothing.
-fn is_going(run: &Run) -> bool {
-    run.stopping.is_none() && matches!(run.outcome, None | Some(Outcome::Delivered { .. }))
-}
-
-/// Returns the engine that takes the run's own changes back, whatever landed before and after them. Where they do not
-/// come off cleanly, Git names the files, and a person is asked.
+/// Returns the engine that takes the run's own changes back, and nothing that landed before or after them. If the
+/// reverse patch conflicts, Git names the files, and a person is asked.
 fn git_revert(landed: &Run) -> EngineSpec {
     let (base, head) = (&landed.base, &landed.head);
     let command = format!("git update-index -q --refresh; git diff --binary {base} {head} | git apply -R --3way");
