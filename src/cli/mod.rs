@@ -153,7 +153,7 @@ fn printable(text: &str) -> String {
         if let Some(start) = rest.find('\'').map(|at| at + 1).filter(|_| !rest.contains("://"))
             && let Some(at) = ats().find(|at| *at >= start)
             && rest[start..at].contains(':')
-            && let Some(last) = ats().last()
+            && let Some(last) = ats().next_back()
         {
             clean.push_str(&rest[..start]);
             clean.push_str("[redacted]");
