@@ -22,7 +22,7 @@ pub(super) async fn begin(deps: &Deps, lease: &Lease, key: &EffectKey, patience:
     crate::fault!("after-begin");
     if begun > MAX_BEGUN {
         return Err(PortError::permanent(
-            format!("the effect was begun {begun} times and never ended"),
+            format!("the effect was started {begun} times and never ended"),
             "check the logs of the last starts; unblock the run to try again",
         ));
     }

@@ -17,18 +17,17 @@ use crate::domain::{
 use crate::ports::forge::{BatchMember, Landing};
 use crate::ports::workspace::Moved;
 use crate::ports::{Forge, PortError, PortResult, Trust};
+use futures::FutureExt as _;
+use futures::future::select_all;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Upper bound on the patches that are compared. A longer one is cut, and its change lands by itself.
 const MAX_PATCH_BYTES: usize = 1024 * 1024;
 /// Landings in a row that the forge refuses, although nothing observed has moved, before the runs are notified.
 const MAX_STALE: u32 = 3;
-/// How often a check in progress looks for changes that have left.
-const LEFT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Joins the batches of a base branch, and waits for the outcome.
 ///
@@ -40,7 +39,7 @@ pub(super) async fn land(deps: &Deps, joining: Joining) -> PortResult<EffectOutc
     if deps.landing_queue.lanes().join(&lane, Arrival { joining, answer }) {
         tokio::spawn(drive(deps.clone(), lane));
     }
-    answered.await.unwrap_or_else(|_| Err(PortError::transient("the landing queue was interrupted")))
+    answered.await.unwrap_or_else(|_| Err(PortError::transient("the merge queue was interrupted")))
 }
 
 /// Closes a lane when its driver ends, in whatever way.
@@ -269,13 +268,15 @@ impl<'a> Driver<'a> {
         else {
             return self.plan.base_moved();
         };
+        // A run without a landing has left.
+        let Some(left) = any_left(&mut self.members, runs) else { return };
         let target = &first.target;
         let environment = self.deps.parts().checks.environment(&target.repo.project, &self.specs);
         let how = ("check-landing", Trust::Unproven);
         let checking = patiently(target.patience, || check(self.deps, target, how, &tip, &self.specs));
         let checked = tokio::select! {
             checked = checking => checked,
-            () = self.any_left(runs) => return,
+            () = left => return,
         };
         match checked {
             Ok((results, wall_ms)) => {
@@ -295,13 +296,6 @@ impl<'a> Driver<'a> {
                     .collect();
                 self.fail(&failed, &error);
             }
-        }
-    }
-
-    /// Waits until one of these has left.
-    async fn any_left(&self, runs: &[RunId]) {
-        while !runs.iter().any(|run| self.members.get(run).is_none_or(has_left)) {
-            tokio::time::sleep(LEFT_INTERVAL).await;
         }
     }
 
@@ -444,6 +438,16 @@ impl<'a> Driver<'a> {
         };
         Ok(EffectOutcome::PutBack { why, red: Some(Box::new(red)) })
     }
+}
+
+/// Returns what waits until one of these runs leaves; `None` if one of them has no landing.
+fn any_left<'a>(members: &'a mut BTreeMap<RunId, Arrival>, runs: &[RunId]) -> Option<impl Future<Output = ()> + 'a> {
+    let waited: Vec<_> = members
+        .iter_mut()
+        .filter(|(run, _)| runs.contains(run))
+        .map(|(_, member)| Box::pin(member.answer.closed()))
+        .collect();
+    (!waited.is_empty() && waited.len() == runs.len()).then(|| select_all(waited).map(|_| ()))
 }
 
 /// Returns whether nobody waits for the answer any more: the landing was stopped, or its actor ended.

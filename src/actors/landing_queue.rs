@@ -1,4 +1,4 @@
-//! The landing queue: a run whose proven head was overtaken by a moved base more than once lands before others, so that
+//! The merge queue: a run whose proven head was overtaken by a moved base more than once lands before others, so that
 //! a slow check among quick ones lands eventually.
 //!
 //! Invariant: the queue only delays landings. Whether a commit may land is decided by the domain, and the forge

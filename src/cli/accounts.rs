@@ -18,7 +18,7 @@ pub async fn user(client: &Client, terminal: &Terminal, command: UserCommand) ->
         UserCommand::Add { name, role, project } => {
             let new = NewPerson { name, role: role.name().to_owned(), project };
             let person: Person = client.post("/people", &new, None).await?;
-            told(terminal, &person, &format!("{} was added as {}", person.name, roles(&person)))?;
+            print_person(terminal, &person, &format!("{} was added as {}", person.name, roles(&person)))?;
             terminal.suggest(&format!(
                 "`skep user login-link {0}` prints a link to the pages; `skep token new NAME --person {0}` creates a \
                  token for programs.",
@@ -41,19 +41,19 @@ pub async fn user(client: &Client, terminal: &Terminal, command: UserCommand) ->
         UserCommand::Grant { name, role, project } => {
             let new = NewRole { role: role.name().to_owned(), project };
             let person: Person = client.post(&of(&name, "role"), &new, None).await?;
-            told(terminal, &person, &format!("{} is {} now", person.name, roles(&person)))?;
+            print_person(terminal, &person, &format!("{} is {} now", person.name, roles(&person)))?;
         }
         UserCommand::Link { name, subject } => {
             let person: Person = client.post(&of(&name, "link"), &NewIdentity { subject }, None).await?;
-            told(terminal, &person, &format!("the account logs in as {} now", person.name))?;
+            print_person(terminal, &person, &format!("the account logs in as {} now", person.name))?;
         }
         UserCommand::Disable { name } => {
             let person: Person = client.post(&of(&name, "disable"), &json!({}), None).await?;
-            told(terminal, &person, &format!("{} is disabled: sessions and tokens work no more", person.name))?;
+            print_person(terminal, &person, &format!("{} is disabled: sessions and tokens work no more", person.name))?;
         }
         UserCommand::Enable { name } => {
             let person: Person = client.post(&of(&name, "enable"), &json!({}), None).await?;
-            told(terminal, &person, &format!("{} is enabled again, as {}", person.name, roles(&person)))?;
+            print_person(terminal, &person, &format!("{} is enabled again, as {}", person.name, roles(&person)))?;
         }
         UserCommand::LoginLink { name } => {
             let Client::Remote { base, .. } = client else {
@@ -150,7 +150,7 @@ pub fn only_reads(command: &super::args::Command) -> bool {
     matches!(command, Command::User(UserCommand::List) | Command::Token(TokenCommand::List))
 }
 
-fn told(terminal: &Terminal, person: &Person, text: &str) -> Result<(), Stop> {
+fn print_person(terminal: &Terminal, person: &Person, text: &str) -> Result<(), Stop> {
     terminal.object(person)?;
     terminal.line(Style::Green, text)
 }

@@ -339,8 +339,8 @@ async fn problem(status: StatusCode, path: &str, mut chunks: Bytes) -> CliError 
     }
     if let Ok(mut problem) = serde_json::from_slice::<Problem>(&body) {
         // REST speaks of resources; here the fix is a command.
-        if let Some((_, fix)) = COMMAND_FIXES.iter().find(|(code, _)| *code == problem.code) {
-            problem.fix = fix.replace("RUN", run_in(path).unwrap_or("RUN"));
+        if let Some(fix) = command_fix(&problem.code, run_in(path)) {
+            problem.fix = fix;
         }
         return problem.into();
     }
@@ -353,6 +353,16 @@ async fn problem(status: StatusCode, path: &str, mut chunks: Bytes) -> CliError 
         code: "http".to_owned(),
     };
     problem.into()
+}
+
+/// Returns the command that fixes a problem of this code; `None` if there is none, or if it needs a run and the request was
+/// not about one.
+fn command_fix(code: &str, run: Option<&str>) -> Option<String> {
+    let (_, fix) = COMMAND_FIXES.iter().find(|(with_command, _)| *with_command == code)?;
+    match run {
+        Some(run) => Some(fix.replace("RUN", run)),
+        None => (!fix.contains("RUN")).then(|| (*fix).to_owned()),
+    }
 }
 
 const VERSION_FIX: &str = "check that the service runs the same version of Skep (`skep doctor`)";
@@ -442,6 +452,14 @@ mod tests {
         for other in ["/api/v1/runs", "/api/v1/runs/preview", "/api/v1/projects/x", "/api/v1/runs/%2E%2E/x"] {
             assert_eq!(run_in(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_fix_that_names_a_run_is_given_for_requests_about_one() {
+        let fix = command_fix("ended", Some("67e2cfab"));
+        assert_eq!(fix.as_deref(), Some("`skep retry 67e2cfab` starts the same goal again"));
+        assert_eq!((command_fix("moved", None), command_fix("missing_right", None)), (None, None));
+        assert!(command_fix("no_change", None).is_some_and(|fix| fix.contains("skep change list")));
     }
 
     #[test]

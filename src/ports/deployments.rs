@@ -4,7 +4,7 @@ use super::PortResult;
 use super::checks::Checks;
 use super::workspace::Repo;
 use crate::domain::deployment::{Criterion, Deployment, Rollout, Sponsor, Target};
-use crate::domain::{RunId, Sha};
+use crate::domain::{ProjectName, RunId, Sha};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub trait Deployments: Send + Sync {
     async fn put_sponsor(&self, sponsor: &Sponsor) -> PortResult<()>;
     /// Returns the sponsors, by project and name.
     async fn sponsors(&self) -> PortResult<Vec<Sponsor>>;
+    /// Removes the sponsors of a project.
+    async fn remove_sponsors(&self, project: &ProjectName) -> PortResult<()>;
 }
 
 /// A version to bring to a target.
@@ -50,7 +52,7 @@ pub struct DeployOrder {
 
 /// What came of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Carried {
+pub struct DeployResult {
     /// Whether it succeeded.
     pub passed: bool,
     /// Whether the target may have changed.
@@ -75,7 +77,7 @@ pub trait Deployer: Send + Sync {
     ///
     /// # Errors
     /// If it is unknown what came of it, or the host cannot be reached.
-    async fn deploy(&self, order: &DeployOrder) -> PortResult<Carried>;
+    async fn deploy(&self, order: &DeployOrder) -> PortResult<DeployResult>;
     /// Tests a criterion once.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Verified outcomes. The journal writes the rows of a run with its last event.
 
 use super::PortResult;
-use crate::domain::{OutcomeRow, OutcomeWord, ProjectName, RunId};
+use crate::domain::{OutcomeRow, OutcomeWord, ProjectName, RunId, Timestamp};
 use async_trait::async_trait;
 
 /// Outcomes to list.
@@ -13,6 +13,8 @@ pub struct OutcomeFilter {
     pub run: Option<RunId>,
     /// Only with this word.
     pub word: Option<OutcomeWord>,
+    /// Only from this moment on.
+    pub since: Option<Timestamp>,
     /// Only of runs older than this one, for paging.
     pub before: Option<RunId>,
     /// Maximum number of rows.

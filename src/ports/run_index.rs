@@ -91,9 +91,9 @@ pub enum RunMatch {
 pub trait RunIndex: Send + Sync {
     /// Lists runs, newest first. A row that cannot be read is shown as quarantined.
     async fn list(&self, filter: &RunFilter) -> PortResult<Vec<RunRow>>;
-    /// Finds a run by its full id, or by at least 4 hex digits: the beginning of its abbreviation (the last 8 digits), else
-    /// a unique beginning or end of the id.
-    async fn find(&self, text: &str) -> PortResult<RunMatch>;
+    /// Finds a run of these projects by its full id, or by at least 4 hex digits: the beginning of its abbreviation (the
+    /// last 8 digits), else a unique beginning or end of the id.
+    async fn find(&self, text: &str, projects: &ProjectSet) -> PortResult<RunMatch>;
     /// Returns the project of a run, also of one that cannot be read otherwise; `None` = there is no such run.
     async fn project_of(&self, run: RunId) -> PortResult<Option<ProjectName>>;
     /// Counts the runs that hold slots.

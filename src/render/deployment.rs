@@ -16,8 +16,8 @@ pub fn report(rollout: &Rollout, target: &Target) -> String {
     }
     text.push_str(&match &rollout.cause {
         Cause::Landed { run } => format!(". The change of run {run} landed.\n"),
-        Cause::Asked { by } => format!(". {} asked for it.\n", inline(by.as_str())),
-        Cause::Rollback { by } => format!(". {} asked to go back to it.\n", inline(by.as_str())),
+        Cause::Requested { by } => format!(". {} requested it.\n", inline(by.as_str())),
+        Cause::Rollback { by } => format!(". {} requested a rollback to it.\n", inline(by.as_str())),
     });
     if let Some(by) = &rollout.approved_by {
         text.push_str(&format!("Approved by {}.\n", inline(by.as_str())));
@@ -63,9 +63,9 @@ fn of_criteria(criteria: &[CriterionRecord]) -> String {
     text
 }
 
-/// Returns how a person deploys, checks and goes back without Skep.
+/// Returns how a person deploys, checks and rolls back without Skep.
 pub fn runbook(target: &Target, sha: &Sha, previous: Option<&Sha>) -> String {
-    let mut text = format!("# Runbook of {}\n\nTo deploy, check and go back without Skep.\n", target.name);
+    let mut text = format!("# Runbook of {}\n\nTo deploy, check and roll back without Skep.\n", target.name);
     let secrets = match target.secrets.as_slice() {
         [] => String::new(),
         names => format!("Set these variables first, with values from where you keep them: {}.\n\n", names.join(", ")),

@@ -271,7 +271,7 @@ fn outcome_of(outcome: &EffectOutcome) -> Option<String> {
             Some(format!("nothing was pushed: {}", each.join("; ")))
         }
         EffectOutcome::Stale { why } => Some(format!("not landed: {}", quote(why))),
-        EffectOutcome::PutBack { why, .. } => Some(format!("put back by the landing queue: {}", quote(why))),
+        EffectOutcome::PutBack { why, .. } => Some(format!("put back by the merge queue: {}", quote(why))),
         EffectOutcome::Failed { failure } => Some(format!("failed: {}", quote(&failure.what))),
         EffectOutcome::Observed { .. }
         | EffectOutcome::Pushed

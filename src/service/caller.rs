@@ -180,11 +180,17 @@ impl Caller {
 
     /// Returns the projects that the caller can read.
     pub fn readable(&self) -> ProjectSet {
-        if self.rights.contains(&Right::Read) {
+        self.projects_with(&[Right::Read])
+    }
+
+    /// Returns the projects in which the caller has one of these rights.
+    pub fn projects_with(&self, any_of: &[Right]) -> ProjectSet {
+        let has_one = |rights: &BTreeSet<Right>| any_of.iter().any(|right| rights.contains(right));
+        if has_one(&self.rights) {
             return ProjectSet::All;
         }
-        let with_read = self.in_projects.iter().filter(|(_, rights)| rights.contains(&Right::Read));
-        ProjectSet::Only(with_read.map(|(project, _)| project.clone()).collect())
+        let known = self.in_projects.iter().filter(|(_, rights)| has_one(rights));
+        ProjectSet::Only(known.map(|(project, _)| project.clone()).collect())
     }
 
     /// Checks that the caller has a right in all projects.

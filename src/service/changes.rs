@@ -2,7 +2,7 @@
 
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects};
-use crate::domain::{ChangeNumber, Sha, StatusState};
+use crate::domain::{ChangeNumber, ProjectName, StatusState};
 use crate::ports::run_index::RunMatch;
 use crate::ports::{Change, HumanActions, PortResult, Repo};
 use std::sync::Arc;
@@ -125,11 +125,7 @@ pub async fn report_status(
     }
     let (repo, forge) = forge(s, caller, Right::Review, change.project).await?;
     let head = load(forge.as_ref(), &repo, change.number).await?.head;
-    let sha = match sha.map(|sha| sha.to_ascii_lowercase()) {
-        None => head,
-        Some(sha) if [40, 64].contains(&sha.len()) && sha.bytes().all(|b| b.is_ascii_hexdigit()) => Sha(sha),
-        Some(_) => return Err(ServiceError::invalid("sha: must be a full commit id", "Give all of its hex digits")),
-    };
+    let sha = sha.map_or(Ok(head), |sha| input::sha(&sha))?;
     let (number, by) = (ChangeNumber(change.number), &caller.principal);
     let reported = forge.report_status(&repo, number, by, &sha, &context, state, &text).await;
     acted(s, caller, change, reported, "change.status", &context).await
@@ -149,7 +145,9 @@ async fn acted(
     // A run's branch ends with its short id. No run is found for a branch of another installation, and then none needs
     // to observe the change.
     let short = change.branch.rsplit('/').next().unwrap_or_default();
-    if let Ok(RunMatch::One(run)) = s.store.find(short).await {
+    if let Ok(project) = ProjectName::new(of.project)
+        && let Ok(RunMatch::One(run)) = s.store.find(short, &project.into()).await
+    {
         s.runtime.refresh(run).await;
     }
     Ok(change)

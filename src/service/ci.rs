@@ -3,7 +3,7 @@
 use super::audit::record;
 use super::runs::subject;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input};
-use crate::domain::{ForgeName, OwnStatus, Run, Sha, StatusState};
+use crate::domain::{ForgeName, OwnStatus, Run, StatusState};
 use crate::ports::Repo;
 use crate::ports::run_index::RunMatch;
 
@@ -41,10 +41,7 @@ pub async fn report(s: &Services, caller: &Caller, report: CiReport) -> ServiceR
             "Name the CI job, such as `ci/windows`",
         ));
     }
-    let sha = sha.to_ascii_lowercase();
-    if ![40, 64].contains(&sha.len()) || !sha.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(ServiceError::invalid("sha: must be a full commit id", "Give all of its hex digits"));
-    }
+    let sha = input::sha(&sha)?;
     if url.as_ref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         return Err(ServiceError::invalid("url: must be an http or https URL", "Give the address of the CI's report"));
     }
@@ -54,7 +51,7 @@ pub async fn report(s: &Services, caller: &Caller, report: CiReport) -> ServiceR
         return Err(ServiceError::conflict("no_change", detail, "Report it again once the change is open"));
     };
     let repo = Repo { project: run.project.clone(), origin: run.settings.origin.clone() };
-    let (sha, forge) = (Sha(sha), &run.settings.forge);
+    let forge = &run.settings.forge;
     let text = url.unwrap_or_default();
     match *forge == ForgeName::default() {
         true => {
@@ -71,16 +68,16 @@ pub async fn report(s: &Services, caller: &Caller, report: CiReport) -> ServiceR
 /// Returns the run of a branch: its name ends with the run's short id.
 async fn run_of(s: &Services, caller: &Caller, branch: &str) -> ServiceResult<Run> {
     let short = branch.rsplit('/').next().unwrap_or_default();
+    let known = caller.projects_with(&[Right::Review, Right::Read]);
     let found = match short.len() == 8 {
-        true => s.store.find(short).await?,
+        true => s.store.find(short, &known).await?,
         false => RunMatch::None,
     };
     let run = match found {
         RunMatch::One(id) => s.store.load(id).await?,
         RunMatch::None | RunMatch::Several(_) => None,
     };
-    let is_known = |run: &Run| caller.has(Right::Review, &run.project) || caller.has(Right::Read, &run.project);
-    let run = run.filter(|run| run.settings.branch == branch && is_known(run)).ok_or_else(|| {
+    let run = run.filter(|run| run.settings.branch == branch).ok_or_else(|| {
         let detail = format!("no run has the branch {}", super::error::shown(branch));
         ServiceError::not_found("no_run", detail, "Report results only for branches that Skep pushed")
     })?;

@@ -3,7 +3,7 @@
 use super::error::shown;
 use super::{ServiceError, ServiceResult, Services};
 use crate::domain::status::RunStatus;
-use crate::domain::{BlockId, CheckSpec, Day, EngineSpec, ProjectName, Role, Timestamp};
+use crate::domain::{BlockId, CheckSpec, Day, EngineSpec, ProjectName, Role, Sha, Timestamp};
 use std::collections::BTreeMap;
 
 /// Maximum number of rows of one answer.
@@ -50,6 +50,17 @@ pub(super) fn lines<'a>(lines: impl IntoIterator<Item = &'a String>) -> ServiceR
         }
     }
     Ok(())
+}
+
+/// Parses the id of a commit: all hexadecimal digits of its SHA-1 or SHA-256.
+pub(super) fn sha(text: &str) -> ServiceResult<Sha> {
+    match matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        true => Ok(Sha(text.to_ascii_lowercase())),
+        false => {
+            let detail = format!("sha: {} is not the full id of a commit", shown(text));
+            Err(ServiceError::invalid(detail, "Give all of its 40 or 64 hexadecimal digits"))
+        }
+    }
 }
 
 /// Refuses a review or comment that is too long.

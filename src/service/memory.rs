@@ -31,7 +31,7 @@ pub struct MemoryQuery {
     pub kind: Option<String>,
     /// Only in this state; all but forgotten ones if absent.
     pub state: Option<String>,
-    /// Ranked by how well they fit this text, best first; citations are not checked. It needs a project.
+    /// Ranked by relevance to this text, best first; citations are not checked. It needs a project.
     pub q: Option<String>,
     /// Maximum number of rows, 1 to 500; 100 if absent.
     pub limit: Option<u64>,

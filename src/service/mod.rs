@@ -25,6 +25,7 @@ pub mod intake;
 pub mod memory;
 pub mod messages;
 pub mod metrics;
+mod moved_runs;
 pub mod open_work;
 pub mod outcomes;
 pub mod people;

@@ -57,6 +57,7 @@ pub async fn list(s: &Services, caller: &Caller, query: &OutcomeQuery) -> Servic
         },
         run: of_run,
         word: query.word.as_deref().map(word).transpose()?,
+        since: None,
         before: run(&query.before).await?,
         limit: input::rows(query.limit)?,
     };

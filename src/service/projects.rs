@@ -1,7 +1,7 @@
 //! Projects.
 
 use super::audit::record;
-use super::{Caller, Right, ServiceError, ServiceResult, Services, input, tokens};
+use super::{Caller, Right, ServiceError, ServiceResult, Services, input, secrets, tokens};
 use crate::domain::{Policy, Project, ProjectName, Role};
 use crate::ports::forge::LocatedRepo;
 use crate::ports::run_index::RunFilter;
@@ -85,17 +85,13 @@ pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResul
         Err(PortError::Permanent { what, fix }) => return Err(ServiceError::invalid(what, fix)),
         Err(other) => return Err(other.into()),
     }
+    if replaced.is_some_and(|old| old.repo != project.repo) {
+        forget(s, caller, &project.name).await?;
+    }
     match s.store.put_project(&project, new.replace).await {
         Ok(()) => {}
         Err(PortError::Permanent { .. }) if !new.replace => return Err(taken()),
         Err(other) => return Err(other.into()),
-    }
-    if replaced.is_some_and(|old| old.repo != project.repo) {
-        // What was learned about one repository is not given to runs on another.
-        s.store.forget_project(&project.name).await?;
-        // Nor may people and tokens that were let into one repository see another.
-        s.accounts.remove_project_roles(&project.name).await?;
-        tokens::revoke_for(s, caller, &project.name).await?;
     }
     record(s, caller, "project.add", format!("project:{}", project.name), &project.repo).await;
     Ok(project)
@@ -113,13 +109,20 @@ pub async fn remove(s: &Services, caller: &Caller, name: &str) -> ServiceResult<
         let detail = format!("run {} of project {} is open", run.run.abbrev(), project.name);
         return Err(ServiceError::conflict("project_in_use", detail, "Wait until it has ended, or cancel it"));
     }
-    // First, so that a project of this name never begins with the memory of another, or with its people.
-    s.store.forget_project(&project.name).await?;
-    s.accounts.remove_project_roles(&project.name).await?;
-    tokens::revoke_for(s, caller, &project.name).await?;
+    forget(s, caller, &project.name).await?;
     s.store.remove_project(&project.name).await?;
     record(s, caller, "project.remove", format!("project:{}", project.name), &project.repo).await;
     Ok(project)
+}
+
+/// Forgets what belongs to one repository, before its project's name may stand for another: what runs learned, who was
+/// let in, secrets and sponsors. Runs stay.
+async fn forget(s: &Services, caller: &Caller, project: &ProjectName) -> ServiceResult<()> {
+    s.store.forget_project(project).await?;
+    s.accounts.remove_project_roles(project).await?;
+    tokens::revoke_for(s, caller, project).await?;
+    s.deploy.store.remove_sponsors(project).await?;
+    secrets::remove_of(s, caller, project).await
 }
 
 /// Returns a project by name. For callers who cannot read it, a project does not exist.

@@ -267,31 +267,17 @@ pub(super) async fn find_id(s: &Services, caller: &Caller, right: Right, text: &
     if text.len() > 36 || !text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
         return Err(ServiceError::no_run(text));
     }
-    let mut found = match s.store.find(text).await? {
-        RunMatch::One(id) => vec![id],
-        RunMatch::None => Vec::new(),
-        RunMatch::Several(ids) => ids,
+    let known = caller.projects_with(&[Right::Read, right]);
+    let id = match s.store.find(text, &known).await? {
+        RunMatch::One(id) => id,
+        RunMatch::None => return Err(ServiceError::no_run(text)),
+        RunMatch::Several(ids) => return Err(ServiceError::several_runs(text, &ids)),
     };
     if caller.require(right).is_err() {
-        let mut readable = Vec::new();
-        for id in found {
-            match s.store.project_of(id).await? {
-                Some(project) if caller.has(Right::Read, &project) || caller.has(right, &project) => {
-                    readable.push((id, project));
-                }
-                _ => {}
-            }
-        }
-        if let [(_, project)] = readable.as_slice() {
-            caller.require_in(right, project)?;
-        }
-        found = readable.into_iter().map(|(id, _)| id).collect();
+        let project = s.store.project_of(id).await?.ok_or_else(|| ServiceError::no_run(text))?;
+        caller.require_in(right, &project)?;
     }
-    match found.as_slice() {
-        [] => Err(ServiceError::no_run(text)),
-        [id] => Ok(*id),
-        several => Err(ServiceError::several_runs(text, several)),
-    }
+    Ok(id)
 }
 
 /// Returns a run's state.

@@ -56,6 +56,18 @@ pub async fn set(
     Ok(Stored { secret, notice })
 }
 
+/// Removes the secrets of a project that is removed or gets another repository.
+pub(super) async fn remove_of(s: &Services, caller: &Caller, project: &ProjectName) -> ServiceResult<()> {
+    let rows = s.vault.list().await?.into_iter();
+    for row in rows.filter(|row| row.project.as_deref() == Some(project.as_str())) {
+        let name = secret_name(&row.name)?;
+        if s.vault.remove(&name, Some(project)).await? {
+            record(s, caller, "secret.remove", subject(&name, Some(project)), "its project ended").await;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a secret.
 ///
 /// # Errors

@@ -293,7 +293,7 @@ async fn deployments_are_shown_and_answered_on_their_pages() {
         key: "one".into(),
         sha,
         previous: None,
-        cause: Cause::Asked { by: "user:ann".into() },
+        cause: Cause::Requested { by: "user:ann".into() },
         state: RolloutState::Failed,
         approved_by: None,
         why: HOSTILE.into(),

@@ -178,10 +178,21 @@ async fn a_token_for_one_project_takes_the_other_rights_away() {
     // Nor do they come with another repository under the same name.
     let granted = w.s.post("/api/v1/people/ann/role", &json!({"role": "viewer", "project": "origin"})).await;
     assert_eq!(granted.json()["project_roles"], json!({"origin": "viewer"}));
+    for project in ["origin", "hidden"] {
+        let stored = w.s.post("/api/v1/secrets", &json!({"name": "KEY", "project": project, "value": "v-4711"})).await;
+        assert!(stored.status.is_success(), "{stored:?}");
+        let added = w.s.post("/api/v1/sponsors", &json!({"name": "Acme", "project": project})).await;
+        assert!(added.status.is_success(), "{added:?}");
+    }
     let other = json!({"name": "origin", "repo": w.s.origin.with_file_name("hidden.git"), "replace": true});
     let replaced = w.s.post("/api/v1/projects", &other).await;
     assert!(replaced.status.is_success(), "{replaced:?}");
     assert_eq!(w.s.get("/api/v1/people").await.json()[1]["project_roles"], json!({}));
+    for list in ["secrets", "sponsors"] {
+        let left = w.s.get(&format!("/api/v1/{list}")).await.json();
+        let of: Vec<&Value> = left.as_array().expect("a list").iter().map(|row| &row["project"]).collect();
+        assert!(!of.is_empty() && of.iter().all(|project| **project == "hidden"), "{list}: {left}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

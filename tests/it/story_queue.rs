@@ -143,7 +143,7 @@ fn approved_runs_land_in_batches_and_only_the_one_that_breaks_with_another_is_pu
     let id = back["id"].as_str().unwrap();
     assert!(back["rounds"] == 1 && back["outcome"].is_null(), "{back}");
     let journal = queue.cli.run(&["events", id]).exits_with(0).out;
-    assert!(journal.contains("put back by the landing queue: its checks are red on top of"), "{journal}");
+    assert!(journal.contains("put back by the merge queue: its checks are red on top of"), "{journal}");
     queue.cli.run(&["approve", id]).exits_with(0);
     queue.cli.until("it lands", || queue.cli.show(id)["outcome"]["delivered"].is_object());
     let files = queue.files();

@@ -36,7 +36,7 @@ pub struct Manifest {
     pub format: u32,
     /// Id of the backup.
     pub id: String,
-    /// When it was begun, in Unix milliseconds.
+    /// When it was started, in Unix milliseconds.
     pub created_at: Timestamp,
     /// Version of the Skep that wrote it.
     pub skep: String,

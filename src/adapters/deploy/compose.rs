@@ -137,27 +137,27 @@ fn of_service(name: &str, service: &Value, tree: &str, refused: &mut Vec<Refused
     }
     let mode = |key: &str| service[key].as_str().unwrap_or_default();
     if mode("network_mode") == "host" || mode("network_mode").starts_with("container:") {
-        add("host-network", "uses the network of the host or of a foreign container");
+        add("host-network", "uses the network of the host or of a container outside the project");
     }
     for key in ["pid", "ipc", "uts", "userns_mode", "cgroup"] {
         if mode(key) == "host" || mode(key).starts_with("container:") {
-            add("host-pid", &format!("shares {key} with the host or a foreign container"));
+            add("host-pid", &format!("shares {key} with the host or a container outside the project"));
         }
     }
     if is_set(&service["use_api_socket"]) {
-        add("docker-socket", "uses the socket of Docker");
+        add("docker-socket", "uses the Docker socket");
     }
     for volume in service["volumes"].as_array().into_iter().flatten() {
         let source = volume["source"].as_str().unwrap_or_default();
         let is_mount = volume["type"] != "volume" && volume["type"] != "tmpfs" && !source.is_empty();
         if source.contains("docker.sock") {
-            add("docker-socket", "mounts the socket of Docker");
+            add("docker-socket", "mounts the Docker socket");
         } else if is_mount && !is_inside(source, tree) {
             add("host-mounts", &format!("mounts {source} of the host"));
         }
     }
     if texts(&service["volumes_from"]).any(|from| from.starts_with("container:")) {
-        add("host-mounts", "mounts the volumes of a foreign container");
+        add("host-mounts", "mounts the volumes of a container outside the project");
     }
     let build = &service["build"];
     if is_set(&build["privileged"]) || is_set(&build["entitlements"]) {

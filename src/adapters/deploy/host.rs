@@ -109,13 +109,13 @@ impl<'a> Host<'a> {
                 let errors = errors.lines().filter(|line| !line.starts_with("skep-")).collect::<Vec<_>>().join("\n");
                 Ok(HostOutput { code, output: text(&finished.stdout), errors })
             }
-            (Reply::Failed(why), _) => {
-                let is_missing = why.contains("is not installed") || why.contains("is missing on the host");
-                match is_missing {
-                    true => Err(PortError::permanent(format!("the host cannot deploy: {why}"), "install it there")),
-                    false => Err(self.ssh.unavailable(&why)),
-                }
-            }
+            (Reply::Failed(why), _) => Err(match why.strip_prefix("lacks ") {
+                Some(program) => PortError::permanent(
+                    format!("the host cannot deploy: {program} is not installed there"),
+                    format!("install {program} on the host"),
+                ),
+                None => self.ssh.unavailable(&why),
+            }),
         }
     }
 }

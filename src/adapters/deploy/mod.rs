@@ -18,7 +18,7 @@ use crate::adapters::runner::{PathFilter, pack};
 use crate::domain::deployment::{Criterion, CriterionTest, Method, Target, fill};
 use crate::domain::{CheckKind, CheckSpec};
 use crate::platform::terminal_text;
-use crate::ports::deployments::{Carried, DeployOrder, Deployer, Observed};
+use crate::ports::deployments::{DeployOrder, DeployResult, Deployer, Observed};
 use crate::ports::{PortError, PortResult, SecretName, Trust, Vault, Workspaces};
 use crate::secrets::Secret;
 use async_trait::async_trait;
@@ -112,11 +112,11 @@ impl Deploys {
         order: &DeployOrder,
         host: &Host<'_>,
         (file, project, allow): (&str, &str, &[String]),
-    ) -> PortResult<Carried> {
+    ) -> PortResult<DeployResult> {
         let environment = self.environment(order).await?;
         self.send(order, host).await?;
         let at = (project, file);
-        let untouched = |log: String| Ok(Carried { passed: false, changed: false, log: end(&log) });
+        let untouched = |log: String| Ok(DeployResult { passed: false, changed: false, log: end(&log) });
         let config = host.compose("config", at, &environment).await?;
         let (tree, json) = config.output.split_once('\n').unwrap_or_default();
         if config.code != 0 {
@@ -139,10 +139,10 @@ impl Deploys {
                 let lines = host.logs(&service, at, &environment).await?;
                 log.push_str(&format!("\nservice {service} is {state}; its last lines:\n{}", lines.output.trim_end()));
             }
-            return Ok(Carried { passed: false, changed: true, log: end(&log) });
+            return Ok(DeployResult { passed: false, changed: true, log: end(&log) });
         }
         self.finish(order, host).await?;
-        Ok(Carried { passed: true, changed: true, log: end(&up.output) })
+        Ok(DeployResult { passed: true, changed: true, log: end(&up.output) })
     }
 
     async fn unwell(
@@ -160,11 +160,11 @@ impl Deploys {
         Ok(())
     }
 
-    async fn command(&self, order: &DeployOrder, command: &str) -> PortResult<Carried> {
+    async fn command(&self, order: &DeployOrder, command: &str) -> PortResult<DeployResult> {
         let line = fill(command, &order.target.name, &order.sha);
         let Some(host) = self.host(order, order.target.timeout_secs)? else {
             let observed = self.check(order, "deploy", &line, order.target.timeout_secs).await?;
-            return Ok(Carried { passed: observed.passed, changed: true, log: end(&observed.got) });
+            return Ok(DeployResult { passed: observed.passed, changed: true, log: end(&observed.got) });
         };
         let environment = self.environment(order).await?;
         self.send(order, &host).await?;
@@ -172,10 +172,10 @@ impl Deploys {
         crate::fault!("after-deploy-command");
         if finished.code != 0 {
             let log = end(&limit_note(&finished, order.target.timeout_secs));
-            return Ok(Carried { passed: false, changed: true, log });
+            return Ok(DeployResult { passed: false, changed: true, log });
         }
         self.finish(order, &host).await?;
-        Ok(Carried { passed: true, changed: true, log: end(&finished.output) })
+        Ok(DeployResult { passed: true, changed: true, log: end(&finished.output) })
     }
 
     /// Runs a command where the project's checks run.
@@ -203,7 +203,12 @@ impl Deploys {
         Ok(Observed { passed: result.green, got })
     }
 
-    async fn hook(&self, order: &DeployOrder, secret: &str, query: &BTreeMap<String, String>) -> PortResult<Carried> {
+    async fn hook(
+        &self,
+        order: &DeployOrder,
+        secret: &str,
+        query: &BTreeMap<String, String>,
+    ) -> PortResult<DeployResult> {
         let target = &order.target;
         // A call that was made before a crash may have been carried out.
         let names_sha =
@@ -212,13 +217,13 @@ impl Deploys {
             && self.test(order, criterion).await?.passed
         {
             let log = "the version is already deployed".to_owned();
-            return Ok(Carried { passed: true, changed: true, log });
+            return Ok(DeployResult { passed: true, changed: true, log });
         }
         let address = self.secret(secret, target).await?;
         let called = self.http()?.call_hook(address.expose(), query, (&target.name, &order.sha)).await;
         crate::fault!("after-deploy-hook");
         match called {
-            Ok((passed, log)) => Ok(Carried { passed, changed: passed, log }),
+            Ok((passed, log)) => Ok(DeployResult { passed, changed: passed, log }),
             Err(why) => Err(PortError::transient(format!("the deploy hook of {} did not answer: {why}", target.name))),
         }
     }
@@ -226,7 +231,7 @@ impl Deploys {
 
 #[async_trait]
 impl Deployer for Deploys {
-    async fn deploy(&self, order: &DeployOrder) -> PortResult<Carried> {
+    async fn deploy(&self, order: &DeployOrder) -> PortResult<DeployResult> {
         match &order.target.method {
             Method::Command { command } => self.command(order, command).await,
             Method::Hook { url_secret, query } => self.hook(order, url_secret, query).await,

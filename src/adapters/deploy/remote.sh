@@ -5,6 +5,7 @@ set -u
 umask 077
 PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}
 export PATH
+# What the host lacks is named as "lacks PROGRAM": trying again does not help.
 fail() { printf "skep-fail %s\n" "$*" >&2; exit 9; }
 
 IFS= read -r op && IFS= read -r dir && IFS= read -r target && IFS= read -r key && IFS= read -r limit &&
@@ -41,7 +42,7 @@ environment() {
     IFS= read -r count || fail "the request was truncated"
     while [ "$count" -gt 0 ]; do
         IFS=" " read -r name value || fail "the request was truncated"
-        value=$(printf %s "$value" | base64 -d && printf x) || fail "base64 is missing on the host"
+        value=$(printf %s "$value" | base64 -d && printf x) || fail "lacks base64"
         export "$name=${value%x}"
         count=$((count - 1))
     done
@@ -52,7 +53,7 @@ compose_request() {
     environment
     [ -e "$at/.done" ] || fail "the release $sha is not on the host"
     cd "$at/tree" || fail "the release $sha is not on the host"
-    docker compose version >/dev/null 2>&1 </dev/null || fail "docker compose is not installed on the host"
+    docker compose version >/dev/null 2>&1 </dev/null || fail "lacks docker compose"
 }
 
 compose() { timeout -k 5 "$limit" docker compose -p "$project" --project-directory "$at/tree" -f "$at/tree/$file" "$@" </dev/null; }
@@ -102,7 +103,7 @@ command)
     IFS= read -r line || fail "the request was truncated"
     environment
     [ -e "$at/.done" ] && cd "$at/tree" || fail "the release $sha is not on the host"
-    line=$(printf %s "$line" | base64 -d) || fail "base64 is missing on the host"
+    line=$(printf %s "$line" | base64 -d) || fail "lacks base64"
     timeout -k 5 "$limit" /bin/sh -c "$line" </dev/null 2>&1
     end=$?
     ;;

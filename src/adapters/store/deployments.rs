@@ -2,6 +2,7 @@
 
 use super::SeaStore;
 use super::ledger::signed;
+use crate::domain::ProjectName;
 use crate::domain::deployment::{Deployment, Rollout, Sponsor};
 use crate::ports::deployments::Deployments;
 use crate::ports::{PortError, PortResult};
@@ -34,6 +35,7 @@ const LIST: &str = "SELECT body FROM rollout WHERE home = $1 AND target = $2 ORD
 const ONE: &str = "SELECT body FROM rollout WHERE home = $1 AND target = $2 AND number = $3";
 const PUT_SPONSOR: &str = "INSERT INTO sponsor (home, project, name, body) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (home, project, name) DO UPDATE SET body = excluded.body";
+const REMOVE_SPONSORS: &str = "DELETE FROM sponsor WHERE home = $1 AND project = $2";
 const SPONSORS: &str = "SELECT body FROM sponsor WHERE home = $1 ORDER BY project, name LIMIT $2";
 
 #[async_trait]
@@ -107,6 +109,10 @@ impl Deployments for SeaStore {
 
     async fn sponsors(&self) -> PortResult<Vec<Sponsor>> {
         self.bodies(SPONSORS, vec![self.home(), signed(MAX_SPONSORS).into()]).await
+    }
+
+    async fn remove_sponsors(&self, project: &ProjectName) -> PortResult<()> {
+        self.write(REMOVE_SPONSORS, vec![self.home(), project.as_str().into()]).await.map(drop)
     }
 }
 

@@ -93,6 +93,9 @@ impl Outcomes for SeaStore {
         if let Some(word) = filter.word {
             filter_by("word =", word.name().into());
         }
+        if let Some(since) = filter.since {
+            filter_by("at >=", since.0.into());
+        }
         if let Some(before) = filter.before {
             filter_by("run <", before.to_string().into());
         }

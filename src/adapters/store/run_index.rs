@@ -12,7 +12,8 @@ use crate::ports::run_index::{Counts, RunFilter, RunIndex, RunMatch, RunRow, Tot
 use async_trait::async_trait;
 use sea_orm::sea_query::ExprTrait;
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
+    QueryTrait, Value,
 };
 
 /// Status shown for a quarantined run.
@@ -54,12 +55,12 @@ const PROJECT_OF: &str = "SELECT project FROM run WHERE id = $1";
 const ASKING: &str = "SELECT id, seq FROM run WHERE NOT ended AND quarantined IS NULL AND blocks <> '[]' AND home = $2 \
     ORDER BY updated_at, id LIMIT $1";
 /// 'g' follows the last hex digit: a prefix is a range of an index, on the id or on the reversed id.
-const FIND: &str = "SELECT id FROM run WHERE id >= $1 AND id < $2 \
-    UNION SELECT id FROM run WHERE reversed_id >= $3 AND reversed_id < $4 ORDER BY id DESC LIMIT $5";
+const FIND: &str = "SELECT id FROM run WHERE id >= $1 AND id < $2{in_projects} \
+    UNION SELECT id FROM run WHERE reversed_id >= $3 AND reversed_id < $4{in_projects} ORDER BY id DESC LIMIT $5";
 
 /// The digits that people see are the last eight: a run is found by the beginning of those, too.
 const FIND_SHOWN: &str =
-    "SELECT id FROM run WHERE substr(id, 25) >= $1 AND substr(id, 25) < $2 ORDER BY id DESC LIMIT $3";
+    "SELECT id FROM run WHERE substr(id, 25) >= $1 AND substr(id, 25) < $2{in_projects} ORDER BY id DESC LIMIT $3";
 /// Number of digits that people see.
 const SHOWN_DIGITS: usize = 8;
 
@@ -100,7 +101,7 @@ impl RunIndex for SeaStore {
         Ok(rows.iter().filter_map(|row| self.run_row(row)).collect())
     }
 
-    async fn find(&self, text: &str) -> PortResult<RunMatch> {
+    async fn find(&self, text: &str, projects: &ProjectSet) -> PortResult<RunMatch> {
         let digits: String = text.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
         if !(MIN_FIND_DIGITS..=32).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(RunMatch::None);
@@ -108,7 +109,7 @@ impl RunIndex for SeaStore {
         if digits.len() <= SHOWN_DIGITS {
             let values =
                 vec![digits.as_str().into(), format!("{digits}g").into(), bounded(MAX_MATCHES, MAX_MATCHES).into()];
-            match self.ids(FIND_SHOWN, values).await?.as_slice() {
+            match self.ids_in(projects, FIND_SHOWN, values).await?.as_slice() {
                 [] => {}
                 [one] => return Ok(RunMatch::One(*one)),
                 several => return Ok(RunMatch::Several(several.to_vec())),
@@ -122,7 +123,7 @@ impl RunIndex for SeaStore {
             format!("{reversed}g").into(),
             bounded(MAX_MATCHES, MAX_MATCHES).into(),
         ];
-        let found = self.ids(FIND, values).await?;
+        let found = self.ids_in(projects, FIND, values).await?;
         Ok(match found.as_slice() {
             [] => RunMatch::None,
             [one] => RunMatch::One(*one),
@@ -206,7 +207,22 @@ impl RunIndex for SeaStore {
 
 impl SeaStore {
     /// Returns the ids of a statement's rows. A value that is not an id belongs to no run; it is logged and skipped.
-    async fn ids(&self, sql: &str, values: Vec<sea_orm::Value>) -> PortResult<Vec<RunId>> {
+    /// Returns the ids that a statement with `{in_projects}` selects of these projects.
+    async fn ids_in(&self, projects: &ProjectSet, sql: &str, mut values: Vec<Value>) -> PortResult<Vec<RunId>> {
+        let condition = match projects {
+            ProjectSet::All => String::new(),
+            ProjectSet::Only(names) if names.is_empty() => return Ok(Vec::new()),
+            ProjectSet::Only(names) => {
+                let first = values.len() + 1;
+                values.extend(names.iter().map(|name| name.as_str().into()));
+                let places: Vec<String> = (first..=values.len()).map(|place| format!("${place}")).collect();
+                format!(" AND project IN ({})", places.join(", "))
+            }
+        };
+        self.ids(&sql.replace("{in_projects}", &condition), values).await
+    }
+
+    async fn ids(&self, sql: &str, values: Vec<Value>) -> PortResult<Vec<RunId>> {
         let rows = self.read(sql, values).await?;
         let readable = |row: &QueryResult| {
             id_of(row).inspect_err(|why| tracing::warn!("{}: cannot read a run id: {why}", self.location)).ok()

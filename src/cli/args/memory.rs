@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 pub enum MemoryCommand {
     /// List what ended runs have shown, or rank it for a text
     List {
-        /// Rank rows by how well they fit this text; needs --project
+        /// Rank rows by their relevance to this text; needs --project
         #[arg(value_name = "TEXT", requires = "project", value_parser = parse::not_empty)]
         text: Option<String>,
         /// Only of this project

@@ -69,8 +69,10 @@ fn target(r: &mut Reader, c: &Config, name: &str, at: KeyOf<'_>) -> Option<Targe
     let (mut on_land, mut test, mut approve) = (false, false, None);
     r.checked(&at("on"), &mut on_land, |t| match t {
         "land" => Ok(true),
-        "asked" => Ok(false),
-        _ => wrong("unknown value", "write \"land\" (what lands is deployed) or \"asked\""),
+        "request" => Ok(false),
+        _ => {
+            wrong("unknown value", "write \"land\" (what lands is deployed) or \"request\" (a person starts a rollout)")
+        }
     });
     r.flag(&at("test"), &mut test);
     r.checked(&at("approve"), &mut approve, |t| match t {

@@ -79,7 +79,7 @@ pub(super) fn gating(d: &mut DecisionBuilder) {
     }
 }
 
-/// Takes back a change that the landing queue put back. If its checks are red, the change continues on the base that
+/// Takes back a change that the merge queue put back. If its checks are red, the change continues on the base that
 /// they ran on, and they are known; else it is moved onto the current base like any other that was overtaken.
 pub(super) fn put_back(d: &mut DecisionBuilder, red: Option<&RedInBatch>) {
     d.run.facts.observed = None;

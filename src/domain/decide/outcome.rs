@@ -274,7 +274,7 @@ pub(super) fn observed(d: &mut DecisionBuilder, seen: &Observation) {
     let seen = &d.run.unread(seen);
     d.run.facts.observed = Some(seen.clone());
     // An approval is for one head on one base; if either moved, the question is a different one. In a batch it is for
-    // the same patch, wherever the landing queue puts it.
+    // the same patch, wherever the merge queue puts it.
     let same = seen.head == d.run.head && gate::base(&d.run).is_open();
     let is_red = matches!(gate::statuses(&d.run), Gate::Shut(_));
     if is_red || !seen.change_requests.is_empty() {

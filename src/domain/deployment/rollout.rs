@@ -16,7 +16,7 @@ pub enum RolloutState {
     Deploying,
     /// The deployed version is being tested.
     Accepting,
-    /// The version before is being deployed again.
+    /// The previous version is being deployed again.
     RollingBack,
     /// The version is deployed and fulfils every criterion.
     Deployed,
@@ -65,14 +65,15 @@ pub enum Cause {
         /// The run.
         run: RunId,
     },
-    /// Somebody asked for it.
-    Asked {
-        /// Who.
+    /// Somebody requested it.
+    #[serde(alias = "asked")]
+    Requested {
+        /// Who requested it.
         by: Principal,
     },
-    /// Somebody asked for an earlier version.
+    /// Somebody requested an earlier version.
     Rollback {
-        /// Who.
+        /// Who requested it.
         by: Principal,
     },
 }
@@ -140,9 +141,9 @@ pub struct Rollout {
     pub deployment: Option<StepRecord>,
     /// The criteria, once they were tested.
     pub criteria: Vec<CriterionRecord>,
-    /// The way back, if it was necessary.
+    /// The rollback, if one was necessary.
     pub rollback: Option<StepRecord>,
-    /// The criteria after the way back.
+    /// The criteria after the rollback.
     pub rollback_criteria: Vec<CriterionRecord>,
     /// When it was queued.
     pub created_at: Timestamp,
@@ -155,18 +156,18 @@ pub struct Rollout {
 /// What happens to a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RolloutEvent {
-    /// A person is asked for approval.
-    Asked,
+    /// A person was asked for approval.
+    ApprovalRequested,
     /// A person approved it.
     Approved {
-        /// Who.
+        /// Who approved it.
         by: Principal,
     },
     /// A person declined it.
     Declined {
-        /// Who.
+        /// Who declined it.
         by: Principal,
-        /// Why.
+        /// The reason that was given.
         why: String,
     },
     /// A newer rollout takes its turn.
@@ -180,11 +181,11 @@ pub enum RolloutEvent {
         previous: Option<Sha>,
     },
     /// The deployment was carried out.
-    Carried(StepRecord),
+    Deployed(StepRecord),
     /// The criteria were tested.
     Tested(Vec<CriterionRecord>),
-    /// The version before was deployed again.
-    WentBack(StepRecord, Vec<CriterionRecord>),
+    /// The previous version was deployed again.
+    RolledBack(StepRecord, Vec<CriterionRecord>),
 }
 
 impl Rollout {
@@ -198,7 +199,7 @@ impl Rollout {
         };
         let mut next = self.clone();
         match (self.state, event) {
-            (Queued, RolloutEvent::Asked) => next.state = Waiting,
+            (Queued, RolloutEvent::ApprovalRequested) => next.state = Waiting,
             (Queued | Waiting, RolloutEvent::Approved { by }) => next.approved_by = Some(by),
             (Queued | Waiting, RolloutEvent::Declined { by, why }) => {
                 next.end(Declined, format!("declined by {by}: {why}"), at);
@@ -211,7 +212,7 @@ impl Rollout {
                 next.state = Deploying;
                 next.started_at = Some(at);
             }
-            (Deploying, RolloutEvent::Carried(step)) => {
+            (Deploying, RolloutEvent::Deployed(step)) => {
                 let (passed, changed) = (step.passed, step.changed);
                 next.deployment = Some(step);
                 match passed {
@@ -228,7 +229,7 @@ impl Rollout {
                     Some(red) => next.go_back(target, &red, at),
                 }
             }
-            (RollingBack, RolloutEvent::WentBack(step, criteria)) => {
+            (RollingBack, RolloutEvent::RolledBack(step, criteria)) => {
                 let is_green = step.passed && criteria.iter().all(|c| c.passed);
                 (next.rollback, next.rollback_criteria) = (Some(step), criteria);
                 match is_green {
@@ -245,7 +246,7 @@ impl Rollout {
         (self.state, self.why, self.ended_at) = (state, why, Some(at));
     }
 
-    /// Goes back to the version before, if that is possible and allowed.
+    /// Rolls back to the previous version, if that is possible and allowed.
     fn go_back(&mut self, target: &Target, why: &str, at: Timestamp) {
         match &self.previous {
             Some(previous) if target.rolls_back && *previous != self.sha => {
@@ -255,7 +256,7 @@ impl Rollout {
             Some(_) if !target.rolls_back => {
                 self.end(RolloutState::Failed, format!("{why}; the target is not rolled back automatically"), at);
             }
-            _ => self.end(RolloutState::Failed, format!("{why}; there is no other version to go back to"), at),
+            _ => self.end(RolloutState::Failed, format!("{why}; there is no other version to roll back to"), at),
         }
     }
 }
@@ -278,18 +279,18 @@ pub enum RolloutStep {
     Deploy(u64),
     /// Test its criteria.
     Test(u64),
-    /// Deploy the version before.
-    GoBack(u64),
+    /// Deploy the previous version.
+    RollBack(u64),
 }
 
 /// Returns the next step, from the rollouts of a target that have not ended, oldest first; `None` = nothing to do.
 /// While a person holds the target, nothing starts.
 pub fn next_step(open: &[Rollout], target: &Target, is_held: bool) -> Option<RolloutStep> {
-    if let Some(going) = open.iter().find(|r| r.state.is_in_progress()) {
-        return Some(match going.state {
-            RolloutState::Deploying => RolloutStep::Deploy(going.number),
-            RolloutState::Accepting => RolloutStep::Test(going.number),
-            _ => RolloutStep::GoBack(going.number),
+    if let Some(current) = open.iter().find(|r| r.state.is_in_progress()) {
+        return Some(match current.state {
+            RolloutState::Deploying => RolloutStep::Deploy(current.number),
+            RolloutState::Accepting => RolloutStep::Test(current.number),
+            _ => RolloutStep::RollBack(current.number),
         });
     }
     let newest = open.last()?;
@@ -329,7 +330,7 @@ mod tests {
             key: number.to_string(),
             sha: sha('b'),
             previous: None,
-            cause: Cause::Asked { by: "user:ann".into() },
+            cause: Cause::Requested { by: "user:ann".into() },
             state: RolloutState::Queued,
             approved_by: None,
             why: String::new(),
@@ -359,8 +360,8 @@ mod tests {
 
     #[test]
     fn a_version_is_accepted_or_replaced_by_the_one_before() {
-        use RolloutEvent::{Carried, Tested, WentBack};
-        let good = || Carried(step(true, true));
+        use RolloutEvent::{Deployed, RolledBack, Tested};
+        let good = || Deployed(step(true, true));
         let red = || Tested(vec![criterion(true), criterion(false)]);
         let state = |previous: Option<Sha>, all| {
             let r = events(previous, all);
@@ -370,11 +371,11 @@ mod tests {
         assert_eq!(state(None, vec![good(), red()]), ("failed", true, true));
         assert_eq!(state(Some(sha('b')), vec![good(), red()]), ("failed", true, true), "the same version");
         assert_eq!(state(Some(sha('a')), vec![good(), red()]), ("rolling_back", false, false));
-        let back = |passed, green| WentBack(step(passed, true), vec![criterion(green)]);
+        let back = |passed, green| RolledBack(step(passed, true), vec![criterion(green)]);
         assert_eq!(state(Some(sha('a')), vec![good(), red(), back(true, true)]), ("rolled_back", true, true));
         assert_eq!(state(Some(sha('a')), vec![good(), red(), back(true, false)]), ("failed", true, true));
-        assert_eq!(state(Some(sha('a')), vec![Carried(step(false, true))]), ("rolling_back", false, false));
-        assert_eq!(state(Some(sha('a')), vec![Carried(step(false, false))]), ("failed", true, true), "untouched");
+        assert_eq!(state(Some(sha('a')), vec![Deployed(step(false, true))]), ("rolling_back", false, false));
+        assert_eq!(state(Some(sha('a')), vec![Deployed(step(false, false))]), ("failed", true, true), "untouched");
         let ended = events(None, vec![good(), Tested(vec![])]);
         assert!(ended.after(good(), &target(false), Timestamp(9)).unwrap_err().contains("deployed"));
     }
@@ -386,10 +387,10 @@ mod tests {
         assert_eq!(next_step(&[], &asking, false), None);
         let both = [one.clone(), two.clone()];
         assert_eq!(next_step(&both, &asking, false), Some(RolloutStep::Supersede { number: 1, by: 2 }));
-        let going = Rollout { state: RolloutState::Accepting, ..one };
-        assert_eq!(next_step(&[going, two.clone()], &asking, true), Some(RolloutStep::Test(1)), "what began goes on");
+        let current = Rollout { state: RolloutState::Accepting, ..one };
+        assert_eq!(next_step(&[current, two.clone()], &asking, true), Some(RolloutStep::Test(1)), "what began goes on");
         assert_eq!(next_step(std::slice::from_ref(&two), &asking, false), Some(RolloutStep::Ask(2)));
-        let asked = two.after(RolloutEvent::Asked, &asking, Timestamp(2)).unwrap();
+        let asked = two.after(RolloutEvent::ApprovalRequested, &asking, Timestamp(2)).unwrap();
         assert_eq!(next_step(std::slice::from_ref(&asked), &asking, false), None);
         assert_eq!(waiting(std::slice::from_ref(&asked)).map(|r| r.number), Some(2));
         let yes = asked.after(RolloutEvent::Approved { by: "user:ann".into() }, &asking, Timestamp(3)).unwrap();

@@ -61,9 +61,9 @@ impl Probe {
 /// A person's order to leave a deployment alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspension {
-    /// Who.
+    /// Who suspended it.
     pub by: Principal,
-    /// Why.
+    /// The reason that was given.
     pub why: String,
     /// When.
     pub at: Timestamp,
@@ -88,7 +88,7 @@ pub struct Deployment {
     /// The version that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha: Option<Sha>,
-    /// The version before.
+    /// The previous version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Sha>,
     /// The last probe.

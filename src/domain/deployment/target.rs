@@ -34,7 +34,7 @@ pub struct Target {
     pub keep: u32,
     /// Whether a red version is replaced by the one before.
     pub rolls_back: bool,
-    /// Whether the version before can run on the data of this one.
+    /// Whether the previous version can run on the data of this one.
     pub is_reversible: bool,
     /// Address of what is deployed.
     pub url: Option<String>,

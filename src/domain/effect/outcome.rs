@@ -110,7 +110,7 @@ pub enum EffectOutcome {
         /// What was found.
         why: String,
     },
-    /// The landing queue put the change back: it does not go with what landed before it.
+    /// The merge queue put the change back: it does not go with what landed before it.
     PutBack {
         /// The reason.
         why: String,

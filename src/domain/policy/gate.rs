@@ -98,7 +98,7 @@ pub fn head(run: &Run) -> Gate {
     }
 }
 
-/// Tests that the base branch has not moved, or that the landing queue proves the change on the moved one.
+/// Tests that the base branch has not moved, or that the merge queue proves the change on the moved one.
 pub fn base(run: &Run) -> Gate {
     match &run.facts.observed {
         None => Gate::Wait("the forge has not been read yet".to_owned()),

@@ -289,7 +289,7 @@ pub struct Facts {
     /// Landings of it that the forge refused as stale since a person was last asked.
     #[serde(default)]
     pub stale_landings: u32,
-    /// The landing queue put it back: it lands only after it was moved onto the current base.
+    /// The merge queue put it back: it lands only after it was moved onto the current base.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub put_back: bool,
 }

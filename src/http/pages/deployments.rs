@@ -127,7 +127,7 @@ fn form(person: &Person, (target, rollout): (&str, Option<u64>), word: &str, nam
 fn cause(rollout: &Rollout) -> Markup {
     html! { @match &rollout.cause {
         Cause::Landed { run } => { "landed by " a href={ "/runs/" (run) } { (run.abbrev()) } },
-        Cause::Asked { by } => { "asked for by " (look::line(by.as_str())) },
+        Cause::Requested { by } => { "requested by " (look::line(by.as_str())) },
         Cause::Rollback { by } => { "an earlier version, asked for by " (look::line(by.as_str())) },
     } }
 }

@@ -166,7 +166,7 @@ async fn probe(
 
 /// Get the runbook of a target
 ///
-/// How a person deploys, checks and goes back without Skep.
+/// How a person deploys, checks and rolls back without Skep.
 #[utoipa::path(get, path = "/api/v1/deployments/{name}/runbook", tag = "deployments",
     params(("name" = String, description = "The target")),
     responses((status = 200, body = String, content_type = "text/markdown", description = "The runbook, in Markdown")))]

@@ -35,7 +35,7 @@ struct Which {
     /// Only in this state: `live`, `stale` or `forgotten`; all but the last if absent.
     #[param(example = "live")]
     state: Option<String>,
-    /// Rank live rows by how well they fit this text; citations are not checked. Needs `project`.
+    /// Rank live rows by their relevance to this text; citations are not checked. Needs `project`.
     q: Option<String>,
     /// Maximum number of rows, 1 to 500; 100 if absent.
     #[param(minimum = 1, maximum = 500)]

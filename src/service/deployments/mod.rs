@@ -3,13 +3,13 @@
 //! | module | duty |
 //! |---|---|
 //! | `worker` | queues what landed, carries out rollouts, probes what is deployed |
-//! | `carry` | the steps of a rollout |
+//! | `steps` | the steps of a rollout |
 //! | `sponsors` | who pays for hosting |
 //!
 //! Invariant: what changes a rollout or a deployment is read, changed and stored under one lock.
 
-mod carry;
 mod sponsors;
+mod steps;
 mod worker;
 
 pub use sponsors::{NewSponsor, add_sponsor, covers_hosting, end_sponsor, list_sponsors};
@@ -192,7 +192,7 @@ pub async fn report(s: &Services, caller: &Caller, name: &str, number: u64) -> S
     Ok(format!("{}\n{runbook}", render::deployment::report(&rollout, &target)))
 }
 
-/// Returns how a person deploys the present version, checks it and goes back without Skep, in Markdown.
+/// Returns how a person deploys the present version, checks it and rolls back without Skep, in Markdown.
 ///
 /// # Errors
 /// `no_target`, or the repository cannot be read.
@@ -229,12 +229,7 @@ pub async fn deploy(s: &Services, caller: &Caller, name: &str, request: DeployRe
     let sha = match &request.sha {
         None => newest,
         Some(text) => {
-            let is_sha = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
-            let sha = Sha(text.to_ascii_lowercase());
-            let fix = "Give the whole id of a commit that is on the branch of the target";
-            if !is_sha {
-                return Err(ServiceError::invalid(format!("sha: {} is not the id of a commit", shown(text)), fix));
-            }
+            let sha = input::sha(text)?;
             let is_there = match s.workspaces.contains(&repo, &sha, &newest).await {
                 Ok(is_there) => is_there,
                 // The repository has no such commit.
@@ -243,13 +238,16 @@ pub async fn deploy(s: &Services, caller: &Caller, name: &str, request: DeployRe
             };
             if !is_there {
                 let detail = format!("sha: {} is not on the branch that {name} deploys", sha.abbrev());
-                return Err(ServiceError::invalid(detail, fix));
+                return Err(ServiceError::invalid(
+                    detail,
+                    "Give the id of a commit that is on the branch of the target",
+                ));
             }
             sha
         }
     };
-    let cause = Cause::Asked { by: caller.principal.clone() };
-    queue_asked(s, caller, target, sha, cause, request.approve, "deploy.start").await
+    let cause = Cause::Requested { by: caller.principal.clone() };
+    queue_requested(s, caller, target, sha, cause, request.approve, "deploy.start").await
 }
 
 /// Queues a rollout of an earlier version: the one before, or that of a rollout that was deployed.
@@ -261,9 +259,9 @@ pub async fn roll_back(s: &Services, caller: &Caller, name: &str, to: Option<u64
     require_approver(caller, target)?;
     let deployment = observed(s, target).await?;
     let open = s.deploy.store.open_rollouts(name).await?;
-    if let Some(going) = open.iter().find(|rollout| rollout.state.is_in_progress()) {
+    if let Some(current) = open.iter().find(|rollout| rollout.state.is_in_progress()) {
         // Which version is the one before is unknown until it has ended.
-        let detail = format!("rollout {} of {name} is in progress", going.number);
+        let detail = format!("rollout {} of {name} is in progress", current.number);
         return Err(ServiceError::conflict("in_progress", detail, "Wait until it has ended, then look at the target"));
     }
     let sha = match to {
@@ -276,12 +274,12 @@ pub async fn roll_back(s: &Services, caller: &Caller, name: &str, to: Option<u64
     let Some(sha) = sha.filter(|sha| deployment.sha.as_ref() != Some(sha)) else {
         return Err(ServiceError::conflict(
             "no_version",
-            format!("{name} has no other version to go back to"),
+            format!("{name} has no other version to roll back to"),
             format!("`skep deploy show {name}` lists the rollouts; name one that was deployed"),
         ));
     };
     let cause = Cause::Rollback { by: caller.principal.clone() };
-    queue_asked(s, caller, target, sha, cause, true, "deploy.rollback").await
+    queue_requested(s, caller, target, sha, cause, true, "deploy.rollback").await
 }
 
 /// Checks that the caller may approve deployments to a target, and is a person.
@@ -308,7 +306,7 @@ fn refuse_suspended(deployment: &Deployment, name: &str) -> ServiceResult<()> {
     }
 }
 
-async fn queue_asked(
+async fn queue_requested(
     s: &Services,
     caller: &Caller,
     target: &Target,
@@ -322,7 +320,7 @@ async fn queue_asked(
         approved_by: approve.then(|| caller.principal.clone()),
         ..queued(target, id, sha, cause, s.clock.now())
     };
-    let rollout = Rollout { key: format!("asked.{id}"), ..rollout };
+    let rollout = Rollout { key: format!("request.{id}"), ..rollout };
     let _writing = s.deploy.writing.lock().await;
     let added = s.deploy.store.add_rollout(&rollout).await?;
     let rollout = added.ok_or_else(|| ServiceError::unavailable("the rollout was not stored", "Try again"))?;

@@ -1,16 +1,17 @@
 //! Queues what landed, carries out rollouts, and probes what is deployed: one task for each target.
 
-use super::{carry, change, head, observed, queued};
+use super::{change, head, observed, queued, steps};
 use crate::domain::deployment::{Cause, Deployment, Method, Probe, Target, next_step};
 use crate::domain::{Evidence, MessageEvent, OutcomeRow, OutcomeWord, Sha, Timestamp};
 use crate::ports::outcomes::OutcomeFilter;
 use crate::ports::{PortError, PortResult};
-use crate::service::{ServiceResult, Services};
+use crate::service::moved_runs::MovedRuns;
+use crate::service::{ErrorKind, ServiceResult, Services};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Longest wait, so that what landed is noticed.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait; everything the worker waits for also wakes it, except what another process did.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Wait after a failure of the store or the repository.
 const RETRY: Duration = Duration::from_secs(10);
 /// Outcomes that are read at once.
@@ -35,6 +36,7 @@ pub async fn run(s: Services) {
 
 async fn follow(s: Services, target: Target) {
     let mut branch = target.branch.clone();
+    let mut moved = MovedRuns::new(&s.notifications);
     loop {
         // Created first, so that a call during the pass is not missed.
         let woken = s.deploy.wake.notified();
@@ -47,8 +49,11 @@ async fn follow(s: Services, target: Target) {
         };
         tokio::select! {
             () = woken => {}
+            () = moved.wait(), if target.on_land => {}
             () = tokio::time::sleep(wait) => {}
         }
+        // The pass looks for what landed, whichever runs they are.
+        moved.take();
     }
 }
 
@@ -65,7 +70,7 @@ async fn pass(s: &Services, target: &Target, branch: &mut Option<String>) -> Ser
         let deployment = observed(s, target).await?;
         let open = s.deploy.store.open_rollouts(&target.name).await?;
         let Some(step) = next_step(&open, target, deployment.suspended.is_some()) else { break };
-        carry::step(s, target, &open, &step).await?;
+        steps::carry_out(s, target, &open, &step).await?;
     }
     let deployment = observe(s, target).await?;
     let Some(sha) = deployment.sha.clone().filter(|_| target.probe().is_some()) else { return Ok(MAX_WAIT) };
@@ -89,14 +94,22 @@ async fn queue_landed(
     let from = Timestamp(deployment.landed_until.0 - LATE_MS).max(deployment.since);
     let mut landed: Vec<OutcomeRow> = Vec::new();
     for word in [OutcomeWord::Landed, OutcomeWord::LandedLate] {
-        let filter = OutcomeFilter {
+        let mut filter = OutcomeFilter {
             project: Some(target.project.clone()),
             word: Some(word),
+            since: Some(from),
             limit: MAX_OUTCOMES,
             ..OutcomeFilter::default()
         };
-        let rows = s.outcomes.list_outcomes(&filter).await?;
-        landed.extend(rows.into_iter().filter(|row| row.attempt.is_none() && row.at >= from));
+        loop {
+            let rows = s.outcomes.list_outcomes(&filter).await?;
+            let is_last = rows.len() < MAX_OUTCOMES as usize;
+            filter.before = rows.last().map(|row| row.run);
+            landed.extend(rows.into_iter().filter(|row| row.attempt.is_none()));
+            if is_last {
+                break;
+            }
+        }
     }
     landed.sort_by_key(|row| (row.at, row.run));
     let Some(last) = landed.last().map(|row| row.at) else { return Ok(()) };
@@ -148,6 +161,10 @@ async fn observe(s: &Services, target: &Target) -> ServiceResult<Deployment> {
         },
         Err(error) => {
             tracing::warn!(target = target.name, %error, "the repository of a target cannot be read");
+            if error.kind == ErrorKind::Unavailable {
+                // Nothing was observed: what is known of the target stays.
+                return Ok(deployment);
+            }
             false
         }
     };
@@ -160,7 +177,7 @@ async fn observe(s: &Services, target: &Target) -> ServiceResult<Deployment> {
 /// Probes a deployed version, and stores what was observed.
 pub(super) async fn probe(s: &Services, target: &Target, sha: &Sha) -> PortResult<()> {
     let Some(criterion) = target.probe() else { return Ok(()) };
-    let order = carry::order(s, target, s.clock.new_run_id(), sha, None).await?;
+    let order = steps::order(s, target, s.clock.new_run_id(), sha, None).await?;
     let observed = s.deploy.deployer.test(&order, criterion).await?;
     let at = s.clock.now();
     let mut went_down = false;
@@ -180,10 +197,12 @@ pub(super) async fn probe(s: &Services, target: &Target, sha: &Sha) -> PortResul
     if went_down {
         let why = after.probe.map(|probe| probe.got).unwrap_or_default();
         let summary = format!("{} does not answer as expected: {why}.", target.name);
-        let needs =
-            vec![format!("Look at the host, then `skep deploy resume {}`, or go back to a good version", target.name)];
+        let needs = vec![format!(
+            "Look at the host, then `skep deploy resume {}`, or roll back to a good version",
+            target.name
+        )];
         let key = format!("deploy.{}.down.{}", target.name, at.0);
-        carry::notify(s, target, MessageEvent::Question, key, summary, needs).await?;
+        steps::notify(s, target, MessageEvent::Question, key, summary, needs).await?;
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub struct BackupReport {
     pub path: String,
     /// Size of that file in bytes.
     pub bytes: u64,
-    /// When it was begun, in Unix milliseconds.
+    /// When it was started, in Unix milliseconds.
     pub created_at: Timestamp,
     /// Number of rows by table of the store.
     pub rows: BTreeMap<String, u64>,

@@ -138,7 +138,8 @@ pub(super) async fn run_of_branch(s: &Services, tracked: &TrackedRepo, branch: &
         return Ok(None);
     }
     let short = branch.rsplit('/').next().unwrap_or_default();
-    let RunMatch::One(id) = s.store.find(short).await? else { return Ok(None) };
+    let of_project = tracked.project.name.clone().into();
+    let RunMatch::One(id) = s.store.find(short, &of_project).await? else { return Ok(None) };
     let run = s.store.load(id).await?;
     Ok(run.filter(|run| run.project == tracked.project.name && run.settings.branch == branch))
 }

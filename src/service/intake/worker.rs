@@ -2,15 +2,13 @@
 
 use super::apply::{Settled, apply};
 use super::{FORGET_EVERY, KEPT_DELIVERIES, report, sweep};
-use crate::actors::Notification;
 use crate::domain::{DeliveryState, ForgeName, RunId, Timestamp};
 use crate::ports::PortResult;
 use crate::ports::intake::Delivery;
+use crate::service::moved_runs::MovedRuns;
 use crate::service::{ErrorKind, ServiceResult, Services};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// Deliveries read at once.
 const BATCH: u64 = 50;
@@ -18,8 +16,6 @@ const BATCH: u64 = 50;
 const MAX_ISSUES: u64 = 1_000;
 /// Longest wait of the worker; everything it waits for also wakes it.
 const MAX_WAIT: Duration = Duration::from_secs(30);
-/// Time in which further events of runs are gathered.
-const SETTLE: Duration = Duration::from_millis(250);
 /// How often every issue is compared with its run.
 const COMPARE_ALL: Duration = Duration::from_secs(60);
 /// Waits after failed tries, in seconds; the last one repeats.
@@ -38,7 +34,7 @@ pub struct Progress {
 
 /// Applies what forges report until the process ends.
 pub async fn run(s: Services) {
-    let mut moved = s.notifications.subscribe();
+    let mut moved = MovedRuns::new(&s.notifications);
     let mut progress = Progress::default();
     loop {
         let wait = match pass(&s, &mut progress).await {
@@ -50,41 +46,12 @@ pub async fn run(s: Services) {
         };
         tokio::select! {
             () = s.intake_wake.notified() => {}
-            () = next_move(&mut moved, &mut progress) => tokio::time::sleep(SETTLE).await,
+            () = moved.wait() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        drain(&mut moved, &mut progress);
-    }
-}
-
-/// Notes every run that has moved.
-fn drain(moved: &mut Receiver<Notification>, progress: &mut Progress) {
-    loop {
-        match moved.try_recv() {
-            Ok(Notification::Moved { run, .. }) => {
-                progress.moved.insert(run);
-            }
-            Ok(_) => {}
-            Err(TryRecvError::Lagged(_)) => progress.compared = None,
-            Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-        }
-    }
-}
-
-/// Waits until a run moves.
-async fn next_move(moved: &mut Receiver<Notification>, progress: &mut Progress) {
-    loop {
-        match moved.recv().await {
-            Ok(Notification::Moved { run, .. }) => {
-                progress.moved.insert(run);
-                return;
-            }
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => {
-                progress.compared = None;
-                return;
-            }
-            Err(RecvError::Closed) => std::future::pending().await,
+        match moved.take() {
+            Some(runs) => progress.moved.extend(runs),
+            None => progress.compared = None,
         }
     }
 }

@@ -2,22 +2,18 @@
 
 use super::digest::DayOfRuns;
 use super::{deliver, plan};
-use crate::actors::Notification;
 use crate::domain::{Day, MessageEvent, RunId, Timestamp};
 use crate::ports::run_index::RunFilter;
 use crate::ports::{PortError, PortResult};
 use crate::service::Services;
+use crate::service::moved_runs::MovedRuns;
 use futures::future::join_all;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// Longest wait of the worker; everything it waits for also wakes it.
 const MAX_WAIT: Duration = Duration::from_secs(30);
-/// Time in which further events of runs are gathered.
-const SETTLE: Duration = Duration::from_millis(250);
 /// How often every run that may need a message is looked at.
 const COMPARE_ALL: Duration = Duration::from_secs(60);
 /// Runs that are looked at in one pass, of each sort.
@@ -53,7 +49,7 @@ pub async fn run(s: Services) {
     if s.channels.is_empty() {
         return;
     }
-    let mut moved = s.notifications.subscribe();
+    let mut moved = MovedRuns::new(&s.notifications);
     let mut progress = Progress::default();
     loop {
         let wait = match pass(&s, &mut progress).await {
@@ -65,39 +61,12 @@ pub async fn run(s: Services) {
             }
         };
         tokio::select! {
-            () = next_move(&mut moved, &mut progress) => tokio::time::sleep(SETTLE).await,
+            () = moved.wait() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        drain(&mut moved, &mut progress);
-    }
-}
-
-fn drain(moved: &mut Receiver<Notification>, progress: &mut Progress) {
-    loop {
-        match moved.try_recv() {
-            Ok(Notification::Moved { run, .. }) => {
-                progress.moved.insert(run);
-            }
-            Ok(_) => {}
-            Err(TryRecvError::Lagged(_)) => progress.compared = None,
-            Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-        }
-    }
-}
-
-async fn next_move(moved: &mut Receiver<Notification>, progress: &mut Progress) {
-    loop {
-        match moved.recv().await {
-            Ok(Notification::Moved { run, .. }) => {
-                progress.moved.insert(run);
-                return;
-            }
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => {
-                progress.compared = None;
-                return;
-            }
-            Err(RecvError::Closed) => std::future::pending().await,
+        match moved.take() {
+            Some(runs) => progress.moved.extend(runs),
+            None => progress.compared = None,
         }
     }
 }

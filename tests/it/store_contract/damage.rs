@@ -2,7 +2,7 @@
 
 use crate::support::runs::{finishing, moving, owner, run};
 use crate::support::stores::{TestStore, fenced, permanent};
-use skep::domain::Phase;
+use skep::domain::{Phase, ProjectSet};
 use skep::ports::run_index::{Counts, RunFilter, RunMatch};
 
 super::on_both!(
@@ -43,7 +43,7 @@ async fn affects_one_run(b: &TestStore, damage: &str, reason: &str) {
     b.store.ping().await.expect("a living store");
     let lease = b.take(good.id, "two").await;
     b.commit(finishing(good, &lease, Phase::Working)).await.expect("the other run's transition");
-    assert_eq!(b.store.find(&bad.id.to_string()).await.expect("an answer"), RunMatch::One(bad.id));
+    assert_eq!(b.store.find(&bad.id.to_string(), &ProjectSet::All).await.expect("an answer"), RunMatch::One(bad.id));
     assert_eq!(b.store.events(bad.id, 0, 10).await.expect("a journal").len(), 2);
 }
 

@@ -15,7 +15,7 @@ fn rollout(key: &str) -> Rollout {
         key: key.into(),
         sha: Sha("b".repeat(40)),
         previous: Some(Sha("a".repeat(40))),
-        cause: Cause::Asked { by: "user:ann".into() },
+        cause: Cause::Requested { by: "user:ann".into() },
         state: RolloutState::Queued,
         approved_by: None,
         why: "it's \"new\"".into(),
@@ -73,4 +73,8 @@ async fn observations_and_sponsors_are_replaced(b: TestStore) {
     }
     assert_eq!(b.sea.sponsors().await.expect("stored"), [ended]);
     assert!(b.sea.clone().at_home("elsewhere").sponsors().await.expect("none").is_empty());
+    let of_another = Sponsor { project: ProjectName::new("other").unwrap(), ..sponsor.clone() };
+    b.sea.put_sponsor(&of_another).await.expect("stored");
+    b.sea.remove_sponsors(&sponsor.project).await.expect("removed");
+    assert_eq!(b.sea.sponsors().await.expect("stored"), [of_another]);
 }

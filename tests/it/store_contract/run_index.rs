@@ -4,8 +4,8 @@ use crate::support::runs::{finishing, moving, owner, project, run};
 use crate::support::stores::{TestStore, permanent};
 use skep::adapters::store::MAX_ARTIFACT_BYTES;
 use skep::domain::{
-    ArtifactKind, Block, BlockId, BlockKind, ChangeNumber, ChangeRef, Digest, ForgeName, Phase, Policy, Project, Run,
-    RunId, Sha, Timestamp,
+    ArtifactKind, Block, BlockId, BlockKind, ChangeNumber, ChangeRef, Digest, ForgeName, Phase, Policy, Project,
+    ProjectName, ProjectSet, Run, RunId, Sha, Timestamp,
 };
 use skep::ports::blobs::{ArtifactBytes, RemovableArtifacts};
 use skep::ports::run_index::{Counts, RunFilter, RunMatch};
@@ -72,10 +72,11 @@ async fn runs_are_found_by_either_end_of_the_id(b: TestStore) {
         id("0193aaaa00007000800000000001cafe"),
         id("0193bbbb00007000800000000002cafe"),
     ];
-    for id in ids {
-        b.open(&Run { id, ..run() }).await;
+    let projects = ["one", "two", "two"].map(|name| ProjectName::new(name).expect("a name"));
+    for (id, project) in ids.into_iter().zip(&projects) {
+        b.open(&Run { id, project: project.clone(), ..run() }).await;
     }
-    let find = async |text: &str| b.store.find(text).await.expect("an answer");
+    let find = async |text: &str| b.store.find(text, &ProjectSet::All).await.expect("an answer");
     assert_eq!(find("0193aaaa00007000800000000000beef").await, RunMatch::One(ids[0]));
     assert_eq!(find(" 0193AAAA-0000-7000-8000-00000001CAFE ").await, RunMatch::One(ids[1]));
     assert_eq!(find(" BEEF").await, RunMatch::One(ids[0]));
@@ -89,6 +90,17 @@ async fn runs_are_found_by_either_end_of_the_id(b: TestStore) {
     for none in ["", "eef", "00000", "xyzw", "'; --", &"0".repeat(33), "g193"] {
         assert_eq!(find(none).await, RunMatch::None, "{none:?}");
     }
+    // Runs of other projects neither match nor make an id ambiguous.
+    let find_in = async |text: &str, of: ProjectSet| b.store.find(text, &of).await.expect("an answer");
+    let one = || ProjectSet::from(projects[0].clone());
+    assert_eq!(find_in("0193", one()).await, RunMatch::One(ids[0]));
+    assert_eq!(find_in("0002ca", one()).await, RunMatch::None);
+    assert_eq!(find_in(&ids[2].to_string(), one()).await, RunMatch::None);
+    assert_eq!(
+        find_in("cafe", ProjectSet::Only(projects.clone().into())).await,
+        RunMatch::Several(vec![ids[2], ids[1]])
+    );
+    assert_eq!(find_in("0193", ProjectSet::Only([].into())).await, RunMatch::None);
 }
 
 async fn counts_distinguish_live_from_waiting(b: TestStore) {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use skep::domain::memory::Record;
 use skep::domain::{
     AccessRole, ArtifactKind, ArtifactRef, Digest, EffectKey, Event, Memory, MemoryId, PersonName, Principal, Project,
-    ProjectName, Run, RunId, Timestamp,
+    ProjectName, ProjectSet, Run, RunId, Timestamp,
 };
 use skep::ports::accounts::{AccessToken, Accounts, Identity, Person};
 use skep::ports::audit::{AuditEntry, AuditFilter, AuditLog, AuditRow};
@@ -134,7 +134,7 @@ impl RunIndex for Away {
     async fn list(&self, _: &RunFilter) -> PortResult<Vec<RunRow>> {
         away()
     }
-    async fn find(&self, _: &str) -> PortResult<RunMatch> {
+    async fn find(&self, _: &str, _: &ProjectSet) -> PortResult<RunMatch> {
         away()
     }
     async fn project_of(&self, _: RunId) -> PortResult<Option<ProjectName>> {

@@ -540,7 +540,7 @@ impl World {
     }
 }
 
-/// What the landing queue does with a change whose base has moved.
+/// What the merge queue does with a change whose base has moved.
 impl World {
     fn proof(&self, base: &Sha, tip: &Sha) -> BatchProof {
         BatchProof { base: base.clone(), tip: tip.clone(), runs: Vec::new(), results: Vec::new(), environment: None }

@@ -35,7 +35,7 @@ pub fn lines(state: &State, width: u16) -> Vec<Line<'static>> {
     let waits: Vec<_> = state.runs.iter().filter_map(|r| Some((r, r.wake_at?, r.waiting_for.as_ref()?))).collect();
     if !waits.is_empty() {
         out.push(Line::default());
-        out.push(heading(format!(" Waiting for a time: {}", count(waits.len() as u64, "run"))));
+        out.push(heading(format!(" Waiting on a timer: {}", count(waits.len() as u64, "run"))));
         for (run, until, why) in waits.into_iter().take(MAX_ROWS) {
             let text = format!("{} until {}: {}", run.short_id(), (state.time)(until), text::line(why));
             wrap_into(&mut out, &text, "  ", warn(state), width);

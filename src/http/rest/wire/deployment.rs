@@ -28,7 +28,7 @@ pub struct Deployment {
     pub branch: Option<String>,
     /// The version that runs.
     pub sha: Option<String>,
-    /// The version before.
+    /// The previous version.
     pub previous: Option<String>,
     /// When it was last probed.
     pub probed_at: Option<Timestamp>,
@@ -80,7 +80,7 @@ pub struct Rollout {
     pub target: String,
     /// The version.
     pub sha: String,
-    /// The version before.
+    /// The previous version.
     pub previous: Option<String>,
     /// `queued`, `waiting`, `deploying`, `accepting`, `rolling_back`, `deployed`, `rolled_back`, `failed`, `superseded` or
     /// `declined`.
@@ -100,9 +100,9 @@ pub struct Rollout {
     pub deployment: Option<RolloutStep>,
     /// The criteria, once they were tested.
     pub criteria: Vec<RolloutCriterion>,
-    /// The way back, if it was necessary.
+    /// The rollback, if one was necessary.
     pub rollback: Option<RolloutStep>,
-    /// The criteria after the way back.
+    /// The criteria after the rollback.
     pub rollback_criteria: Vec<RolloutCriterion>,
     /// When it was queued.
     pub created_at: Timestamp,
@@ -116,7 +116,7 @@ impl From<domain::Rollout> for Rollout {
     fn from(r: domain::Rollout) -> Rollout {
         let (run, asked_by) = match &r.cause {
             domain::Cause::Landed { run } => (Some(run.to_string()), None),
-            domain::Cause::Asked { by } | domain::Cause::Rollback { by } => (None, Some(by.to_string())),
+            domain::Cause::Requested { by } | domain::Cause::Rollback { by } => (None, Some(by.to_string())),
         };
         let criteria = |all: Vec<domain::CriterionRecord>| all.into_iter().map(Into::into).collect();
         Rollout {
@@ -203,12 +203,12 @@ pub struct NewRollout {
     pub approve: bool,
 }
 
-/// Version to go back to.
+/// Version to roll back to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(example = json!({"to": 3}))]
 pub struct NewRollback {
-    /// Number of a rollout that was deployed; the version before the present one if absent.
+    /// Number of a rollout that was deployed; the previous version if absent.
     pub to: Option<u64>,
 }
 

@@ -6,7 +6,7 @@ use crate::domain::deployment::{
     StepRecord, Target, fill,
 };
 use crate::domain::{Message, MessageEvent, RunId, Sha};
-use crate::ports::deployments::{Carried, DeployOrder, Observed};
+use crate::ports::deployments::{DeployOrder, DeployResult, Observed};
 use crate::ports::{PortError, PortResult, Repo};
 use crate::render;
 use crate::secrets::redact_all;
@@ -21,7 +21,7 @@ const TEST_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_GOT_CHARS: usize = 4_000;
 
 /// Carries out the next step of a target.
-pub(super) async fn step(s: &Services, target: &Target, open: &[Rollout], step: &RolloutStep) -> PortResult<()> {
+pub(super) async fn carry_out(s: &Services, target: &Target, open: &[Rollout], step: &RolloutStep) -> PortResult<()> {
     let of = |number: u64| {
         let found = open.iter().find(|rollout| rollout.number == number);
         found.ok_or_else(|| PortError::transient(format!("rollout {number} of {} is gone", target.name)))
@@ -37,7 +37,7 @@ pub(super) async fn step(s: &Services, target: &Target, open: &[Rollout], step: 
             let needs = vec![format!("`skep deploy approve {0}` or `skep deploy decline {0}`", target.name)];
             let key = format!("deploy.{}.{number}.approval", target.name);
             notify(s, target, MessageEvent::Question, key, summary, needs).await?;
-            apply(s, target, rollout, RolloutEvent::Asked).await
+            apply(s, target, rollout, RolloutEvent::ApprovalRequested).await
         }
         RolloutStep::Start(number) => {
             let previous = super::observed(s, target).await?.sha;
@@ -50,7 +50,7 @@ pub(super) async fn step(s: &Services, target: &Target, open: &[Rollout], step: 
             let order = order(s, target, rollout.id, &rollout.sha, rollout.previous.clone()).await?;
             let record = deploy(s, &order).await;
             crate::fault!("after-rollout-deploy");
-            apply(s, target, rollout, RolloutEvent::Carried(record)).await
+            apply(s, target, rollout, RolloutEvent::Deployed(record)).await
         }
         RolloutStep::Test(number) => {
             let rollout = of(*number)?;
@@ -59,14 +59,14 @@ pub(super) async fn step(s: &Services, target: &Target, open: &[Rollout], step: 
             crate::fault!("after-rollout-test");
             apply(s, target, rollout, RolloutEvent::Tested(criteria)).await
         }
-        RolloutStep::GoBack(number) => {
+        RolloutStep::RollBack(number) => {
             let rollout = of(*number)?;
             let previous = rollout.previous.clone().unwrap_or_else(|| rollout.sha.clone());
             let order = order(s, target, rollout.id, &previous, None).await?;
             let record = deploy(s, &order).await;
             let criteria = if record.passed { test_all(s, &order).await } else { Vec::new() };
             crate::fault!("after-rollout-back");
-            apply(s, target, rollout, RolloutEvent::WentBack(record, criteria)).await
+            apply(s, target, rollout, RolloutEvent::RolledBack(record, criteria)).await
         }
     }
 }
@@ -98,14 +98,14 @@ async fn deploy(s: &Services, order: &DeployOrder) -> StepRecord {
     let began = Instant::now();
     let limit = Duration::from_secs(order.target.timeout_secs);
     let mut wait = RETRY.0;
-    let carried = loop {
+    let result = loop {
         match s.deploy.deployer.deploy(order).await {
-            Ok(carried) => break carried,
+            Ok(result) => break result,
             Err(PortError::Permanent { what, fix }) => {
-                break Carried { passed: false, changed: false, log: format!("{what}. To fix it, {fix}") };
+                break DeployResult { passed: false, changed: false, log: format!("{what}. To fix it, {fix}") };
             }
             Err(error) if began.elapsed() + wait > limit => {
-                break Carried { passed: false, changed: true, log: error.to_string() };
+                break DeployResult { passed: false, changed: true, log: error.to_string() };
             }
             Err(error) => {
                 tracing::warn!(target = order.target.name, %error, "a deployment is tried again");
@@ -114,7 +114,7 @@ async fn deploy(s: &Services, order: &DeployOrder) -> StepRecord {
             }
         }
     };
-    let Carried { passed, changed, log } = carried;
+    let DeployResult { passed, changed, log } = result;
     let log = redact_all(&log).into_owned();
     StepRecord { sha: order.sha.clone(), passed, changed, log, at: s.clock.now(), ms: ms(began) }
 }
@@ -191,12 +191,12 @@ async fn end(s: &Services, target: &Target, rollout: &Rollout) -> PortResult<()>
     if let Err(error) = s.deploy.deployer.release(&order).await {
         tracing::warn!(target = target.name, %error, "the lock of a target stays on its host until it expires");
     }
-    let is_carried = rollout.deployment.as_ref().is_some_and(|step| step.passed);
+    let was_deployed = rollout.deployment.as_ref().is_some_and(|step| step.passed);
     let now_there = match rollout.state {
         RolloutState::Deployed => Some(&rollout.sha),
         RolloutState::RolledBack => rollout.previous.as_ref(),
         // The version was deployed, is red, and was left there.
-        RolloutState::Failed if is_carried && rollout.rollback.is_none() => Some(&rollout.sha),
+        RolloutState::Failed if was_deployed && rollout.rollback.is_none() => Some(&rollout.sha),
         _ => None,
     };
     let criteria = if rollout.rollback.is_some() { &rollout.rollback_criteria } else { &rollout.criteria };
