@@ -95,6 +95,7 @@ mod open_work;
 mod otel;
 mod outcomes;
 mod own_account;
+mod own_process;
 mod pages;
 mod pieces;
 mod preview;
