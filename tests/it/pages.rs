@@ -241,7 +241,9 @@ fn is_clean(html: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deployments_are_shown_and_answered_on_their_pages() {
-    use skep::domain::deployment::{Cause, CriterionRecord, Method, Rollout, RolloutState, StepRecord, Target};
+    use skep::domain::deployment::{
+        Cause, CriterionRecord, Method, Rollout, RolloutState, Sponsor, StepRecord, Target,
+    };
     use skep::domain::{ProjectName, RunId, Sha, Timestamp};
     let mut s = service().await;
     s.open_run("make it two").await;
@@ -310,7 +312,25 @@ async fn deployments_are_shown_and_answered_on_their_pages() {
     for rollout in [&failed, &waiting] {
         store.add_rollout(rollout).await.unwrap().unwrap();
     }
+    let sponsor = Sponsor {
+        name: format!("Acme {HOSTILE}"),
+        project: ProjectName::new("origin").unwrap(),
+        hosting: true,
+        domain: false,
+        monthly_micros: Some(20_000_000),
+        is_public: false,
+        notes: String::new(),
+        since: Timestamp(1),
+        until: None,
+    };
+    let ended = Sponsor { name: "Gone Ltd".to_owned(), until: Some(Timestamp(2)), ..sponsor.clone() };
+    for sponsor in [&sponsor, &ended] {
+        store.put_sponsor(sponsor).await.unwrap();
+    }
     let mut browser = logged_in(&s).await;
+    let project = browser.open("/projects/origin").await.is(200);
+    assert!(project.contains("Acme ") && project.contains("hosting, $20.00 a month"), "{project}");
+    assert!(!project.contains("Gone Ltd"));
     let inbox = browser.open("/").await.is(200);
     assert!(inbox.contains("rollout 2 waits for approval"), "{inbox}");
     for path in ["/deployments", "/deployments/test", "/deployments/test/1", "/projects/origin"] {

@@ -5,6 +5,7 @@ use super::shell::{self, Page};
 use super::visit::Person;
 use super::{State, deployments as deployment_list, look, runs as run_list, spending};
 use crate::domain::Project;
+use crate::domain::deployment::Sponsor;
 use crate::ports::ledger::SpendingBy;
 use crate::render;
 use crate::service::budgets::{self, SpendingQuery};
@@ -50,6 +51,16 @@ fn base(project: &Project) -> Markup {
     html! { @match &project.base { Some(base) => code { (look::line(base)) }, None => span.quiet { "the default branch" } } }
 }
 
+/// What a sponsor gives: "hosting, domain, $20.00 a month".
+fn given(sponsor: &Sponsor) -> String {
+    let parts = [
+        sponsor.hosting.then(|| "hosting".to_owned()),
+        sponsor.domain.then(|| "domain".to_owned()),
+        sponsor.monthly_micros.map(|micros| format!("{} a month", render::money(micros))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 /// `GET /projects/{name}`.
 pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path<String>) -> PageResult<Markup> {
     let (s, caller) = (&state.services, &person.caller);
@@ -66,6 +77,9 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
     };
     let targets = deployments::list(s, caller).await?;
     let targets: Vec<_> = targets.into_iter().filter(|view| view.target.project == project.name).collect();
+    let now = s.clock.now();
+    let mut sponsors = deployments::list_sponsors(s, caller).await?;
+    sponsors.retain(|sponsor| sponsor.project == project.name && sponsor.is_active(now));
     let memories = memory::newest(s, caller, &project.name, MAX_MEMORIES).await?;
     let content = html! {
         header.run {
@@ -98,6 +112,8 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
                 section.side aria-labelledby="engines" { h2 id="engines" { "Engines" }
                     @if project.engines.is_empty() { p.quiet { "As configured for all projects." } }
                     ul.plain { @for (role, spec) in &project.engines { li { (role.name()) ": " (look::line(&spec.named())) } } } }
+                @if !sponsors.is_empty() { section.side aria-labelledby="sponsors" { h2 id="sponsors" { "Sponsors" }
+                    ul.plain { @for sponsor in &sponsors { li { (look::line(&sponsor.name)) " " span.quiet { (given(sponsor)) } } } } } }
                 section.side aria-labelledby="memory" { h2 id="memory" { "Memory" }
                     @if memories.is_empty() { p.quiet { "No memory yet." } }
                     ul.plain { @for memory in &memories { li { (look::line(&memory.title)) " "
