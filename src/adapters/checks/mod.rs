@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
-use verdict::{command_failure, failed_without_running, report_failure};
+use verdict::{as_in_repository, command_failure, failed_without_running, report_failure};
 
 /// Upper bound on the end of a check's output that goes into its result, in bytes.
 const MAX_TAIL_BYTES: usize = 4 * 1024;
@@ -151,7 +151,7 @@ impl CommandChecks {
         let (mut why, mut tests) = (command_failure(spec, &finished), None);
         let exit = if finished.timed_out { None } else { finished.code };
         let duration_ms = u64::try_from(finished.took.as_millis()).unwrap_or(u64::MAX);
-        let tail = terminal_text::tail(&finished.stdout, MAX_TAIL_BYTES);
+        let tail = as_in_repository(&terminal_text::tail(&finished.stdout, MAX_TAIL_BYTES), dir);
         // Tests may also try hosts that they do not need; a setup check seldom does.
         let was_denied = spec.kind == CheckKind::Setup && access.denied_hosts().is_some();
         let needs_network = spec.runner.is_none() && (was_denied || access.offline_hint(&tail).is_some());
@@ -160,7 +160,7 @@ impl CommandChecks {
             _ => why.as_ref().and_then(|_| fault::of(exit, &finished.stdout, needs_network, dir)),
         };
         let mut failures = match why {
-            Some(_) => failure_lines::lines(&terminal_text::sanitize(&finished.stdout)),
+            Some(_) => failure_lines::lines(&as_in_repository(&terminal_text::sanitize(&finished.stdout), dir)),
             None => Vec::new(),
         };
         let mut log = finished.into_log();

@@ -5,6 +5,7 @@ use crate::domain::check::TestCounts;
 use crate::domain::{CheckKind, CheckResult, CheckSpec};
 use crate::platform::process::ProcessOutput;
 use crate::ports::checks::Checked;
+use std::path::Path;
 
 /// Creates a failed check whose command was not run.
 pub fn failed_without_running(spec: &CheckSpec, why: String) -> Checked {
@@ -23,6 +24,13 @@ pub fn failed_without_running(spec: &CheckSpec, why: String) -> Checked {
         fault: None,
     };
     Checked { result, files: Vec::new() }
+}
+
+/// Returns the output of a check with the files of its checkout named as in the repository. The checkout is gone when
+/// somebody reads it, and its place means nothing to them.
+pub fn as_in_repository(output: &str, checkout: &Path) -> String {
+    let folder = format!("{}/", checkout.display());
+    output.replace(&format!("file://{folder}"), "").replace(&folder, "")
 }
 
 /// Returns why the command failed, if it did.
@@ -62,5 +70,25 @@ pub fn report_failure(kind: CheckKind, counts: TestCounts) -> Option<String> {
             Some(format!("all {run} tests were skipped, according to its report"))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_in_repository;
+    use std::path::Path;
+
+    #[test]
+    fn files_of_the_checkout_are_named_as_in_the_repository() {
+        let checkout = Path::new("/srv/skep/work/01a2/x-check-base");
+        for (output, shown) in [
+            ("File \"/srv/skep/work/01a2/x-check-base/test_calc.py\", line 5", "File \"test_calc.py\", line 5"),
+            ("at file:///srv/skep/work/01a2/x-check-base/src/a.mjs:3:1", "at src/a.mjs:3:1"),
+            ("/srv/skep/work/01a2/x-check-base2/a.py", "/srv/skep/work/01a2/x-check-base2/a.py"),
+            ("in /srv/skep/work/01a2/x-check-base", "in /srv/skep/work/01a2/x-check-base"),
+            ("/usr/lib/python3.11/unittest/case.py", "/usr/lib/python3.11/unittest/case.py"),
+        ] {
+            assert_eq!(as_in_repository(output, checkout), shown);
+        }
     }
 }
