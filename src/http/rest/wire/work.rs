@@ -59,7 +59,7 @@ pub struct OfferDetails {
     pub is_mine: bool,
     /// Goal of the run.
     pub goal: String,
-    /// The task, for `develop`; empty for `review`.
+    /// The task, for `develop`; empty for `review`, and if it is the goal.
     pub task: String,
     /// The commit that a patch applies to, or that is reviewed.
     pub commit: String,
@@ -122,7 +122,11 @@ impl From<Details> for OfferDetails {
             offer: Offer::from(&offer),
             is_mine,
             goal: order.goal.clone(),
-            task: task.map_or_else(String::new, |task| format!("{}\n\n{}", task.title, task.text)),
+            task: task.map_or_else(String::new, |task| match &task.text {
+                text if *text == order.goal => String::new(),
+                text if *text == task.title => text.clone(),
+                text => format!("{}\n\n{text}", task.title),
+            }),
             commit: order.head.to_string(),
             base: order.base.to_string(),
             checks: order
