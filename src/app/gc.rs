@@ -7,6 +7,7 @@ use super::owner;
 use super::program::{Program, prepare};
 use crate::adapters::store::{self, SeaStore};
 use crate::adapters::workspace::GitWorkspaces;
+use crate::config::{Config, Retention};
 use crate::domain::{ProjectName, RunId, Timestamp};
 use crate::platform::clock::SystemClock;
 use crate::platform::git::durable_fs::{remove_path, run_blocking};
@@ -16,12 +17,14 @@ use crate::ports::run_index::RunFilter;
 use crate::ports::{Blobs, Clock, Journal, PortResult, Projects, Repo, RunIndex, Workspaces};
 use crate::service::host::{CleanupItem, CleanupReport, CleanupRequest, HostContext, HostResult};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Folders with one subfolder for each run.
 const RUN_FOLDERS: [&str; 3] = ["work", "sealed", "scratch"];
+/// Longest wait of a service before it frees space for the first time.
+const FIRST_WAIT: Duration = Duration::from_secs(3_600);
 /// Upper bound of open runs that are listed. Above it, no mirror counts as unused.
 const MAX_OPEN_RUNS: u64 = 500;
 
@@ -32,13 +35,34 @@ pub(super) async fn run(
     request: &CleanupRequest,
 ) -> HostResult<CleanupReport> {
     let config = program.config(context)?;
-    let data = context.sources.data_dir.clone();
-    prepare(&data, &config)?;
+    let data = &context.sources.data_dir;
+    prepare(data, &config)?;
     program.init_logs(context, &config, false)?;
-    let store = store::connect(config.store.database.url(&data).expose()).await?.at_home(&owner::home(&data)?);
+    Ok(free(&config, data, request).await?)
+}
+
+/// Frees space at the configured interval, until the process ends.
+pub(super) async fn repeat(config: Config, data: PathBuf) {
+    let Retention { interval: Some(interval), logs, caches } = config.retention else { return };
+    let request = CleanupRequest { dry_run: false, caches_unused: caches, logs_older: logs };
+    // A service that is restarted every day cleans up, too.
+    let mut wait = interval.min(FIRST_WAIT);
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = interval;
+        match free(&config, &data, &request).await {
+            Ok(report) if report.bytes > 0 => tracing::info!(bytes = report.bytes, "freed disk space"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot free disk space; it is tried again"),
+        }
+    }
+}
+
+async fn free(config: &Config, data: &Path, request: &CleanupRequest) -> PortResult<CleanupReport> {
+    let store = store::connect(config.store.database.url(data).expose()).await?.at_home(&owner::home(data)?);
     let identity = Identity { name: config.git.author_name.clone(), email: config.git.author_email.clone() };
-    let mirrors = Arc::new(Mirrors::new(data.clone(), Arc::new(Git::find(identity).await?)));
-    let cleanup = Cleanup { data, store, mirrors, dry_run: request.dry_run };
+    let mirrors = Arc::new(Mirrors::new(data.to_owned(), Arc::new(Git::find(identity).await?)));
+    let cleanup = Cleanup { data: data.to_owned(), store, mirrors, dry_run: request.dry_run };
     let mut report = CleanupReport { dry_run: request.dry_run, ..CleanupReport::default() };
     cleanup.workspaces(&mut report).await?;
     cleanup.unused_mirrors(&mut report).await?;

@@ -1,7 +1,7 @@
 //! The process behind the command line: locks the data directory, drives runs, serves REST.
 
 use super::reloadable::Reloadable;
-use super::{Ports, connect, doctor, metrics, owner, reload, restore, routes, sandbox, services, settings, start};
+use super::{Ports, connect, doctor, gc, metrics, owner, reload, restore, routes, sandbox, services, settings, start};
 use crate::actors::{RuntimeHandle, Scope};
 use crate::config::{self, Config, Loaded, LogFormat, network_file_system, prepare_data_dir};
 use crate::http;
@@ -148,6 +148,7 @@ impl Program {
                 BackgroundTask(tokio::spawn(crate::service::schedules::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(crate::service::deployments::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(crate::service::messages::run(services.clone())).abort_handle()),
+                BackgroundTask(tokio::spawn(gc::repeat(config.clone(), data_dir.clone())).abort_handle()),
             ],
             _ => Vec::new(),
         };

@@ -19,6 +19,7 @@ const AT_START: &[&str] = &[
     "mcp.",
     "notify.",
     "open.",
+    "retention.",
     "runs.",
     "sandbox.",
     "schedules.",

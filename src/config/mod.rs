@@ -23,7 +23,7 @@ pub use models::{ApiKeySource, Keyed, SandboxSettings};
 pub use problem::{Problem, Problems};
 pub use read::{engine, is_engine_kind, key_in};
 pub use reader::Entry;
-pub use sections::{Checks, Config, Database, Engines, Git, Improve, Runs, Secrets, Server, Store};
+pub use sections::{Checks, Config, Database, Engines, Git, Improve, Retention, Runs, Secrets, Server, Store};
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

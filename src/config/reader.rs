@@ -73,6 +73,17 @@ fn amount(value: &Value, example: &str) -> Parsed<String> {
     if written.len() > 12 { wrong("the number is out of range", example) } else { Ok(written) }
 }
 
+/// Returns a duration that is not shorter than `least` and not longer than `most`.
+fn duration_between(value: &Value, least: &str, most: &str) -> Parsed<Duration> {
+    let duration = units::duration(&amount(value, "write one such as \"30s\", \"20m\" or \"4h\"")?)?;
+    match units::duration(least).ok().zip(units::duration(most).ok()) {
+        Some((a, b)) if duration < a || duration > b => {
+            wrong("the duration is out of range", format!("write one from \"{least}\" to \"{most}\""))
+        }
+        _ => Ok(duration),
+    }
+}
+
 impl Reader {
     pub(super) fn new(layers: Vec<Layer>, problems: Vec<Problem>) -> Self {
         let (figment, merged) = merged(&layers);
@@ -156,15 +167,14 @@ impl Reader {
     }
 
     pub(super) fn duration(&mut self, key: &str, slot: &mut Duration, least: &str, most: &str) {
-        let bounds = units::duration(least).ok().zip(units::duration(most).ok());
-        self.read(key, slot, |v, _| {
-            let d = units::duration(&amount(v, "write one such as \"30s\", \"20m\" or \"4h\"")?)?;
-            match bounds {
-                Some((a, b)) if d < a || d > b => {
-                    wrong("the duration is out of range", format!("write one from \"{least}\" to \"{most}\""))
-                }
-                _ => Ok(d),
-            }
+        self.read(key, slot, |v, _| duration_between(v, least, most));
+    }
+
+    /// Reads a duration from `least` to `most`, or `"never"`, which is `None`.
+    pub(super) fn duration_or_never(&mut self, key: &str, slot: &mut Option<Duration>, least: &str, most: &str) {
+        self.read(key, slot, |v, _| match v.as_str() {
+            Some("never") => Ok(None),
+            _ => duration_between(v, least, most).map(Some),
         });
     }
 

@@ -32,6 +32,8 @@ pub struct Config {
     pub store: Store,
     /// Concurrency and intervals of runs.
     pub runs: Runs,
+    /// What a service removes by itself.
+    pub retention: Retention,
     /// Policy of new projects: `[policy]`, `[limits]`, `[steps.*]` and `[budget]` together.
     pub policy: Policy,
     /// Engine of each role. A missing role has none.
@@ -205,6 +207,24 @@ impl Default for Runs {
             sweep_interval: Duration::from_secs(30),
             lease_ttl: Duration::from_secs(30),
         }
+    }
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retention {
+    /// Interval at which a service frees disk space; `None` = never.
+    pub interval: Option<Duration>,
+    /// How long ago the runs ended whose logs are removed; `None` = none are.
+    pub logs: Option<Duration>,
+    /// How long no check has filled a cache that is removed.
+    pub caches: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 3_600);
+        Self { interval: Some(day), logs: None, caches: day * 30 }
     }
 }
 

@@ -112,3 +112,29 @@ fn what_is_in_use_or_unknown_stays_while_a_service_works() {
     assert_eq!(code, Some(0), "{output}");
     service.kill();
 }
+
+#[test]
+fn a_service_frees_space_at_the_configured_interval() {
+    let scene = Scene::new(STORY, None);
+    let (code, output) = scene.run(scene.order("Write it down", &["--yes"]));
+    assert_eq!(code, Some(0), "{output}");
+    let removable = || gc(&scene, &["--dry-run", "--logs-older", "0s"]);
+    assert!(removable().iter().any(|(kind, _, _)| kind == "logs"), "the run has stored logs");
+
+    // A service keeps logs unless it is told otherwise.
+    let settings = |logs: &str| {
+        let text = format!("[retention]\ninterval = \"1s\"\n{logs}");
+        std::fs::write(scene.data.join("skep.toml"), text).expect("a configuration");
+    };
+    settings("");
+    let mut service = scene.serve();
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!removable().is_empty());
+    service.kill();
+    settings("logs = \"1s\"\n");
+    let mut service = scene.serve();
+    until("the logs are removed", Duration::from_secs(60), || removable().is_empty().then_some(()));
+    let (_, shown) = scene.run(scene.skep(&["show", "@"]));
+    assert!(shown.contains("delivered"), "the run itself stays: {shown}");
+    service.kill();
+}

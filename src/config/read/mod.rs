@@ -44,6 +44,10 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     r.number("runs.max_reserved_slots", &mut runs.max_reserved_slots, 0..=1_000);
     r.duration("runs.sweep_interval", &mut runs.sweep_interval, "1s", "1day");
     r.duration("runs.lease_ttl", &mut runs.lease_ttl, "3s", "1h");
+    let retention = &mut c.retention;
+    r.duration_or_never("retention.interval", &mut retention.interval, "1s", "365days");
+    r.duration_or_never("retention.logs", &mut retention.logs, "1s", "3650days");
+    r.duration("retention.caches", &mut retention.caches, "1s", "3650days");
     policy(r, c);
     engines::read(r, c, env);
     sandbox::read(r, c);
