@@ -4,6 +4,7 @@
 //! Root (dies -> the process exits)
 //!  ├─ Sweeper                    leases, queued runs, due runs, updates from the forge
 //!  ├─ Commits                    gathers the runs' writes into group commits
+//!  ├─ a task for each base branch on which changes wait to land in batches
 //!  └─ RunSupervisor, one per live run
 //!      ├─ Ops                    operations: carries out effects through ports
 //!      └─ Manager / Scout / Dev / Reviewer, one per attempt; death = Report::Lost
@@ -68,4 +69,5 @@ pub use notifications::{Notification, Notifications};
 pub use parts::{Parts, PartsSource};
 pub use preview::Preview;
 pub use request::{Defaults, RunRequest};
+pub use retry::patiently;
 pub use runtime_handle::RuntimeHandle;

@@ -1,6 +1,7 @@
 //! The steps of a rollout. Each may be repeated after a crash: it is stored once it was carried out.
 
 use super::change;
+use crate::actors::patiently;
 use crate::domain::deployment::{
     Cause, Criterion, CriterionRecord, CriterionTest, Probe, Rollout, RolloutEvent, RolloutState, RolloutStep,
     StepRecord, Target, fill,
@@ -13,8 +14,6 @@ use crate::secrets::redact_all;
 use crate::service::Services;
 use std::time::{Duration, Instant};
 
-/// Waits between tries while a host cannot be reached: the first and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// Wait between two tests of a criterion.
 const TEST_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest observation that is kept, in characters.
@@ -97,22 +96,12 @@ pub(super) async fn order(
 async fn deploy(s: &Services, order: &DeployOrder) -> StepRecord {
     let began = Instant::now();
     let limit = Duration::from_secs(order.target.timeout_secs);
-    let mut wait = RETRY.0;
-    let result = loop {
-        match s.deploy.deployer.deploy(order).await {
-            Ok(result) => break result,
-            Err(PortError::Permanent { what, fix }) => {
-                break DeployResult { passed: false, changed: false, log: format!("{what}. To fix it, {fix}") };
-            }
-            Err(error) if began.elapsed() + wait > limit => {
-                break DeployResult { passed: false, changed: true, log: error.to_string() };
-            }
-            Err(error) => {
-                tracing::warn!(target = order.target.name, %error, "a deployment is tried again");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(RETRY.1);
-            }
+    let result = match patiently(limit, || s.deploy.deployer.deploy(order)).await {
+        Ok(result) => result,
+        Err(PortError::Permanent { what, fix }) => {
+            DeployResult { passed: false, changed: false, log: format!("{what}. To fix it, {fix}") }
         }
+        Err(error) => DeployResult { passed: false, changed: true, log: error.to_string() },
     };
     let DeployResult { passed, changed, log } = result;
     let log = redact_all(&log).into_owned();
