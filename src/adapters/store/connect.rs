@@ -129,6 +129,7 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
         home: "".into(),
         losses,
         writes: Arc::default(),
+        openings: Arc::default(),
         file: Some(Arc::new(file)),
         is_open: false,
     })
@@ -268,6 +269,7 @@ async fn open_postgres(url: &str) -> PortResult<SeaStore> {
         home: "".into(),
         losses,
         writes: Arc::default(),
+        openings: Arc::default(),
         file: None,
         is_open: false,
     };
