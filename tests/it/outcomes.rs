@@ -135,7 +135,7 @@ fn a_journal_that_does_not_fit_proves_nothing() {
 async fn store_journal(b: &TestStore, opened: &Opened, journal: &[(Event, Timestamp)]) -> RunId {
     let id = RunId(uuid::Uuid::now_v7());
     let (mut run, mut lease): (Option<Run>, Option<Lease>) = (None, None);
-    let (mut written, mut proof) = (Vec::new(), None);
+    let (mut written, mut proof) = (Vec::new(), None::<Proof>);
     for (event, at) in journal {
         let event = match event {
             Event::Opened(_) => Event::Opened(Box::new(Opened { id, ..opened.clone() })),
