@@ -12,6 +12,9 @@ use std::time::Instant;
 
 /// Upper bound on transitions in one transaction.
 const MAX_BATCH: usize = 256;
+/// Batches in progress: one is encoded while another is written. They never have a run in common, because a run waits for
+/// the result of its transition.
+const MAX_FLUSHES: usize = 2;
 
 /// The actor.
 pub struct Commits;
@@ -20,7 +23,7 @@ pub struct Commits;
 pub struct State {
     deps: Deps,
     queue: Vec<(Arc<Transition>, RpcReplyPort<PortResult<()>>)>,
-    busy: bool,
+    flushes: usize,
 }
 
 impl Actor for Commits {
@@ -29,7 +32,7 @@ impl Actor for Commits {
     type Arguments = Deps;
 
     async fn pre_start(&self, _me: ActorRef<CommitsMsg>, deps: Deps) -> Result<State, ActorProcessingErr> {
-        Ok(State { deps, queue: Vec::new(), busy: false })
+        Ok(State { deps, queue: Vec::new(), flushes: 0 })
     }
 
     async fn handle(
@@ -40,12 +43,12 @@ impl Actor for Commits {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             CommitsMsg::Commit { transition, reply } => s.queue.push((transition, reply)),
-            CommitsMsg::Flushed => s.busy = false,
+            CommitsMsg::Flushed => s.flushes -= 1,
         }
-        if s.busy || s.queue.is_empty() {
+        if s.flushes >= MAX_FLUSHES || s.queue.is_empty() {
             return Ok(());
         }
-        s.busy = true;
+        s.flushes += 1;
         let batch: Vec<_> = s.queue.drain(..s.queue.len().min(MAX_BATCH)).collect();
         let deps = s.deps.clone();
         // A separate task, so that the next batch gathers while this one is written.

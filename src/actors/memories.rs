@@ -8,8 +8,8 @@ use super::retry::patiently;
 use super::target::RunTarget;
 use crate::domain::memory::document::{MAX_DOCUMENTS, MAX_SECTIONS, is_document, sections};
 use crate::domain::memory::rank::{MAX_CHECKED, Selection};
-use crate::domain::memory::{Citation, Draft, Memory, MemoryId, MemoryKind, MemoryState, Query, Record, derive, rank};
-use crate::domain::{Event, Order, OutcomeRow, Run, Sha, Step, Timestamp};
+use crate::domain::memory::{Citation, Derived, Draft, Memory, MemoryId, MemoryKind, MemoryState, Query, Record, rank};
+use crate::domain::{Order, Run, Sha, Step, Timestamp};
 use crate::ports::memories::{GivenMemory, NewMemories};
 use crate::ports::{PortResult, Repo, Workspaces};
 use crate::secrets::redact_all;
@@ -18,19 +18,12 @@ use std::time::Duration;
 
 /// Stores what an ended run has shown. Doing it again changes nothing, so it comes before the run's last event is
 /// written: a process that is killed in between does it once more. What cannot be stored within `patience` is lost.
-pub(super) async fn remember(
-    deps: &Deps,
-    run: &Run,
-    outcomes: &[OutcomeRow],
-    journal: &[(Event, Timestamp)],
-    patience: Duration,
-) {
-    let derived = derive(run, outcomes, journal);
+pub(super) async fn remember(deps: &Deps, run: &Run, derived: &Derived, patience: Duration) {
     let repo = Repo { project: run.project.clone(), origin: run.settings.origin.clone() };
     let mut files = Files { workspaces: deps.workspaces.as_ref(), repo: &repo, sha: &run.head, read: BTreeMap::new() };
     let mut rows = Vec::new();
-    for draft in derived.found {
-        if holds_secret(&draft) {
+    for draft in &derived.found {
+        if holds_secret(draft) {
             tracing::warn!(run = %run.id, seq = draft.seq, "a memory was not stored: its text looks like a secret");
             continue;
         }
@@ -44,7 +37,7 @@ pub(super) async fn remember(
         if cites.is_empty() && !draft.places.is_empty() {
             continue;
         }
-        rows.push(row(run, draft, cites));
+        rows.push(row(run, draft.clone(), cites));
     }
     let ended =
         derived.ended.iter().map(|(key, at)| (MemoryId::of(&run.project, MemoryKind::Fact, key), *at)).collect();

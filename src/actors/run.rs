@@ -13,7 +13,7 @@ use super::role;
 use super::session::{self, PromptDigest};
 use super::target::RunTarget;
 use crate::domain::{
-    AttemptId, BudgetScope, Effect, EffectKey, EffectOutcome, Event, Refusal, Report, Run, RunId, decide,
+    AttemptId, BudgetScope, Effect, EffectKey, EffectOutcome, Event, Proof, Refusal, Report, Run, RunId, decide,
 };
 use crate::ports::journal::Transition;
 use crate::ports::leases::Lease;
@@ -72,6 +72,8 @@ struct Held {
     lease: Lease,
     /// Shared with the transition that is being written.
     run: Arc<Run>,
+    /// What its events have proven; `None` = some of them were not seen here, so its journal is read at the end.
+    proof: Option<Proof>,
     /// Effects decided but not yet started: key, effect, and whether it may have been started before.
     waiting: Vec<(EffectKey, Effect, bool)>,
     /// Effects handed to the operations actor.
@@ -242,11 +244,15 @@ async fn apply(me: &ActorRef<RunMsg>, s: &mut State, event: Event) -> Result<Res
         Err(refusal) => return Ok(Err(refusal)),
     };
     span.record("phase", decision.run.phase.name());
-    let outcomes = match decision.run.ended() {
-        true => outcomes::of_ending(&s.args.deps, &decision.run, (&event, at), STORE_PATIENCE).await?,
+    let run = Arc::new(decision.run);
+    if let Some(proof) = &mut held.proof {
+        proof.read(&held.run, &event, &run, at);
+    }
+    held.proof.take_if(|proof| proof.is_too_large());
+    let outcomes = match run.ended() {
+        true => outcomes::of_ending(&s.args.deps, &run, held.proof.take(), (&event, at), STORE_PATIENCE).await?,
         false => Vec::new(),
     };
-    let run = Arc::new(decision.run);
     let transition = Arc::new(Transition {
         lease: held.lease.clone(),
         at,

@@ -90,7 +90,7 @@ pub use message::{ChannelRules, Message, MessageEvent};
 pub use notice::Notice;
 pub use open_work::{Agent, Offer, OfferState, OpenWorkSettings, Submission};
 pub use order::{EngineSpec, Note, NoteSource, Order, Role, Step};
-pub use outcome::{Evidence, OutcomeRow, OutcomeWord, outcomes};
+pub use outcome::{Evidence, OutcomeRow, OutcomeWord, Proof, outcomes};
 pub use overrides::{Difference, OnDifference, Overrides};
 pub use plan::{Plan, TaskSpec};
 pub use policy::{BaseChecks, Policy, StepLimits, StepTable, Tightening};

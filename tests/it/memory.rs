@@ -7,7 +7,7 @@ use crate::support::rest::service;
 use crate::support::rng::Rng;
 use crate::support::story::{Story, developed, request, results, spec};
 use serde_json::{Value, json};
-use skep::domain::memory::{Arm, Citation, DAY_MS, Derived, Memory, Query, Record, derive, rank};
+use skep::domain::memory::{Arm, Citation, DAY_MS, Derived, Memory, Query, Record, rank};
 use skep::domain::*;
 use skep::providers::settings::Api;
 use std::path::Path;
@@ -47,8 +47,8 @@ fn landed(story: Story) -> Story {
 
 fn shown(story: &Story) -> Derived {
     assert!(story.run.ended(), "{:?}", story.run.pending);
-    let proven = outcomes(story.journal.clone()).expect("a journal that can be replayed");
-    derive(&story.run, &proven, &story.journal)
+    let (proof, run) = Proof::replay(story.journal.clone()).expect("a journal that can be replayed").expect("a run");
+    proof.memories(&run, &proof.outcomes(&run))
 }
 
 fn keys(derived: &Derived) -> Vec<String> {
@@ -182,9 +182,10 @@ fn simulated_runs_show_bounded_rows() {
     let mut rows = 0;
     for seed in 0..200 {
         let run = crate::simulate::wild(seed, false).expect("a simulated run");
-        let Ok(proven) = outcomes(run.journal.clone()) else { panic!("seed {seed}") };
-        let derived = derive(&run.run, &proven, &run.journal);
-        assert_eq!(derived, derive(&run.run, &proven, &run.journal), "seed {seed}");
+        let Ok(Some((proof, _))) = Proof::replay(run.journal.clone()) else { panic!("seed {seed}") };
+        let proven = proof.outcomes(&run.run);
+        let derived = proof.memories(&run.run, &proven);
+        assert_eq!(derived, proof.memories(&run.run, &proven), "seed {seed}");
         assert!(derived.found.len() <= 20, "seed {seed}");
         rows += derived.found.len();
         let ids: std::collections::BTreeSet<_> = keys(&derived).into_iter().collect();

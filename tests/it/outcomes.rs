@@ -135,7 +135,7 @@ fn a_journal_that_does_not_fit_proves_nothing() {
 async fn store_journal(b: &TestStore, opened: &Opened, journal: &[(Event, Timestamp)]) -> RunId {
     let id = RunId(uuid::Uuid::now_v7());
     let (mut run, mut lease): (Option<Run>, Option<Lease>) = (None, None);
-    let mut written = Vec::new();
+    let (mut written, mut proof) = (Vec::new(), None::<Proof>);
     for (event, at) in journal {
         let event = match event {
             Event::Opened(_) => Event::Opened(Box::new(Opened { id, ..opened.clone() })),
@@ -147,7 +147,13 @@ async fn store_journal(b: &TestStore, opened: &Opened, journal: &[(Event, Timest
             _ => panic!("{event:?} comes first"),
         };
         written.push((event.clone(), *at));
+        match (&run, &mut proof) {
+            (Some(before), Some(proof)) => proof.read(before, &event, &decision.run, *at),
+            _ => proof = Proof::opened(&decision.run),
+        }
+        let gathered = proof.as_ref().expect("gathered since the opening").outcomes(&decision.run);
         let outcomes = if decision.run.ended() { outcomes(written.clone()).expect("outcomes") } else { Vec::new() };
+        assert_eq!(gathered, outcomes, "gathered as the events happen, and from the journal");
         let transition = Transition {
             lease: lease.clone().unwrap_or_else(|| crate::support::runs::no_lease(id)),
             at: *at,

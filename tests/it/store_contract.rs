@@ -32,4 +32,5 @@ mod run_index;
 mod schedules;
 mod sessions;
 mod shared_budgets;
+mod snapshot;
 mod vault;

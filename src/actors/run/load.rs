@@ -7,7 +7,7 @@ use super::super::retry::patiently;
 use super::super::session;
 use super::super::target::RunTarget;
 use super::{Held, State, apply, carry_out, note_refusal};
-use crate::domain::{AttemptId, Effect, EffectKey, Event, Order};
+use crate::domain::{AttemptId, Effect, EffectKey, Event, Order, Proof};
 use crate::ports::journal::PendingEffect;
 use crate::ports::leases::LeasedRun;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -43,6 +43,7 @@ pub(super) async fn load(me: &ActorRef<RunMsg>, s: &mut State) -> Result<(), Act
     }
     s.held = Some(Held {
         lease,
+        proof: Proof::opened(&run),
         run: (*run).into(),
         waiting,
         acting: HashMap::new(),

@@ -1,12 +1,14 @@
 //! The stored form of snapshots, events, effects and projects: JSON, with the version of its form in a column of the row.
 //!
 //! Invariant: a form that was released is never changed in place. A change raises [`VERSION`] and adds a step to
-//! `upgrade`, and the fixtures of the older version (`tests/it/stored_form.rs`) must still load.
+//! `upgrade`, and the fixtures of the older version (`tests/it/stored_form.rs`) must still load. What a snapshot may
+//! leave out is decided in `snapshot`.
 
 use crate::domain::run::SNAPSHOT_VERSION;
 use crate::domain::{Effect, Event, Project, Run};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// The version this program writes.
 pub const VERSION: i64 = SNAPSHOT_VERSION as i64;
@@ -36,8 +38,14 @@ impl Kind {
 /// # Errors
 /// The state cannot be written as JSON, or belongs to another version.
 pub fn encode_snapshot(run: &Run) -> Result<String, String> {
+    require_current(run)?;
+    encode(Kind::Snapshot, run)
+}
+
+/// Checks that a state has the version that this program writes.
+pub(super) fn require_current(run: &Run) -> Result<(), String> {
     match i64::from(run.version) {
-        VERSION => encode(Kind::Snapshot, run),
+        VERSION => Ok(()),
         other => Err(format!("its snapshot has version {other}, this Skep writes version {VERSION}")),
     }
 }
@@ -101,6 +109,14 @@ pub fn decode_effect(version: i64, json: &str) -> Result<Effect, String> {
 /// The project is damaged, or was written by a newer Skep.
 pub fn decode_project(version: i64, json: &str) -> Result<Project, String> {
     decode(Kind::Project, version, json)
+}
+
+/// Returns the JSON of a stored event in the current form.
+pub(super) fn current_event(version: i64, json: &str) -> Result<Cow<'_, str>, String> {
+    match version {
+        VERSION => Ok(Cow::Borrowed(json)),
+        _ => event_json(version, json).map(|document| Cow::Owned(document.to_string())),
+    }
 }
 
 /// Decodes a stored event as JSON in the current form, for display only.

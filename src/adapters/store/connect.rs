@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const POSTGRES_READERS: u32 = 6;
-/// Few, so that each connection has the commit's plan cached. More would not help: waiting transitions join the next
-/// commit.
-const POSTGRES_WRITERS: u32 = 2;
+/// Few, so that each connection has the commit's plan cached: two for the batches of transitions, of which one is written
+/// while another is encoded, and two for leases and other single rows.
+const POSTGRES_WRITERS: u32 = 4;
 const SQLITE_READERS: u32 = 4;
 const CACHED_STATEMENTS: usize = 200;
 /// Length of a scheme that an error repeats.
@@ -129,6 +129,7 @@ async fn open_sqlite(url: &str) -> PortResult<SeaStore> {
         home: "".into(),
         losses,
         writes: Arc::default(),
+        openings: Arc::default(),
         file: Some(Arc::new(file)),
         is_open: false,
     })
@@ -268,6 +269,7 @@ async fn open_postgres(url: &str) -> PortResult<SeaStore> {
         home: "".into(),
         losses,
         writes: Arc::default(),
+        openings: Arc::default(),
         file: None,
         is_open: false,
     };

@@ -8,6 +8,7 @@ use super::codec;
 use super::error::duplicate;
 use super::row::Row;
 use super::run_index::{bounded, text_of};
+use super::snapshot;
 use crate::domain::{EffectKey, Event, Run, RunId, Timestamp};
 use crate::ports::journal::{Journal, JournalRow, Transition};
 use crate::ports::leases::Lease;
@@ -33,7 +34,6 @@ const BEGIN_SQLITE: &str = "UPDATE outbox SET begun = begun + 1 WHERE run = $1 A
 const WITHDRAW: &str = "UPDATE outbox SET begun = begun - 1 WHERE run = $1 AND key = $4 AND begun > 0 \
     AND EXISTS (SELECT 1 FROM run WHERE id = $1 AND owner = $2 AND epoch = $3) RETURNING begun";
 const MINE: &str = "SELECT 1 AS one FROM run WHERE id = $1 AND owner = $2 AND epoch = $3";
-const LOAD: &str = "SELECT version, snapshot FROM run WHERE id = $1";
 const EVENTS: &str =
     "SELECT seq, at, name, epoch, version, body FROM event WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 
@@ -53,7 +53,7 @@ impl Journal for SeaStore {
         let mut rows = Vec::with_capacity(batch.len());
         let mut indexes = Vec::with_capacity(batch.len());
         for (index, transition) in batch.iter().enumerate() {
-            match Row::of(transition) {
+            match Row::of(transition, &self.openings) {
                 Ok(row) => {
                     rows.push(row);
                     indexes.push(index);
@@ -102,9 +102,10 @@ impl Journal for SeaStore {
     }
 
     async fn load(&self, run: RunId) -> PortResult<Option<Run>> {
-        let rows = self.read(LOAD, [run.to_string().into()]).await?;
+        let sql = format!("SELECT {} FROM run WHERE id = $1", snapshot::COLUMNS);
+        let rows = self.read(&sql, [run.to_string().into()]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        snapshot_of(row).map(Some).map_err(|why| {
+        snapshot::read(row).map(Some).map_err(|why| {
             PortError::permanent(
                 format!("cannot read run {run}: {why}"),
                 "use the Skep version that wrote it, or restore a backup; other runs are not affected",
@@ -187,13 +188,6 @@ impl SeaStore {
             event: event.ok(),
         })
     }
-}
-
-/// Reads the state in a row's `version` and `snapshot`, or explains why it cannot be used.
-pub(super) fn snapshot_of(row: &QueryResult) -> Result<Run, String> {
-    let version: i64 = row.try_get("", "version").map_err(|e| e.to_string())?;
-    codec::check_version(version)?;
-    codec::decode_snapshot(version, &text_of(row, "snapshot")?)
 }
 
 /// Reads the event of a journal row, and its time.

@@ -2,8 +2,8 @@
 
 use super::SeaStore;
 use super::codec;
-use super::journal::snapshot_of;
 use super::run_index::text_of;
+use super::snapshot;
 use crate::domain::{EffectKey, RunId};
 use crate::ports::journal::PendingEffect;
 use crate::ports::leases::{Lease, LeasedRun, Leases, Owner};
@@ -25,7 +25,7 @@ const MAX_PENDING: usize = 10_000;
 /// fenced.
 const ACQUIRE: &str = "UPDATE run SET owner = $2, lease_until = {now} + $3, epoch = epoch + 1 \
     WHERE id = $1 AND home = $4 AND quarantined IS NULL AND (owner IS NULL OR owner = $2 OR lease_until <= {now}) \
-    RETURNING epoch, version, snapshot";
+    RETURNING epoch, ";
 const PENDING: &str = "SELECT key, begun, version, body FROM outbox WHERE run = $1 ORDER BY ord LIMIT 10001";
 /// All leases in one statement, so that none waits for the round trip of another.
 const RENEW_POSTGRES: &str = "UPDATE run SET lease_until = {now} + $1 \
@@ -52,11 +52,12 @@ fn millis(ttl_secs: u64) -> i64 {
 impl Leases for SeaStore {
     async fn acquire(&self, run: RunId, owner: &Owner, ttl_secs: u64) -> PortResult<Option<LeasedRun>> {
         let id = Value::from(run.to_string());
-        let rows = self.write(ACQUIRE, [id, owner.0.as_str().into(), millis(ttl_secs).into(), self.home()]).await?;
+        let sql = format!("{ACQUIRE}{}", snapshot::COLUMNS);
+        let rows = self.write(&sql, [id, owner.0.as_str().into(), millis(ttl_secs).into(), self.home()]).await?;
         let Some(row) = rows.first() else { return self.why_not_acquired(run).await };
         let epoch = row.try_get("", "epoch").map_err(|e| self.reading(&e))?;
         let lease = Lease { run, owner: owner.clone(), epoch };
-        let state = match snapshot_of(row) {
+        let state = match snapshot::read_to_write(row, &self.openings) {
             Ok(state) if state.id == run => state,
             Ok(state) => return self.quarantine_unreadable(run, &format!("its snapshot is of run {}", state.id)).await,
             Err(why) => return self.quarantine_unreadable(run, &why).await,

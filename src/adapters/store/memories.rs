@@ -37,12 +37,18 @@ const GIVEN: &str = "SELECT run, attempt, memory FROM memory_given WHERE run = $
 const RECORDS: &str = "SELECT g.memory AS memory, o.word AS word, count(DISTINCT g.run) AS runs FROM memory_given g \
     JOIN memory m ON m.id = g.memory AND m.state = 'live' JOIN outcome o ON o.run = g.run AND o.attempt = 0 \
     WHERE g.project = $1 GROUP BY g.memory, o.word";
+/// Upper bound on rows that are looked up at once.
+const MAX_LOOKED_UP: usize = 500;
 /// Upper bound on rows that one command may forget.
 const MAX_FORGOTTEN: u64 = 10_000;
 
 #[async_trait]
 impl Memories for SeaStore {
     async fn remember(&self, project: &ProjectName, new: &NewMemories, now: Timestamp) -> PortResult<()> {
+        // Most runs only show again that nothing is wrong, and reading that takes no lock.
+        if new.rows.is_empty() && !self.is_any_live(&new.ended).await? {
+            return Ok(());
+        }
         let tx = self.exclusive().await?;
         let written = remember_in(self, &tx, project, new, now).await;
         self.end(tx, written).await
@@ -133,6 +139,18 @@ impl Memories for SeaStore {
             Ok(GivenMemory { run, attempt: AttemptId(attempt), memory: MemoryId(row.try_get("", "memory")?) })
         };
         rows.iter().map(|row| given(row).map_err(|e: DbErr| self.reading(&e))).collect()
+    }
+}
+
+impl SeaStore {
+    /// Returns whether one of these rows is live, so that ending them changes something.
+    async fn is_any_live(&self, ended: &[(MemoryId, Timestamp)]) -> PortResult<bool> {
+        if ended.is_empty() || ended.len() > MAX_LOOKED_UP {
+            return Ok(!ended.is_empty());
+        }
+        let places: Vec<String> = (1..=ended.len()).map(|n| format!("${n}")).collect();
+        let sql = format!("SELECT 1 AS one FROM memory WHERE state = 'live' AND id IN ({}) LIMIT 1", places.join(", "));
+        Ok(!self.read(&sql, ended.iter().map(|(id, _)| id.as_str().into())).await?.is_empty())
     }
 }
 

@@ -34,6 +34,7 @@ mod schedules;
 mod schema;
 mod sessions;
 mod shared_budgets;
+mod snapshot;
 mod transaction;
 mod vault;
 mod vault_keys;
@@ -72,6 +73,8 @@ pub struct SeaStore {
     losses: Arc<Losses>,
     /// Whether writes succeed.
     writes: Arc<Writes>,
+    /// The settings that snapshots need not repeat.
+    openings: Arc<snapshot::OpeningSettings>,
     /// The file on SQLite.
     file: Option<Arc<StoreFile>>,
     /// Whether it was opened with the right schema. Before that, a database that cannot be used is refused; afterwards it

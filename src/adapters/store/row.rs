@@ -3,6 +3,7 @@
 use super::codec;
 use super::ledger::LedgerRecord;
 use super::outcomes::OutcomeRecord;
+use super::snapshot::{self, OpeningSettings};
 use crate::domain::{Event, status};
 use crate::ports::journal::Transition;
 use crate::ports::{PortError, PortResult};
@@ -59,7 +60,7 @@ impl Row {
     }
 
     /// Converts a transition, or explains why it cannot be written.
-    pub(super) fn of(t: &Transition) -> PortResult<Row> {
+    pub(super) fn of(t: &Transition, openings: &OpeningSettings) -> PortResult<Row> {
         let run = &t.run;
         let invalid = |why: String| {
             PortError::permanent(
@@ -115,7 +116,7 @@ impl Row {
             blocks: codes,
             version: codec::VERSION,
             opened_at: run.opened_at.0,
-            snapshot: payload("snapshot", codec::encode_snapshot(run))?,
+            snapshot: payload("snapshot", snapshot::encode(t, openings))?,
             effects,
             finished: t.finished.iter().map(|key| key.0.clone()).collect(),
             wake_at: run.wake_at().filter(|_| !run.ended()).map(|at| at.0),

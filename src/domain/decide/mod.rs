@@ -119,8 +119,8 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         return Err(Refusal::NoEngine { role: step.role().name().to_owned() });
     }
     let p = &settings.policy;
-    for pattern in p.protected_paths.iter().chain(&p.test_paths).chain(&p.forbidden_paths).chain(&p.allowed_paths) {
-        policy::glob(pattern).map_err(|what| Refusal::Invalid { what })?;
+    for patterns in [&p.protected_paths, &p.test_paths, &p.forbidden_paths, &p.allowed_paths] {
+        policy::require_usable(patterns).map_err(|what| Refusal::Invalid { what })?;
     }
     if p.parallel_tasks == 0 || p.max_tasks == 0 || p.max_lost_attempts == 0 {
         return invalid("policy: parallel_tasks, max_tasks and max_lost_attempts must be at least 1".to_owned());

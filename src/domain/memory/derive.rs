@@ -1,4 +1,4 @@
-//! Makes rows from the journal of an ended run. Each rule needs what the journal proves; nothing that an engine says
+//! Makes rows from the events of an ended run. Each rule needs what they prove; nothing that an engine says
 //! about itself makes a row.
 //!
 //! | row | rule |
@@ -15,7 +15,6 @@ use super::{Memory, MemoryKind, one_line};
 use crate::domain::block::{Answer, Block, BlockKind};
 use crate::domain::change::{ChangeRequest, FileKind};
 use crate::domain::check::{CheckKind, CheckResult, Scope};
-use crate::domain::decide::{decide, open};
 use crate::domain::effect::EffectOutcome;
 use crate::domain::event::Event;
 use crate::domain::id::{AttemptId, Principal, Sha, TaskId, Timestamp};
@@ -80,44 +79,54 @@ pub struct Derived {
     pub ended: Vec<(String, Timestamp)>,
 }
 
-/// Returns what the whole journal of an ended run shows, given the outcomes that it proves.
-pub fn derive(run: &Run, outcomes: &[OutcomeRow], journal: &[(Event, Timestamp)]) -> Derived {
-    let confirmed =
-        outcomes.iter().filter(|row| row.word == OutcomeWord::Confirmed).filter_map(|row| row.attempt).collect();
-    let mut reader = Reader::of(run, confirmed);
-    let mut blocks = answered_blocks(journal);
-    for ((event, at), seq) in journal.iter().zip(1u64..) {
-        reader.read(event, blocks.remove(&seq), (seq, *at));
-    }
-    reader.derived()
+/// Event that may show something.
+#[derive(Clone, Debug)]
+pub struct ShownEvent {
+    event: Event,
+    mark: Mark,
+    /// The block that an answer lifts.
+    answered: Option<Block>,
 }
 
-/// Returns the block that each answer in a journal lifts, by the number of the answer.
-fn answered_blocks(journal: &[(Event, Timestamp)]) -> BTreeMap<u64, Block> {
-    let mut blocks = BTreeMap::new();
-    // Most runs have no answers, and replaying them would show nothing.
-    if !journal.iter().any(|(event, _)| matches!(event, Event::Answered { .. })) {
-        return blocks;
-    }
-    let mut run: Option<Run> = None;
-    for ((event, at), seq) in journal.iter().zip(1u64..) {
-        let after = match (&run, event) {
-            (None, Event::Opened(opened)) => open(opened, *at),
-            (Some(before), event) => {
-                if let Event::Answered { block, .. } = event {
-                    let block = block.map_or_else(|| before.blocks.first(), |id| before.block(id));
-                    blocks.extend(block.map(|block| (seq, block.clone())));
-                }
-                decide(before, event, *at)
+impl ShownEvent {
+    /// Returns the event that is read after this state; `None` = [`derive`] needs no event of its kind.
+    pub fn of(before: &Run, event: &Event, mark: (u64, Timestamp)) -> Option<ShownEvent> {
+        let mut answered = None;
+        match event {
+            Event::Reported(reported)
+                if matches!(reported.report, Report::Developed { .. } | Report::Reviewed { .. }) => {}
+            Event::EffectFinished { outcome, .. } if is_read(outcome) => {}
+            Event::Observed { .. } => {}
+            Event::Answered { block, .. } => {
+                answered = block.map_or_else(|| before.blocks.first(), |id| before.block(id)).cloned();
             }
-            (None, _) => return blocks,
-        };
-        match after {
-            Ok(decision) => run = Some(decision.run),
-            Err(_) => return blocks,
+            _ => return None,
         }
+        Some(ShownEvent { event: event.clone(), mark, answered })
     }
-    blocks
+}
+
+fn is_read(outcome: &EffectOutcome) -> bool {
+    matches!(
+        outcome,
+        EffectOutcome::Checked { .. }
+            | EffectOutcome::Integrated { .. }
+            | EffectOutcome::Rebased { .. }
+            | EffectOutcome::Observed { .. }
+            | EffectOutcome::PutBack { .. }
+            | EffectOutcome::Landed { .. }
+    )
+}
+
+/// Returns what the events of an ended run show, which was opened at `base`, given its outcomes.
+pub fn derive(run: &Run, base: &Sha, outcomes: &[OutcomeRow], events: &[ShownEvent]) -> Derived {
+    let confirmed =
+        outcomes.iter().filter(|row| row.word == OutcomeWord::Confirmed).filter_map(|row| row.attempt).collect();
+    let mut reader = Reader::of(run, base, confirmed);
+    for ShownEvent { event, mark, answered } in events {
+        reader.read(event, answered.as_ref(), *mark);
+    }
+    reader.derived()
 }
 
 /// Number and time of an event.
@@ -144,15 +153,15 @@ struct Reader<'r> {
 }
 
 impl<'r> Reader<'r> {
-    fn of(run: &'r Run, confirmed: BTreeSet<AttemptId>) -> Reader<'r> {
+    fn of(run: &'r Run, base: &Sha, confirmed: BTreeSet<AttemptId>) -> Reader<'r> {
         Reader {
             run,
             derived: Derived::default(),
             red: BTreeMap::new(),
             results: BTreeMap::new(),
             work: BTreeMap::new(),
-            base: run.base.clone(),
-            head: run.base.clone(),
+            base: base.clone(),
+            head: base.clone(),
             confirmed,
             requests: BTreeSet::new(),
         }
@@ -162,9 +171,8 @@ impl<'r> Reader<'r> {
         matches!(self.run.outcome, Some(Outcome::Delivered { .. }))
     }
 
-    fn read(&mut self, event: &Event, answered: Option<Block>, mark: Mark) {
+    fn read(&mut self, event: &Event, answered: Option<&Block>, mark: Mark) {
         match event {
-            Event::Opened(opened) => (self.base, self.head) = (opened.base.clone(), opened.base.clone()),
             Event::Reported(reported) => match &reported.report {
                 Report::Developed { head, diff, .. } => self.developed(reported.attempt, head, diff.paths()),
                 Report::Reviewed { findings, .. } if self.confirmed.contains(&reported.attempt) => {
@@ -187,7 +195,7 @@ impl<'r> Reader<'r> {
             Event::Observed { observation } => self.requested(&observation.change_requests, mark),
             Event::Answered { answer, by, .. } if by.is_person() => {
                 if let Some(block) = answered {
-                    self.answered(&block, answer, by, mark);
+                    self.answered(block, answer, by, mark);
                 }
             }
             _ => {}

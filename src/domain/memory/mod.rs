@@ -2,7 +2,7 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `derive` | rows made from the journal of an ended run, by rules |
+//! | `derive` | rows made from the events of an ended run, by rules |
 //! | `citation` | the lines that a row is about, and whether they are still there |
 //! | `document` | sections of a repository's documents, as rows that point to them |
 //! | `words`, `rank` | the rows that fit an order, best first |
@@ -19,7 +19,7 @@ pub mod rank;
 pub mod words;
 
 pub use citation::Citation;
-pub use derive::{Derived, Draft, Place, derive};
+pub use derive::{Derived, Draft, Place, ShownEvent, derive};
 pub use effect::{Arm, ArmResult, Effect};
 pub use rank::{Query, Record, rank};
 

@@ -1,10 +1,9 @@
-//! Derives the outcomes of a run from its journal, by replaying it.
+//! Derives the outcomes of a run from its events.
 
 use super::{Evidence, OutcomeRow, OutcomeWord};
 use crate::domain::attempt::{Attempt, Ending};
 use crate::domain::block::{Answer, BlockKind, Subject};
 use crate::domain::check::Scope;
-use crate::domain::decide::{decide, open};
 use crate::domain::effect::EffectRef;
 use crate::domain::event::Event;
 use crate::domain::id::{AttemptId, TaskId, Timestamp};
@@ -17,35 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Rounds of rework with which a change still counts as landed in time.
 const MAX_ROUNDS_IN_TIME: u32 = 1;
 
-/// Returns the outcomes that a run's whole journal proves, in the order of attempts and words. A run that has not ended
-/// has none.
-///
-/// # Errors
-///
-/// Explains why the journal cannot be replayed.
-pub fn outcomes(journal: impl IntoIterator<Item = (Event, Timestamp)>) -> Result<Vec<OutcomeRow>, String> {
-    let mut found = Facts::default();
-    let mut run: Option<Run> = None;
-    for ((event, at), seq) in journal.into_iter().zip(1u64..) {
-        let refused = |e| format!("event {seq} does not fit the state before it: {e}");
-        let after = match (&run, &event) {
-            (None, Event::Opened(opened)) => open(opened, at).map_err(refused)?.run,
-            (None, _) => return Err("the first event does not open the run".to_owned()),
-            (Some(before), event) => {
-                let after = decide(before, event, at).map_err(refused)?.run;
-                found.take(before, event, &after, (seq, at));
-                after
-            }
-        };
-        run = Some(after);
-    }
-    Ok(run.filter(Run::ended).map(|run| found.rows(&run)).unwrap_or_default())
-}
-
 /// Number and time of an event.
 type Mark = (u64, Timestamp);
 
 /// A review that requested changes.
+#[derive(Clone, Debug)]
 struct Requested {
     review: AttemptId,
     /// The files that its findings name.
@@ -56,9 +31,9 @@ struct Requested {
     addressed: Option<Mark>,
 }
 
-/// What the journal has proven so far.
-#[derive(Default)]
-struct Facts {
+/// What the events of a run have proven so far.
+#[derive(Clone, Debug, Default)]
+pub struct OutcomeReader {
     /// Words of attempts, with the first event that proves each.
     words: BTreeMap<(AttemptId, OutcomeWord), Mark>,
     /// The develop attempts whose work is in the run's head, by task.
@@ -70,8 +45,10 @@ struct Facts {
     last: Mark,
 }
 
-impl Facts {
-    fn take(&mut self, before: &Run, event: &Event, after: &Run, mark: Mark) {
+impl OutcomeReader {
+    /// Reads the event that led from one state to the next.
+    pub fn read(&mut self, before: &Run, event: &Event, after: &Run, at: Timestamp) {
+        let mark = (after.seq, at);
         self.last = mark;
         self.ended_attempts(before, after, mark);
         match event {
@@ -181,8 +158,11 @@ impl Facts {
         }
     }
 
-    /// Returns the rows of the ended run.
-    fn rows(mut self, run: &Run) -> Vec<OutcomeRow> {
+    /// Returns the outcomes in the order of attempts and words. A run that has not ended has none.
+    pub fn outcomes(mut self, run: &Run) -> Vec<OutcomeRow> {
+        if !run.ended() {
+            return Vec::new();
+        }
         let last = Evidence::Event(self.last.0);
         let (word, evidence, at) = match (&run.outcome, self.given_up) {
             (Some(Outcome::Delivered { sha }), _) if run.rounds <= MAX_ROUNDS_IN_TIME => {

@@ -4,8 +4,9 @@
 //! Invariant: a row states only what the journal proves. A verdict that turned out neither right nor wrong has no row.
 
 mod derive;
+mod proof;
 
-pub use derive::outcomes;
+pub use proof::{Proof, outcomes};
 
 use super::budget::Usage;
 use super::id::{AttemptId, RunId, Sha, Timestamp};

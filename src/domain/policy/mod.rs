@@ -6,7 +6,7 @@ pub mod gate;
 mod patterns;
 mod protected;
 
-pub use patterns::glob;
+pub use patterns::{glob, require_usable};
 
 use crate::domain::budget::Limits;
 use crate::domain::budget::shared_budget::SharedLimits;

@@ -49,6 +49,16 @@ pub async fn execute(url: &str, sql: &str) {
     connection.close().await.expect("closing the connection");
 }
 
+/// Returns how many rows a query gives, outside the store.
+pub async fn count(url: &str, sql: &str) -> usize {
+    let options: sea_orm::sqlx::postgres::PgConnectOptions = url.parse().expect("a Postgres URL");
+    let mut connection: PgConnection =
+        options.disable_statement_logging().connect().await.unwrap_or_else(|e| panic!("no connection to {url}: {e}"));
+    let rows = query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    connection.close().await.expect("closing the connection");
+    rows.len()
+}
+
 fn shared_server() -> (String, Option<File>) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let path = |name: &str| folder.join(format!("postgres.{name}"));

@@ -59,6 +59,19 @@ impl TestStore {
         connection.close().await.expect("closing the connection");
     }
 
+    /// Returns how many rows a query gives, directly from the database.
+    pub async fn count(&self, sql: &str) -> usize {
+        use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Connection, query, sqlite::SqliteConnectOptions};
+        if !self.sqlite() {
+            return postgres::count(&self.url, sql).await;
+        }
+        let options: SqliteConnectOptions = self.url.parse().expect("a SQLite URL");
+        let mut connection = options.connect().await.expect("a connection");
+        let rows = query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        connection.close().await.expect("closing the connection");
+        rows.len()
+    }
+
     /// Commits a batch of transitions.
     pub async fn commit_batch(&self, batch: Vec<Transition>) -> Vec<PortResult<()>> {
         self.store.commit(batch.into_iter().map(Arc::new).collect()).await

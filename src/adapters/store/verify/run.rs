@@ -5,6 +5,7 @@ use super::replay::{Replay, differences};
 use crate::adapters::store::ledger::LedgerRecord;
 use crate::adapters::store::row::Row;
 use crate::adapters::store::run_index::text_of;
+use crate::adapters::store::snapshot::{self, OpeningSettings};
 use crate::adapters::store::{SeaStore, codec};
 use crate::domain::{ArtifactRef, Event, Run, RunId, Timestamp};
 use crate::ports::journal::Transition;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const RUN: &str = "SELECT seq, project, phase, status, ended, change_number, title, blocks, opened_at, updated_at, \
-    quarantined, epoch, version, reversed_id, wake_at, wait_reason, ended_at, snapshot FROM run WHERE id = $1";
+    quarantined, epoch, reversed_id, wake_at, wait_reason, ended_at, ";
 const EVENTS: &str = "SELECT seq, epoch, at, name, version, body FROM event WHERE run = $1 ORDER BY seq";
 const OUTBOX: &str = "SELECT key, version, body FROM outbox WHERE run = $1 ORDER BY ord LIMIT 20000";
 const LEDGER: &str = "SELECT attempt, project, role, engine, tokens, cost_micros, turns, wall_ms, settled, day \
@@ -35,9 +36,10 @@ impl SeaStore {
             return Ok(());
         };
         let (replay, last) = self.replay_journal(tx, run, &subject, found).await?;
-        let rows = self.query_in(tx, RUN, [id.into()]).await?;
+        let sql = format!("{RUN}{} FROM run WHERE id = $1", snapshot::COLUMNS);
+        let rows = self.query_in(tx, &sql, [id.into()]).await?;
         let Some(row) = rows.first() else { return Ok(()) };
-        let state = match state_of(row) {
+        let state = match snapshot::read(row) {
             Ok(state) => state,
             Err(why) => {
                 found.report(subject, format!("its snapshot cannot be read: {why}"));
@@ -222,11 +224,6 @@ impl SeaStore {
     }
 }
 
-fn state_of(row: &QueryResult) -> Result<Run, String> {
-    let version: i64 = row.try_get("", "version").map_err(|e| e.to_string())?;
-    codec::decode_snapshot(version, &text_of(row, "snapshot")?)
-}
-
 /// Takes a row of the journal into the replay.
 fn take(replay: &mut Replay, row: &QueryResult) -> Result<Event, String> {
     let number = |column: &str| row.try_get::<i64>("", column).map_err(|e| e.to_string());
@@ -255,7 +252,7 @@ fn changed_columns(row: &QueryResult, run: &Run, event: &Event, at: i64) -> Resu
         ledger_rows: Vec::new(),
         outcomes: Vec::new(),
     };
-    let expected = Row::of(&transition).map_err(|e| e.to_string())?;
+    let expected = Row::of(&transition, &OpeningSettings::default()).map_err(|e| e.to_string())?;
     let text = |column: &str| row.try_get::<Option<String>>("", column).ok().flatten();
     let number = |column: &str| row.try_get::<Option<i64>>("", column).ok().flatten();
     let compared = [
