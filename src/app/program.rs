@@ -147,6 +147,7 @@ impl Program {
                 BackgroundTask(tokio::spawn(crate::service::intake::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(crate::service::schedules::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(crate::service::deployments::run(services.clone())).abort_handle()),
+                BackgroundTask(tokio::spawn(crate::service::landings::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(crate::service::messages::run(services.clone())).abort_handle()),
             ],
             _ => Vec::new(),

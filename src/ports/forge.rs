@@ -6,8 +6,8 @@ use super::forge_issues::ForgeIssues;
 use super::workspace::Repo;
 use super::{PortError, PortResult};
 use crate::domain::{
-    BatchProof, ChangeNumber, ChangeRef, ChangeState, CiFailure, ForgeName, Observation, Principal, Sha, StatusState,
-    Timestamp, WorkflowRun,
+    BatchProof, ChangeNumber, ChangeRef, ChangeState, CiFailure, CommitCi, ForgeName, Observation, Principal, Sha,
+    StatusState, Timestamp, WorkflowRun,
 };
 use crate::secrets::Secret;
 use async_trait::async_trait;
@@ -171,8 +171,12 @@ pub trait Forge: Send + Sync {
         base: &Sha,
         checks: &[String],
     ) -> PortResult<Vec<CiFailure>>;
-    /// Starts the failed jobs of these runs of workflows again. A run that was started again since the attempt named
-    /// there is left unchanged.
+    /// Returns the results of CI at a commit of a branch; nothing on a forge without CI.
+    async fn commit_ci(&self, _repo: &Repo, _sha: &Sha) -> PortResult<CommitCi> {
+        Ok(CommitCi::default())
+    }
+    /// Starts the failed and cancelled jobs of these runs of workflows again. A run that was started again since the
+    /// attempt named there is left unchanged.
     async fn rerun_ci(&self, repo: &Repo, runs: &BTreeSet<WorkflowRun>) -> PortResult<()>;
     /// Observes a change and its base branch, without the statuses set by Skep.
     async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation>;

@@ -78,6 +78,7 @@ mod kill;
 mod llm;
 mod llm_counterpart;
 mod llm_effort;
+mod landed;
 mod llm_faults;
 mod llm_measure;
 mod llm_patch;

@@ -6,7 +6,7 @@ macro_rules! implement_ports {
     ($forge:ty, $payload:ty) => {
         const _: () = {
             use crate::domain::{
-                ChangeNumber, ChangeRef, CiFailure, Observation, Sha, StatusState, Timestamp, WorkflowRun,
+                ChangeNumber, ChangeRef, CiFailure, CommitCi, Observation, Sha, StatusState, Timestamp, WorkflowRun,
             };
             use crate::platform::git::{check_branch, check_sha};
             use crate::ports::forge::{ChangeText, Landing};
@@ -81,6 +81,11 @@ macro_rules! implement_ports {
                 async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation> {
                     self.api(repo)?.observe(change).await
                 }
+                async fn commit_ci(&self, repo: &Repo, sha: &Sha) -> PortResult<CommitCi> {
+                    check_sha(sha)?;
+                    self.api(repo)?.commit_ci(sha).await
+                }
+
 
                 async fn land(&self, repo: &Repo, change: ChangeNumber, head: &Sha, base: &Sha) -> PortResult<Landing> {
                     check_sha(head)?;

@@ -5,8 +5,8 @@ use super::super::sections::Config;
 use super::engines::{base_url, secret_name};
 use super::{is_plain_to_others, path, variable_name, wrong};
 use crate::adapters::forge::settings::{
-    Account, ForgeSettings, Forgejo, GITHUB_URL, GITLAB_URL, GitHub, GitLab, Intake, LOCAL, MergeMethod, SecretSource,
-    Software,
+    Account, ForgeSettings, Forgejo, GITHUB_URL, GITLAB_URL, GitHub, GitLab, Intake, LOCAL, MergeMethod, RepoName,
+    SecretSource, Software,
 };
 
 /// Reads every forge.

@@ -12,7 +12,7 @@ use crate::ports::run_index::{RunFilter, RunMatch};
 use crate::ports::{PortResult, Repo};
 use crate::render;
 use crate::secrets::redact_all;
-use crate::service::{ErrorKind, ServiceError, ServiceResult, Services};
+use crate::service::{ErrorKind, ServiceError, ServiceResult, Services, landings};
 use std::sync::Arc;
 
 /// Marks the one reply to people who may not give commands.
@@ -127,6 +127,9 @@ async fn tested(s: &Services, tracked: &TrackedRepo, sha: &Sha) -> ServiceResult
         }
     }
     match runs.is_empty() {
+        true if landings::tested(s, &tracked.project.name).await? => {
+            Ok(Settled::done("CI on the base branch is read, where a run has landed"))
+        }
         true => Ok(Settled::ignored("no run waits for the CI of this commit")),
         false => Ok(Settled::done(format!("run {} observed its change", runs.join(", ")))),
     }

@@ -8,7 +8,7 @@ use crate::adapters::forge::ci::{CiResults, description, state_name};
 use crate::adapters::forge::client::read;
 use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::{job_log, rate};
-use crate::domain::{ChangeNumber, CiFailure, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
+use crate::domain::{ChangeNumber, CiFailure, CommitCi, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
 use crate::ports::{PortError, PortResult};
 use globset::Glob;
 use http::{Method, StatusCode};
@@ -20,6 +20,8 @@ use std::time::SystemTime;
 /// Upper bound on the pages of statuses that are read.
 const MAX_PAGES: usize = 20;
 /// Bytes of the end of a log that are searched for what failed.
+/// The text of the status of a job that was cancelled.
+const CANCELLED: &str = "Has been cancelled";
 const LOG_BYTES: usize = 256 * 1024;
 
 impl CommitStatus {
@@ -72,6 +74,23 @@ impl Api<'_> {
     }
 
     pub(super) async fn set_status(
+    /// Returns the results of CI at a commit of a branch. A job of Actions that was cancelled is a failure with this text.
+    pub(super) async fn commit_ci(&self, commit: &Sha) -> PortResult<CommitCi> {
+        let (mut results, mut ci, mut seen) = (CiResults::default(), CommitCi::default(), BTreeSet::new());
+        for status in self.statuses(commit).await? {
+            if !seen.insert(status.context.clone()) {
+                continue;
+            }
+            match status.result() {
+                StatusState::Failure if status.description.as_deref() == Some(CANCELLED) => {
+                    ci.cancelled.insert(status.context);
+                }
+                state => results.add(status.context, state, status.id),
+            }
+        }
+        Ok(CommitCi { statuses: results.statuses, ..ci })
+    }
+
         &self,
         _change: ChangeNumber,
         sha: &Sha,
