@@ -105,11 +105,13 @@ pub struct Intake {
     pub poll_interval: Duration,
     /// The secrets that may sign webhooks; empty = webhooks are off.
     pub webhook_secrets: Vec<SecretSource>,
+    /// The login by whose mention people give commands; `None` = no mention is a command.
+    pub mention: Option<String>,
 }
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { label: None, poll_interval: Duration::from_secs(60), webhook_secrets: Vec::new() }
+        Self { label: None, mention: None, poll_interval: Duration::from_secs(60), webhook_secrets: Vec::new() }
     }
 }
 
@@ -117,7 +119,11 @@ impl Intake {
     /// Returns the rules of intake.
     pub fn rules(&self) -> IntakeRules {
         let is_polled = self.label.is_some() && !self.poll_interval.is_zero();
-        IntakeRules { label: self.label.clone(), poll_interval: is_polled.then_some(self.poll_interval) }
+        IntakeRules {
+            label: self.label.clone(),
+            mention: self.mention.clone(),
+            poll_interval: is_polled.then_some(self.poll_interval),
+        }
     }
 }
 

@@ -144,6 +144,13 @@ fn intake(r: &mut Reader, at: &dyn Fn(&str) -> String) -> Intake {
 
 fn account(r: &mut Reader, at: &dyn Fn(&str) -> String) -> Account {
     let mut from_gh = false;
+    r.checked(&at("mention"), &mut intake.mention, |t| match t.trim().trim_start_matches('@') {
+        "" => Ok(None),
+        t if t.len() <= 100 && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) => {
+            Ok(Some(t.to_owned()))
+        }
+        _ => wrong("this is not a login", "write the name that people mention, such as \"skep-bot\""),
+    });
     r.flag(&at("token_gh"), &mut from_gh);
     let mut sources = secret(r, at, "token");
     sources.extend(from_gh.then(|| (at("token_gh"), SecretSource::GitHubCli)));

@@ -276,7 +276,7 @@ async fn commented(
     if comment.is_own || comment.by.as_ref().is_none_or(|by| !by.principal.is_person()) {
         return Ok(Settled::ignored("only people give commands"));
     }
-    let Some(command) = command::parse(&comment.text) else {
+    let Some(command) = command::parse(&comment.text, tracked.tracker.rules().mention.as_deref()) else {
         return Ok(Settled::ignored("the comment contains no command any more"));
     };
     let Some(requester) = person_who_may_write(tracked, comment.by.clone(), comment.at).await? else {
