@@ -94,6 +94,9 @@ pub const DEPLOY_POINTS: &[&str] = &[
 /// Fault points of the watch over what runs have landed, which only a service passes.
 pub const LANDING_POINTS: &[&str] = &["after-landing-judged", "after-revert-proposed", "after-landing-comment"];
 
+/// Fault points of forks, which only a run on a forge without write access passes.
+pub const FORK_POINTS: &[&str] = &["before-fork", "after-fork"];
+
 /// Marks a fault point.
 #[macro_export]
 macro_rules! fault {
@@ -118,7 +121,8 @@ pub fn pass(name: &str) {
         MESSAGE_POINTS,
         OPEN_WORK_POINTS,
         DEPLOY_POINTS,
-        LANDING_POINTS
+        LANDING_POINTS,
+        FORK_POINTS,
     ];
     let is_listed = lists.iter().any(|points| points.contains(&name));
     debug_assert!(is_listed, "fault point {name} is not listed");

@@ -135,6 +135,10 @@ pub struct ChangeText<'a> {
 /// A forge as runs use it: Skep is the author of everything done here.
 #[async_trait]
 pub trait Forge: Send + Sync {
+    /// Returns where the branches of runs are pushed to: the repository itself, or a fork, which exists then.
+    async fn push_target(&self, repo: &Repo) -> PortResult<Repo> {
+        Ok(repo.clone())
+    }
     /// Opens the change of a branch, or updates the open one. One per branch.
     async fn ensure_change(&self, repo: &Repo, text: ChangeText<'_>) -> PortResult<ChangeRef>;
     /// Comments once: an existing comment with this marker is left unchanged.

@@ -27,6 +27,13 @@ macro_rules! implement_ports {
                     self.api(repo)?.ensure_change(&text).await
                 }
 
+                async fn push_target(&self, repo: &Repo) -> PortResult<Repo> {
+                    Ok(match self.fork_url(repo).await? {
+                        Some(origin) => Repo { origin, ..repo.clone() },
+                        None => repo.clone(),
+                    })
+                }
+
                 async fn ensure_comment(
                     &self,
                     repo: &Repo,
@@ -74,6 +81,11 @@ macro_rules! implement_ports {
                     self.api(repo)?.inspect_ci(head, base, checks).await
                 }
 
+                async fn commit_ci(&self, repo: &Repo, sha: &Sha) -> PortResult<CommitCi> {
+                    check_sha(sha)?;
+                    self.api(repo)?.commit_ci(sha).await
+                }
+
                 async fn rerun_ci(&self, repo: &Repo, runs: &BTreeSet<WorkflowRun>) -> PortResult<()> {
                     self.api(repo)?.rerun_ci(runs).await
                 }
@@ -81,11 +93,6 @@ macro_rules! implement_ports {
                 async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation> {
                     self.api(repo)?.observe(change).await
                 }
-                async fn commit_ci(&self, repo: &Repo, sha: &Sha) -> PortResult<CommitCi> {
-                    check_sha(sha)?;
-                    self.api(repo)?.commit_ci(sha).await
-                }
-
 
                 async fn land(&self, repo: &Repo, change: ChangeNumber, head: &Sha, base: &Sha) -> PortResult<Landing> {
                     check_sha(head)?;

@@ -36,6 +36,8 @@ pub struct GitHub {
     pub account: Account,
     /// How pull requests are merged; `None` = the first method that the repository allows.
     pub merge_method: Option<MergeMethod>,
+    /// Whose forks runs push to where Skep may not write; `None` = it uses no forks.
+    pub fork_owner: Option<String>,
     /// How issues and comments are taken in.
     pub intake: Intake,
 }
@@ -51,6 +53,8 @@ pub struct Forgejo {
     pub token: SecretSource,
     /// How pull requests are merged; `None` = the first method that the repository allows.
     pub merge_method: Option<MergeMethod>,
+    /// Whose forks runs push to where Skep may not write; `None` = it uses no forks.
+    pub fork_owner: Option<String>,
     /// How issues and comments are taken in.
     pub intake: Intake,
 }
@@ -101,12 +105,12 @@ impl fmt::Display for Software {
 pub struct Intake {
     /// The label that starts a run; `None` = no label does.
     pub label: Option<String>,
+    /// The login by whose mention people give commands; `None` = no mention is a command.
+    pub mention: Option<String>,
     /// How often the repositories are swept while there is a label; zero = never.
     pub poll_interval: Duration,
     /// The secrets that may sign webhooks; empty = webhooks are off.
     pub webhook_secrets: Vec<SecretSource>,
-    /// The login by whose mention people give commands; `None` = no mention is a command.
-    pub mention: Option<String>,
 }
 
 impl Default for Intake {

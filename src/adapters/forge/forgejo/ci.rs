@@ -6,6 +6,7 @@ use super::wire::{ActionRuns, Branch, CommitStatus, Jobs};
 use crate::adapters::forge::answer::Answer;
 use crate::adapters::forge::ci::{CiResults, description, state_name};
 use crate::adapters::forge::client::read;
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::{job_log, rate};
 use crate::domain::{ChangeNumber, CiFailure, CommitCi, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
@@ -19,9 +20,9 @@ use std::time::SystemTime;
 
 /// Upper bound on the pages of statuses that are read.
 const MAX_PAGES: usize = 20;
-/// Bytes of the end of a log that are searched for what failed.
 /// The text of the status of a job that was cancelled.
 const CANCELLED: &str = "Has been cancelled";
+/// Bytes of the end of a log that are searched for what failed.
 const LOG_BYTES: usize = 256 * 1024;
 
 impl CommitStatus {
@@ -73,7 +74,6 @@ impl Api<'_> {
         Ok(results)
     }
 
-    pub(super) async fn set_status(
     /// Returns the results of CI at a commit of a branch. A job of Actions that was cancelled is a failure with this text.
     pub(super) async fn commit_ci(&self, commit: &Sha) -> PortResult<CommitCi> {
         let (mut results, mut ci, mut seen) = (CiResults::default(), CommitCi::default(), BTreeSet::new());
@@ -91,6 +91,7 @@ impl Api<'_> {
         Ok(CommitCi { statuses: results.statuses, ..ci })
     }
 
+    pub(super) async fn set_status(
         &self,
         _change: ChangeNumber,
         sha: &Sha,
@@ -98,6 +99,10 @@ impl Api<'_> {
         state: StatusState,
         text: &str,
     ) -> PortResult<()> {
+        if self.fork().await?.is_some() {
+            tracing::debug!(repository = %self.repo, context, "only those who may push set statuses");
+            return Ok(());
+        }
         let (state, description) = (state_name(state), description(text));
         let latest = self.statuses(sha).await?.into_iter().find(|status| status.context == context);
         let is_same = |s: &CommitStatus| s.state == state && s.description.as_deref().unwrap_or("") == description;

@@ -41,18 +41,20 @@ impl CheckRun {
     fn result(&self) -> StatusState {
         match (self.status.as_str(), self.conclusion.as_deref()) {
             ("completed", Some("success" | "neutral" | "skipped")) => StatusState::Success,
+            // A workflow from a fork waits until a maintainer approves it.
+            ("completed", Some("action_required")) if self.app() == ACTIONS => StatusState::Pending,
             ("completed", _) => StatusState::Failure,
             _ => StatusState::Pending,
         }
     }
 
-    fn app(&self) -> &str {
-        self.app.as_ref().map_or("", |app| &app.slug)
     /// Returns whether it ended without a result, most often because a newer commit was pushed.
     fn is_cancelled(&self) -> bool {
         matches!(self.conclusion.as_deref(), Some("cancelled" | "stale"))
     }
 
+    fn app(&self) -> &str {
+        self.app.as_ref().map_or("", |app| &app.slug)
     }
 }
 
@@ -75,8 +77,6 @@ impl Api<'_> {
         Ok(results)
     }
 
-    /// Returns the check runs at a commit. A token that may not read them sees none: fine-grained tokens cannot be given
-    /// that permission everywhere.
     /// Returns the results of CI at a commit of a branch, and what of it was cancelled.
     pub(super) async fn commit_ci(&self, commit: &Sha) -> PortResult<CommitCi> {
         let (mut results, mut seen) = (CiResults::default(), BTreeSet::new());
@@ -106,6 +106,8 @@ impl Api<'_> {
         Ok(CommitCi { statuses: results.statuses, ..ci })
     }
 
+    /// Returns the check runs at a commit. A token that may not read them sees none: fine-grained tokens cannot be given
+    /// that permission everywhere.
     async fn check_runs(&self, commit: &Sha, filter: &str) -> PortResult<Vec<CheckRun>> {
         let doing = format!("read the check runs of {}", commit.abbrev());
         let mut all = Vec::new();
