@@ -87,8 +87,11 @@ fn another_repository_with_the_name_of_the_fork_is_never_used() {
             .exits_with(4)
             .prints("skep-bot/calc exists and is not a fork of my-org/calc")
             .prints("rename or delete");
-        assert_eq!((forge.state().fork_requests, forge.state().pulls.len()), (0, 0), "{kind:?}");
-        forge.state().strangers.clear();
+        {
+            let mut state = forge.state();
+            assert_eq!((state.fork_requests, state.pulls.len()), (0, 0), "{kind:?}");
+            state.strangers.clear();
+        }
         cli.run(&["unblock", &cli.newest()]).exits_with(4);
         cli.run(&["approve", &cli.newest()]).exits_with(4);
         assert_waits(&forge);

@@ -25,8 +25,7 @@ fn watch(run: &str, since: i64) -> LandingWatch {
 }
 
 async fn a_watch_is_replaced_until_it_ends(b: TestStore) {
-    let (first, second) =
-        (watch("0192f0c1aaaa7bbb8ccc0123456789ab", 5), watch("0192f0c1aaaa7bbb8ccc0123456789ac", 3));
+    let (first, second) = (watch("0192f0c1aaaa7bbb8ccc0123456789ab", 5), watch("0192f0c1aaaa7bbb8ccc0123456789ac", 3));
     assert_eq!(b.sea.landing_watch(first.run).await.expect("none"), None);
     for watch in [&first, &second] {
         b.sea.put_landing_watch(watch).await.expect("stored");
