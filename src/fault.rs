@@ -91,6 +91,12 @@ pub const DEPLOY_POINTS: &[&str] = &[
     "before-rollout-end",
 ];
 
+/// Fault points of the watch over what runs have landed, which only a service passes.
+pub const LANDING_POINTS: &[&str] = &["after-landing-judged", "after-revert-proposed", "after-landing-comment"];
+
+/// Fault points of forks, which only a run on a forge without write access passes.
+pub const FORK_POINTS: &[&str] = &["before-fork", "after-fork"];
+
 /// Marks a fault point.
 #[macro_export]
 macro_rules! fault {
@@ -108,9 +114,17 @@ pub fn pass(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static REQUESTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    let is_listed = [POINTS, INTAKE_POINTS, SCHEDULE_POINTS, MESSAGE_POINTS, OPEN_WORK_POINTS, DEPLOY_POINTS]
-        .iter()
-        .any(|points| points.contains(&name));
+    let lists = [
+        POINTS,
+        INTAKE_POINTS,
+        SCHEDULE_POINTS,
+        MESSAGE_POINTS,
+        OPEN_WORK_POINTS,
+        DEPLOY_POINTS,
+        LANDING_POINTS,
+        FORK_POINTS,
+    ];
+    let is_listed = lists.iter().any(|points| points.contains(&name));
     debug_assert!(is_listed, "fault point {name} is not listed");
     if let Some(path) = std::env::var_os("SKEP_TEST_FAULTS") {
         let file = std::fs::File::options().create(true).append(true).open(path);

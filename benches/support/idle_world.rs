@@ -99,6 +99,9 @@ impl Workspaces for IdleWorld {
     async fn contains(&self, _: &Repo, _: &Sha, _: &Sha) -> PortResult<bool> {
         Ok(true)
     }
+    async fn first_parents(&self, _: &Repo, head: &Sha, _: usize) -> PortResult<Vec<Sha>> {
+        Ok(vec![head.clone()])
+    }
     async fn snapshot(&self, _: &Repo, _: RunId, base: &Sha) -> PortResult<Sha> {
         Ok(base.clone())
     }

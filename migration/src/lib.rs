@@ -29,6 +29,7 @@ mod m20261130_000160_identities;
 mod m20261130_000200_deployments;
 mod m20261130_000210_project_roles;
 mod m20261130_000220_short_snapshots;
+mod m20261130_000250_landing_watches;
 
 /// All migrations, in order.
 pub struct Migrator;
@@ -62,6 +63,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000200_deployments::Migration),
             Box::new(m20261130_000210_project_roles::Migration),
             Box::new(m20261130_000220_short_snapshots::Migration),
+            Box::new(m20261130_000250_landing_watches::Migration),
         ]
     }
 }

@@ -201,6 +201,7 @@ pub(super) async fn born(
     }
     let mut policy = project.policy.unwrap_or_else(|| defaults.policy.clone());
     set_limits(&mut policy, &request)?;
+    policy.approve_merge |= request.must_approve;
     let mut engines = defaults.engines.clone();
     engines.extend(project.engines);
     engines.extend(request.engines);

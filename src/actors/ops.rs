@@ -274,7 +274,8 @@ async fn once(
             if !found.is_empty() {
                 return Ok(EffectOutcome::PushHeld { found });
             }
-            ws.push(repo, sha, branch, expected.as_ref()).await?;
+            let to = forge()?.push_target(repo).await?;
+            ws.push(&to, sha, branch, expected.as_ref()).await?;
             Ok(EffectOutcome::Pushed)
         }
         // The texts are redacted once more: secrets may have become known since their events were redacted.

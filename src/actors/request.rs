@@ -27,6 +27,8 @@ pub struct RunRequest {
     pub limits: RequestedLimits,
     /// Whether these limits may exceed the configured ones.
     pub may_raise: bool,
+    /// Whether a person has to approve the merge, whatever the policy says.
+    pub must_approve: bool,
     /// Resume an open run of the same project and goal instead of opening a second one.
     pub carry_on: bool,
     /// What to do if that run has other settings than those named here.

@@ -22,6 +22,7 @@ use crate::ports::{
     Proposals, Schedules, Sessions, Vault,
 };
 use crate::service::deployments::DeployParts;
+use crate::service::landings::LandingParts;
 use crate::service::metrics::Monitor;
 use crate::service::schedules::settings::Schedule;
 use crate::service::single_sign_on::SingleSignOn;
@@ -97,6 +98,8 @@ pub struct Ports {
     pub open_work_settings: OpenWorkSettings,
     /// Targets of deployments.
     pub deploy: DeployParts,
+    /// Watches over what runs have landed.
+    pub landings: LandingParts,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The identity provider at which people may log in.
@@ -191,6 +194,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         open_work: store.clone(),
         open_work_settings: config.open,
         deploy,
+        landings: LandingParts { store: store.clone(), wake: Arc::default() },
         sessions: store.clone(),
         single_sign_on,
         messages: store,
@@ -269,6 +273,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         open_work: ports.open_work.clone(),
         open_work_settings: ports.open_work_settings,
         deploy: ports.deploy.clone(),
+        landings: ports.landings.clone(),
         sessions: ports.sessions.clone(),
         single_sign_on: ports.single_sign_on.clone(),
         messages: ports.messages.clone(),

@@ -147,6 +147,7 @@ impl Program {
                 BackgroundTask(tokio::spawn(crate::service::intake::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(crate::service::schedules::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(crate::service::deployments::run(services.clone())).abort_handle()),
+                BackgroundTask(tokio::spawn(crate::service::landings::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(crate::service::messages::run(services.clone())).abort_handle()),
                 BackgroundTask(tokio::spawn(gc::repeat(config.clone(), data_dir.clone())).abort_handle()),
             ],

@@ -66,6 +66,9 @@ fn head(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
     if let Some(batch) = &view.batch {
         line("landed", &batch.words)?;
     }
+    if let Some(watch) = &view.after_landing {
+        line("base CI", &watch.words)?;
+    }
     if view.outcome.is_none() {
         line("now", &view.now)?;
     }

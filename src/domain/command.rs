@@ -1,10 +1,12 @@
-//! Commands in comments on a forge: `/skep approve`, `UNBLOCK #b1 …`. The text is from outside: it is parsed, bounded
-//! and never interpreted otherwise.
+//! Commands in comments on a forge: `/skep approve`, `@skep-bot work on this`, `UNBLOCK #b1 …`. The text is from
+//! outside: it is parsed, bounded and never interpreted otherwise.
 
 use super::BlockId;
 
 /// Begins a command, at the start of a line.
 const START: &str = "/skep";
+/// Asks for a run in a mention, in words.
+const WORK: &str = "work on this";
 /// Upper bound on the bytes of a command's text.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 /// Upper bound on the characters of an unknown command that are repeated.
@@ -58,9 +60,18 @@ pub enum Command {
     },
 }
 
-/// Parses the first command of a comment. Quoted lines, code blocks and HTML comments contain none. The text of a
-/// command reaches to the end of the comment.
-pub fn parse(comment: &str) -> Option<Command> {
+/// Parses the first command of a comment: after `/skep`, or after a mention of this login. Quoted lines, code blocks and
+/// HTML comments contain none. The text of a command reaches to the end of the comment.
+pub fn parse(comment: &str, login: Option<&str>) -> Option<Command> {
+    find(comment, &|mentioned| login.is_some_and(|login| login.eq_ignore_ascii_case(mentioned)))
+}
+
+/// Returns whether a comment contains a command, whoever it mentions.
+pub fn may_contain(comment: &str) -> bool {
+    find(comment, &|_| true).is_some()
+}
+
+fn find(comment: &str, is_own: &dyn Fn(&str) -> bool) -> Option<Command> {
     if let Some((block, text)) = parse_unblock(comment) {
         return Some(Command::Answer { block: Some(block), text: bounded(text) });
     }
@@ -74,6 +85,11 @@ pub fn parse(comment: &str) -> Option<Command> {
             (None, Some(mark)) if !is_hidden => fence = Some(mark),
             (Some(open), Some(mark)) if open == mark => fence = None,
             (None, _) if !is_hidden && is_command(line) => return Some(command(&comment[here + START.len()..])),
+            (None, _) if !is_hidden => {
+                if let Some(found) = mention(&comment[here..], is_own) {
+                    return Some(found);
+                }
+            }
             _ => {}
         }
         if fence.is_none() {
@@ -89,6 +105,20 @@ pub fn parse(comment: &str) -> Option<Command> {
 
 fn is_command(line: &str) -> bool {
     line.strip_prefix(START).is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c.is_whitespace()))
+}
+
+/// Parses a mention with a known command. Whatever else is said to a login is talk between people.
+fn mention(text: &str, is_own: &dyn Fn(&str) -> bool) -> Option<Command> {
+    let named = text.strip_prefix('@')?;
+    let end = named.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/')))?;
+    let (login, rest) = named.split_at(end);
+    let rest = rest.strip_prefix([',', ':']).unwrap_or(rest);
+    let rest = rest.strip_prefix([' ', '\t']).filter(|_| is_own(login))?.trim_start_matches([' ', '\t']);
+    let asked = rest.get(..WORK.len()).filter(|words| words.eq_ignore_ascii_case(WORK)).map(|_| &rest[WORK.len()..]);
+    if let Some(more) = asked.filter(|more| !more.starts_with(char::is_alphanumeric)) {
+        return Some(Command::Run { text: bounded(more.trim_start_matches(['.', ',', ':', '!'])) });
+    }
+    Some(command(rest)).filter(|found| !matches!(found, Command::Unknown { .. }))
 }
 
 fn command(rest: &str) -> Command {
@@ -170,7 +200,7 @@ mod tests {
             ("```\n/skep cancel\n```\n/skep status", Command::Status),
             ("<!-- /skep cancel\n/skep cancel\n-->\n/skep status", Command::Status),
         ] {
-            assert_eq!(parse(comment), Some(expected), "{comment:?}");
+            assert_eq!(parse(comment, None), Some(expected), "{comment:?}");
         }
     }
 
@@ -191,13 +221,43 @@ mod tests {
             "a <!-- b --> <!-- c\n/skep approve",
             "then UNBLOCK #b1",
         ] {
-            assert_eq!(parse(comment), None, "{comment:?}");
+            assert_eq!(parse(comment, None), None, "{comment:?}");
         }
     }
 
     #[test]
+    fn a_mention_is_a_command_only_for_its_login_and_with_a_known_command() {
+        let parse = |comment: &str| parse(comment, Some("skep-bot"));
+        let run = |text: &str| Some(Command::Run { text: text.to_owned() });
+        assert_eq!(parse("@skep-bot work on this"), run(""));
+        assert_eq!(parse("Nice catch.\n@Skep-Bot, Work on this: keep\nthe API"), run("keep\nthe API"));
+        assert_eq!(parse("@skep-bot run keep the API"), run("keep the API"));
+        assert_eq!(parse("@skep-bot: approve 0123abcd"), Some(Command::Approve { head: Some("0123abcd".to_owned()) }));
+        assert_eq!(parse("@ann run the tests\n@skep-bot status"), Some(Command::Status));
+        for comment in [
+            "@skep-bot",
+            "@skep-bot thanks!",
+            "@skep-bot\nrun",
+            "@skep-bots run",
+            "@ann work on this",
+            "please @skep-bot run",
+            "> @skep-bot run",
+            " @skep-bot run",
+            "```\n@skep-bot run\n```",
+            "<!--\n@skep-bot run\n-->",
+            "@skep-bot work on thistle",
+        ] {
+            assert_eq!(parse(comment), None, "{comment:?}");
+        }
+        assert_eq!(super::parse("@skep-bot run", None), None);
+        assert!(may_contain("@anybody run") && may_contain("/skep status") && !may_contain("@anybody hello"));
+    }
+
+    #[test]
     fn texts_are_bounded() {
-        let Some(Command::Decline { why }) = parse(&format!("/skep decline {}", "é".repeat(20_000))) else { panic!() };
+        let Some(Command::Decline { why }) = parse(&format!("/skep decline {}", "é".repeat(20_000)), None) else {
+            panic!()
+        };
         assert_eq!(why.len(), MAX_TEXT_BYTES);
     }
 }

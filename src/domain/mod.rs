@@ -11,6 +11,7 @@
 //! | `goal`, `spec` | what was asked, and the criteria that decide whether it was delivered |
 //! | `effect`, `event` | actions on the world, and the facts of the journal |
 //! | `outcome` | what a journal proves about the attempts of its run |
+//! | `landing_watch` | whether CI turned red with what a run has landed |
 //! | `deployment` | targets, rollouts, and the status derived from what was observed |
 //! | `memory` | what ended runs have shown, for the attempts of later ones |
 //! | `eval` | what trials of a variant showed, and whether it replaces another |
@@ -38,6 +39,7 @@ pub mod event;
 pub mod goal;
 pub mod id;
 pub mod improve;
+pub mod landing_watch;
 pub mod login_rules;
 pub mod memory;
 pub mod message;
@@ -83,6 +85,7 @@ pub use event::{Event, Opened};
 pub use goal::{Goal, GoalSource};
 pub use id::{AttemptId, BlockId, ChangeNumber, Digest, EffectKey, Principal, RunId, Sha, TaskId, Timestamp};
 pub use inquiry::Inquiry;
+pub use landing_watch::{CommitCi, LandingWatch, WatchState};
 pub use ledger_row::{Day, LedgerPart, LedgerRow};
 pub use login_rules::{Admission, Claims, LoginRules};
 pub use memory::{Memory, MemoryId, MemoryKind, MemoryPolicy, MemoryState};

@@ -6,8 +6,8 @@ use super::forge_issues::ForgeIssues;
 use super::workspace::Repo;
 use super::{PortError, PortResult};
 use crate::domain::{
-    BatchProof, ChangeNumber, ChangeRef, ChangeState, CiFailure, ForgeName, Observation, Principal, Sha, StatusState,
-    Timestamp, WorkflowRun,
+    BatchProof, ChangeNumber, ChangeRef, ChangeState, CiFailure, CommitCi, ForgeName, Observation, Principal, Sha,
+    StatusState, Timestamp, WorkflowRun,
 };
 use crate::secrets::Secret;
 use async_trait::async_trait;
@@ -135,6 +135,10 @@ pub struct ChangeText<'a> {
 /// A forge as runs use it: Skep is the author of everything done here.
 #[async_trait]
 pub trait Forge: Send + Sync {
+    /// Returns where the branches of runs are pushed to: the repository itself, or a fork, which exists then.
+    async fn push_target(&self, repo: &Repo) -> PortResult<Repo> {
+        Ok(repo.clone())
+    }
     /// Opens the change of a branch, or updates the open one. One per branch.
     async fn ensure_change(&self, repo: &Repo, text: ChangeText<'_>) -> PortResult<ChangeRef>;
     /// Comments once: an existing comment with this marker is left unchanged.
@@ -171,8 +175,12 @@ pub trait Forge: Send + Sync {
         base: &Sha,
         checks: &[String],
     ) -> PortResult<Vec<CiFailure>>;
-    /// Starts the failed jobs of these runs of workflows again. A run that was started again since the attempt named
-    /// there is left unchanged.
+    /// Returns the results of CI at a commit of a branch; nothing on a forge without CI.
+    async fn commit_ci(&self, _repo: &Repo, _sha: &Sha) -> PortResult<CommitCi> {
+        Ok(CommitCi::default())
+    }
+    /// Starts the failed and cancelled jobs of these runs of workflows again. A run that was started again since the
+    /// attempt named there is left unchanged.
     async fn rerun_ci(&self, repo: &Repo, runs: &BTreeSet<WorkflowRun>) -> PortResult<()>;
     /// Observes a change and its base branch, without the statuses set by Skep.
     async fn observe(&self, repo: &Repo, change: ChangeNumber) -> PortResult<Observation>;

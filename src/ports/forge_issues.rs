@@ -16,6 +16,8 @@ use std::time::Duration;
 pub struct IntakeRules {
     /// The label that starts a run; `None` = no label does.
     pub label: Option<String>,
+    /// The login by whose mention people give commands; `None` = no mention is a command.
+    pub mention: Option<String>,
     /// How often the repositories are swept for what no webhook reported; `None` = never.
     pub poll_interval: Option<Duration>,
 }

@@ -67,6 +67,10 @@ pub trait Workspaces: Send + Sync {
     /// Returns whether `older` is `newer` or one of its ancestors.
     async fn contains(&self, repo: &Repo, older: &Sha, newer: &Sha) -> PortResult<bool>;
 
+    /// Returns the newest commits of the history of `head`, newest first, at most `max`; of a merge commit only the branch
+    /// that it was merged into.
+    async fn first_parents(&self, repo: &Repo, head: &Sha, max: usize) -> PortResult<Vec<Sha>>;
+
     /// Stores the content of the origin's working copy, which must be a folder on this machine, as a commit on `head` in
     /// the mirror only. Without changes it returns `head` itself.
     async fn snapshot(&self, repo: &Repo, run: RunId, head: &Sha) -> PortResult<Sha>;

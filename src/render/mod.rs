@@ -18,6 +18,7 @@ mod escalation;
 mod hidden;
 pub mod issue;
 mod journal;
+pub mod landing_watch;
 mod markdown;
 mod notice;
 mod now;

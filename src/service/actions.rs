@@ -363,6 +363,8 @@ fn again(caller: &Caller, run: &Run, asked: Overrides, traceparent: Option<Strin
         checks,
         limits: asked.limits.or(run.settings.limits),
         may_raise: caller.has(Right::Budget, &run.project),
+        // What needed an approval as a revert needs one again.
+        must_approve: matches!(run.goal.source, GoalSource::Revert { .. }) && run.settings.policy.approve_merge,
         carry_on: true,
         on_difference,
         traceparent,

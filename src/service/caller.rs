@@ -105,6 +105,8 @@ pub enum Via {
     Forge,
     /// A schedule.
     Schedule,
+    /// The watch over what runs have landed.
+    Watch,
 }
 
 impl Via {
@@ -116,6 +118,7 @@ impl Via {
             Via::Mcp => "mcp",
             Via::Forge => "forge",
             Via::Schedule => "schedule",
+            Via::Watch => "watch",
         }
     }
 }

@@ -71,6 +71,7 @@ pub async fn plan(s: &Services, caller: &Caller, request: ChecksRequest) -> Serv
         checks: input::checks(s, &request.checks)?,
         limits: Default::default(),
         may_raise: false,
+        must_approve: false,
         carry_on: false,
         on_difference: OnDifference::Keep,
         traceparent: None,

@@ -22,6 +22,7 @@ pub mod improve;
 pub mod inbox;
 pub mod input;
 pub mod intake;
+pub mod landings;
 pub mod memory;
 pub mod messages;
 pub mod metrics;
@@ -101,6 +102,8 @@ pub struct Services {
     pub schedule_states: Arc<dyn Schedules>,
     /// Targets of deployments.
     pub deploy: deployments::DeployParts,
+    /// Watches over what runs have landed.
+    pub landings: landings::LandingParts,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The identity provider at which people may log in.

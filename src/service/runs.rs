@@ -179,6 +179,7 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun, source: GoalSource
         checks: input::checks(s, &request.checks)?,
         limits: request.limits,
         may_raise,
+        must_approve: false,
         carry_on: request.reuse_open_run,
         on_difference: request.on_difference,
         traceparent: request.traceparent,

@@ -167,11 +167,13 @@ fn every_fault_point_is_in_the_source_and_passed_by_a_run() {
             marked.extend(names);
         }
     }
-    use skep::fault::{DEPLOY_POINTS, INTAKE_POINTS, MESSAGE_POINTS, OPEN_WORK_POINTS, POINTS, SCHEDULE_POINTS};
+    use skep::fault::{DEPLOY_POINTS, FORK_POINTS, INTAKE_POINTS, LANDING_POINTS, MESSAGE_POINTS};
+    use skep::fault::{OPEN_WORK_POINTS, POINTS, SCHEDULE_POINTS};
     let listed: BTreeSet<String> = POINTS.iter().map(|p| (*p).to_owned()).collect();
-    // Only a service passes these; `story_intake`, `messages`, `story_schedule`, `open_work` and `deploy` kill it there.
+    // Only a service passes these; `story_intake`, `messages`, `story_schedule`, `open_work`, `deploy`, `landed` and
+    // `forks` kill it there.
     let of_services: BTreeSet<String> =
-        [INTAKE_POINTS, MESSAGE_POINTS, SCHEDULE_POINTS, OPEN_WORK_POINTS, DEPLOY_POINTS]
+        [INTAKE_POINTS, MESSAGE_POINTS, SCHEDULE_POINTS, OPEN_WORK_POINTS, DEPLOY_POINTS, LANDING_POINTS, FORK_POINTS]
             .concat()
             .into_iter()
             .map(str::to_owned)

@@ -12,6 +12,8 @@
 //! | `backup` | a backup restores an open run elsewhere, on either database; damaged ones are refused |
 //! | `workspace_contract`, `repository_shapes`, `git_cut`, `hostile_git`, `hostile_bytes` | real git, interrupted and attacked |
 //! | `forges_contract`, `forge_contract`, `github*`, `gitlab*`, `forgejo`, `engines_contract`, `checks_contract`, `runners`, `detect` | the contract of each port |
+//! | `forks` | pull requests from a fork where Skep may not write: one fork, and nobody else's repository |
+//! | `landed` | a change that turned CI red is proposed to be reverted, once |
 //! | `intake`, `story_intake`, `story_gitlab`, `story_whole_life` | issues and comments on a forge start and steer runs |
 //! | `sandbox`, `sandbox_cli`, `sandboxed_*`, `hostile_agent` | isolation of commands and agents |
 //! | `egress`, `access_*`, `secrets` | network access, granted secrets, redaction |
@@ -59,6 +61,7 @@ mod fallback;
 mod forge_contract;
 mod forgejo;
 mod forges_contract;
+mod forks;
 mod gates;
 mod gc;
 mod git_cut;
@@ -75,6 +78,7 @@ mod hostile_git;
 mod improve;
 mod intake;
 mod kill;
+mod landed;
 mod llm;
 mod llm_counterpart;
 mod llm_effort;

@@ -234,6 +234,7 @@ impl World {
             }],
             limits: Default::default(),
             may_raise: false,
+            must_approve: false,
             carry_on: false,
             on_difference: Default::default(),
             traceparent: None,

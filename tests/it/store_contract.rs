@@ -22,6 +22,7 @@ mod dump;
 mod full_disk;
 mod intake;
 mod journal;
+mod landing_watches;
 mod lease;
 mod ledger;
 mod memories;

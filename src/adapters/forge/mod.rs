@@ -5,6 +5,7 @@ mod ci;
 mod client;
 mod comment;
 pub mod forgejo;
+mod fork;
 pub mod github;
 pub mod gitlab;
 mod job_log;

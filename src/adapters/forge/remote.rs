@@ -6,7 +6,7 @@ macro_rules! implement_ports {
     ($forge:ty, $payload:ty) => {
         const _: () = {
             use crate::domain::{
-                ChangeNumber, ChangeRef, CiFailure, Observation, Sha, StatusState, Timestamp, WorkflowRun,
+                ChangeNumber, ChangeRef, CiFailure, CommitCi, Observation, Sha, StatusState, Timestamp, WorkflowRun,
             };
             use crate::platform::git::{check_branch, check_sha};
             use crate::ports::forge::{ChangeText, Landing};
@@ -25,6 +25,13 @@ macro_rules! implement_ports {
                     check_branch(text.base_branch)?;
                     check_sha(text.head)?;
                     self.api(repo)?.ensure_change(&text).await
+                }
+
+                async fn push_target(&self, repo: &Repo) -> PortResult<Repo> {
+                    Ok(match self.fork_url(repo).await? {
+                        Some(origin) => Repo { origin, ..repo.clone() },
+                        None => repo.clone(),
+                    })
                 }
 
                 async fn ensure_comment(
@@ -72,6 +79,11 @@ macro_rules! implement_ports {
                     check_sha(head)?;
                     check_sha(base)?;
                     self.api(repo)?.inspect_ci(head, base, checks).await
+                }
+
+                async fn commit_ci(&self, repo: &Repo, sha: &Sha) -> PortResult<CommitCi> {
+                    check_sha(sha)?;
+                    self.api(repo)?.commit_ci(sha).await
                 }
 
                 async fn rerun_ci(&self, repo: &Repo, runs: &BTreeSet<WorkflowRun>) -> PortResult<()> {

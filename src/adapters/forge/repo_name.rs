@@ -93,6 +93,7 @@ mod tests {
             api_url: format!("{url}/api/v3"),
             account,
             merge_method: None,
+            fork_owner: None,
             intake: Intake::default(),
         }
     }

@@ -36,6 +36,8 @@ pub struct GitHub {
     pub account: Account,
     /// How pull requests are merged; `None` = the first method that the repository allows.
     pub merge_method: Option<MergeMethod>,
+    /// Whose forks runs push to where Skep may not write; `None` = it uses no forks.
+    pub fork_owner: Option<String>,
     /// How issues and comments are taken in.
     pub intake: Intake,
 }
@@ -51,6 +53,8 @@ pub struct Forgejo {
     pub token: SecretSource,
     /// How pull requests are merged; `None` = the first method that the repository allows.
     pub merge_method: Option<MergeMethod>,
+    /// Whose forks runs push to where Skep may not write; `None` = it uses no forks.
+    pub fork_owner: Option<String>,
     /// How issues and comments are taken in.
     pub intake: Intake,
 }
@@ -101,6 +105,8 @@ impl fmt::Display for Software {
 pub struct Intake {
     /// The label that starts a run; `None` = no label does.
     pub label: Option<String>,
+    /// The login by whose mention people give commands; `None` = no mention is a command.
+    pub mention: Option<String>,
     /// How often the repositories are swept while there is a label; zero = never.
     pub poll_interval: Duration,
     /// The secrets that may sign webhooks; empty = webhooks are off.
@@ -109,7 +115,7 @@ pub struct Intake {
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { label: None, poll_interval: Duration::from_secs(60), webhook_secrets: Vec::new() }
+        Self { label: None, mention: None, poll_interval: Duration::from_secs(60), webhook_secrets: Vec::new() }
     }
 }
 
@@ -117,7 +123,11 @@ impl Intake {
     /// Returns the rules of intake.
     pub fn rules(&self) -> IntakeRules {
         let is_polled = self.label.is_some() && !self.poll_interval.is_zero();
-        IntakeRules { label: self.label.clone(), poll_interval: is_polled.then_some(self.poll_interval) }
+        IntakeRules {
+            label: self.label.clone(),
+            mention: self.mention.clone(),
+            poll_interval: is_polled.then_some(self.poll_interval),
+        }
     }
 }
 

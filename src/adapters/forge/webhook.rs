@@ -117,9 +117,9 @@ impl Comment {
 
     /// Returns the fact that somebody wrote this comment, if it contains a command.
     pub fn fact(self, number: u64) -> Result<Fact, String> {
-        match command::parse(self.body.as_deref().unwrap_or_default()) {
-            Some(_) => Ok(Fact::Commented { number, comment: self.id }),
-            None => Err("the comment contains no command".to_owned()),
+        match command::may_contain(self.body.as_deref().unwrap_or_default()) {
+            true => Ok(Fact::Commented { number, comment: self.id }),
+            false => Err("the comment contains no command".to_owned()),
         }
     }
 }

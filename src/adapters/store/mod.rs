@@ -20,6 +20,7 @@ mod intake;
 mod journal;
 mod journal_postgres;
 mod journal_sqlite;
+mod landing_watches;
 mod leases;
 mod ledger;
 mod memories;

@@ -169,6 +169,10 @@ impl Workspaces for GitWorkspaces {
         self.mirrors.contains(repo, older, newer).await
     }
 
+    async fn first_parents(&self, repo: &Repo, head: &Sha, max: usize) -> PortResult<Vec<Sha>> {
+        git::first_parents(&self.mirror(repo), head, max).await
+    }
+
     async fn snapshot(&self, repo: &Repo, run: RunId, head: &Sha) -> PortResult<Sha> {
         self.snapshot_of(repo, run, head).await
     }

@@ -5,8 +5,8 @@ use super::super::sections::Config;
 use super::engines::{base_url, secret_name};
 use super::{is_plain_to_others, path, variable_name, wrong};
 use crate::adapters::forge::settings::{
-    Account, ForgeSettings, Forgejo, GITHUB_URL, GITLAB_URL, GitHub, GitLab, Intake, LOCAL, MergeMethod, SecretSource,
-    Software,
+    Account, ForgeSettings, Forgejo, GITHUB_URL, GITLAB_URL, GitHub, GitLab, Intake, LOCAL, MergeMethod, RepoName,
+    SecretSource, Software,
 };
 
 /// Reads every forge.
@@ -52,7 +52,8 @@ fn github(r: &mut Reader, at: &dyn Fn(&str) -> String) -> GitHub {
     };
     let merge_method = merge_method(r, at, MergeMethod::OF_GITHUB);
     let account = account(r, at);
-    GitHub { url, api_url, account, merge_method, intake: intake(r, at) }
+    let fork_owner = fork_owner(r, at);
+    GitHub { url, api_url, account, merge_method, fork_owner, intake: intake(r, at) }
 }
 
 fn forgejo(r: &mut Reader, at: &dyn Fn(&str) -> String, software: Software) -> Forgejo {
@@ -64,7 +65,8 @@ fn forgejo(r: &mut Reader, at: &dyn Fn(&str) -> String, software: Software) -> F
     refuse_plain(r, &at("url"), &url);
     let token = token(r, at, None);
     let merge_method = merge_method(r, at, MergeMethod::OF_FORGEJO);
-    Forgejo { software, url: url.trim_end_matches('/').to_owned(), token, merge_method, intake: intake(r, at) }
+    let (url, fork_owner) = (url.trim_end_matches('/').to_owned(), fork_owner(r, at));
+    Forgejo { software, url, token, merge_method, fork_owner, intake: intake(r, at) }
 }
 
 fn gitlab(r: &mut Reader, at: &dyn Fn(&str) -> String) -> GitLab {
@@ -124,12 +126,30 @@ fn merge_method(r: &mut Reader, at: &dyn Fn(&str) -> String, all: &[MergeMethod]
     method
 }
 
+fn fork_owner(r: &mut Reader, at: &dyn Fn(&str) -> String) -> Option<String> {
+    let mut owner = None;
+    r.checked(&at("fork_owner"), &mut owner, |t| match t.trim() {
+        "" => Ok(None),
+        // A repository's name shows whether an owner has a valid one.
+        t if RepoName::parse(&format!("{t}/x")).is_some() => Ok(Some(t.to_owned())),
+        _ => wrong("this is not the name of a user or an organization", "write one such as \"skep-bot\""),
+    });
+    owner
+}
+
 fn intake(r: &mut Reader, at: &dyn Fn(&str) -> String) -> Intake {
     let mut intake = Intake::default();
     r.checked(&at("label"), &mut intake.label, |t| match t.trim() {
         "" => Ok(None),
         t if t.chars().count() <= 50 && !t.contains(',') && !t.chars().any(char::is_control) => Ok(Some(t.to_owned())),
         _ => wrong("this is not the name of a label", "write at most 50 characters, without a comma"),
+    });
+    r.checked(&at("mention"), &mut intake.mention, |t| match t.trim().trim_start_matches('@') {
+        "" => Ok(None),
+        t if t.len() <= 100 && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) => {
+            Ok(Some(t.to_owned()))
+        }
+        _ => wrong("this is not a login", "write the name that people mention, such as \"skep-bot\""),
     });
     r.duration(&at("poll_interval"), &mut intake.poll_interval, "0s", "1day");
     for name in ["webhook_secret", "previous_webhook_secret"] {

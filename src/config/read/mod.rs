@@ -332,6 +332,8 @@ fn policy(r: &mut Reader, c: &mut Config) {
     });
     r.number("policy.max_ci_reruns", &mut p.max_ci_reruns, 0..=10);
     r.number("policy.landing_batch", &mut p.landing_batch, 1..=u64::from(MAX_BATCH));
+    r.seconds("policy.watch_landed", &mut p.watch_landed_secs, "0s", "1day");
+    r.flag("policy.bisect_landed", &mut p.bisect_landed);
     r.number("policy.max_deleted", &mut p.max_deleted, 0..=1_000_000);
     r.number("policy.max_files", &mut p.max_files, 1..=1_000_000);
     r.number("policy.max_lines", &mut p.max_lines, 1..=100_000_000);

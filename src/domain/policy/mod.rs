@@ -148,6 +148,12 @@ pub struct Policy {
     /// Number of changes that may land together, proven by checks of all of them at once. 1 = one by one.
     #[serde(skip_serializing_if = "is_one")]
     pub landing_batch: u32,
+    /// How long CI on the base branch is watched after a run has landed there, in seconds; 0 = it is not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub watch_landed_secs: u64,
+    /// Whether cancelled CI of the base branch is started again to find which change turned it red.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bisect_landed: bool,
     /// Number of deleted files above which a person has to approve.
     pub max_deleted: u64,
     /// Number of changed files above which a person has to approve.
@@ -157,6 +163,10 @@ pub struct Policy {
     /// What its attempts are given from memory. A policy that does not say so gives nothing.
     #[serde(default = "MemoryPolicy::off", skip_serializing_if = "MemoryPolicy::is_off")]
     pub memory: MemoryPolicy,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn is_one(number: &u32) -> bool {
@@ -200,6 +210,8 @@ impl Default for Policy {
             required_statuses: Vec::new(),
             max_ci_reruns: 1,
             landing_batch: 1,
+            watch_landed_secs: 2 * 3_600,
+            bisect_landed: false,
             max_deleted: 20,
             max_files: 200,
             max_lines: 5_000,

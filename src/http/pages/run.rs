@@ -9,7 +9,7 @@ use crate::domain::{Raise, Run, RunId, status};
 use crate::render;
 use crate::service::actions::{self, NewSettings, Retry, Target};
 use crate::service::reverts::{self, Revert};
-use crate::service::{ServiceError, runs};
+use crate::service::{ServiceError, landings, runs};
 use axum::extract::{Path, State as Shared};
 use axum::response::Response;
 use maud::{Markup, html};
@@ -25,6 +25,7 @@ const TABS: [(&str, &str); 5] =
 pub async fn overview(Shared(state): Shared<State>, person: Person, Path(id): Path<String>) -> PageResult<Markup> {
     let visit = &person.visit;
     let run = runs::show(&state.services, &person.caller, &id).await?;
+    let watch = if run.ended() { landings::show(&state.services, &person.caller, &id).await? } else { None };
     let after = run.seq.saturating_sub(events::PAGE_ROWS);
     let rows = runs::events(&state.services, &person.caller, &id, after, Some(events::PAGE_ROWS)).await?;
     let content = html! {
@@ -35,6 +36,7 @@ pub async fn overview(Shared(state): Shared<State>, person: Person, Path(id): Pa
         }
         @for block in &run.blocks { (question::card(visit, &run, block, Place::Alone)) }
         (run_parts::failure(&run))
+        @if let Some(watch) = &watch { (run_parts::after_landing(watch)) }
         div.columns {
             div {
                 (run_parts::plan(&run))

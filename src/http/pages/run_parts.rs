@@ -5,8 +5,8 @@ use super::parts::{chart, plan as graph, timeline};
 use super::visit::Visit;
 use crate::domain::gate::{self, Gate};
 use crate::domain::{
-    Attempt, BlockKind, BudgetKind, CheckResult, CriterionState, Ending, EngineSpec, Outcome, Phase, Run, Scope, Usage,
-    status,
+    Attempt, BlockKind, BudgetKind, CheckResult, CriterionState, Ending, EngineSpec, LandingWatch, Outcome, Phase, Run,
+    Scope, Usage, WatchState, status,
 };
 use crate::render;
 use maud::{Markup, html};
@@ -296,6 +296,18 @@ fn level(kind: BudgetKind, used: u64, reserved: u64, limit: Option<u64>, amount:
                 @if let Some(limit) = limit { " of " (amount(limit)) } @else { span.quiet { ", no limit" } }
             }
             @if let Some(limit) = limit { (chart::meter(used, reserved, limit)) }
+        }
+    }
+}
+
+/// What became of CI on the base branch since the run has landed.
+pub fn after_landing(watch: &LandingWatch) -> Markup {
+    html! {
+        p.now {
+            (look::line(&look::sentence(&render::landing_watch::words(watch)))) "."
+            @if let WatchState::Blamed { revert, error: None, .. } = &watch.state {
+                " " a href={ "/runs/" (revert) } { "Open the revert" } "."
+            }
         }
     }
 }

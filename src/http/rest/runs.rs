@@ -6,6 +6,7 @@ use super::{State, etag, wire};
 use crate::http::limits;
 use crate::service::Caller;
 use crate::service::idempotency::IdempotencyKey;
+use crate::service::landings;
 use crate::service::runs::{self, OpenRun, Opened, Preview, RunPage, RunQuery};
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::header::{ETAG, LINK, LOCATION};
@@ -132,10 +133,14 @@ async fn show(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let run = runs::show(&state.services, &caller, &id).await?;
-    if etag::is_known(&headers, run.seq) {
+    // The watch goes on after the run's last event.
+    let watch = if run.ended() { landings::show(&state.services, &caller, &id).await? } else { None };
+    if watch.is_none() && etag::is_known(&headers, run.seq) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag::etag(run.seq))]).into_response());
     }
-    Ok(etag::tagged(StatusCode::OK, &run, state.services.clock.now()))
+    let view =
+        wire::Run { after_landing: watch.as_ref().map(Into::into), ..wire::Run::new(&run, state.services.clock.now()) };
+    Ok((StatusCode::OK, [(ETAG, etag::etag(run.seq))], Json(view)).into_response())
 }
 
 /// List the steps of a run

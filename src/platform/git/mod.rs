@@ -35,7 +35,8 @@ pub use origin::Origin;
 pub use personal::{from_home, personal_settings};
 pub use push::{BranchUpdate, lock_error};
 pub use read::{
-    commit_tree, folder_names, is_ancestor, paths, read_blob, read_commit, read_objects, read_starts, with_repo,
+    commit_tree, first_parents, folder_names, is_ancestor, paths, read_blob, read_commit, read_objects, read_starts,
+    with_repo,
 };
 pub use uncommitted::{UncommittedFiles, uncommitted_files};
 pub use working_copy::WorkingCopyMove;

@@ -80,6 +80,25 @@ pub async fn is_ancestor(mirror: &Path, older: &Sha, newer: &Sha) -> PortResult<
     .await
 }
 
+/// Returns the newest commits of a history, newest first, following the first parent of each.
+///
+/// # Errors
+/// When the commit does not exist.
+pub async fn first_parents(mirror: &Path, head: &Sha, max: usize) -> PortResult<Vec<Sha>> {
+    let head = head.clone();
+    with_repo(mirror, move |repo| {
+        let (mut found, mut next) = (Vec::new(), Some(commit(repo, &head)?));
+        while let Some(current) = next.filter(|_| found.len() < max) {
+            found.push(Sha(current.id.to_string()));
+            // A shallow history ends where its origin does.
+            let parent = current.parent_ids().next().and_then(|id| repo.find_commit(id.detach()).ok());
+            next = parent;
+        }
+        Ok(found)
+    })
+    .await
+}
+
 /// Reads a regular file at a commit: its bytes, or its size if that exceeds `max_bytes`. `None` = no such regular file.
 ///
 /// # Errors

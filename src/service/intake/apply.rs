@@ -12,7 +12,7 @@ use crate::ports::run_index::{RunFilter, RunMatch};
 use crate::ports::{PortResult, Repo};
 use crate::render;
 use crate::secrets::redact_all;
-use crate::service::{ErrorKind, ServiceError, ServiceResult, Services};
+use crate::service::{ErrorKind, ServiceError, ServiceResult, Services, landings};
 use std::sync::Arc;
 
 /// Marks the one reply to people who may not give commands.
@@ -127,6 +127,9 @@ async fn tested(s: &Services, tracked: &TrackedRepo, sha: &Sha) -> ServiceResult
         }
     }
     match runs.is_empty() {
+        true if landings::tested(s, &tracked.project.name).await? => {
+            Ok(Settled::done("CI on the base branch is read, where a run has landed"))
+        }
         true => Ok(Settled::ignored("no run waits for the CI of this commit")),
         false => Ok(Settled::done(format!("run {} observed its change", runs.join(", ")))),
     }
@@ -274,7 +277,7 @@ async fn commented(
     if comment.is_own || comment.by.as_ref().is_none_or(|by| !by.principal.is_person()) {
         return Ok(Settled::ignored("only people give commands"));
     }
-    let Some(command) = command::parse(&comment.text) else {
+    let Some(command) = command::parse(&comment.text, tracked.tracker.rules().mention.as_deref()) else {
         return Ok(Settled::ignored("the comment contains no command any more"));
     };
     let Some(requester) = person_who_may_write(tracked, comment.by.clone(), comment.at).await? else {

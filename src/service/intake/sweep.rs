@@ -94,12 +94,17 @@ impl Sweep<'_> {
 
     async fn comments(&self) -> PortResult<()> {
         let known = self.s.intake.cursor(self.forge, self.repository).await?;
+        let rules = self.tracker.rules();
+        let login = rules.mention.as_deref();
         // What was written before Skep came is not for Skep.
         let since = known.unwrap_or(self.s.clock.now());
         let mut read_to = since;
         for comment in self.tracker.comments_since(&self.repo, since).await? {
             read_to = Timestamp(read_to.0.max(comment.updated_at.0));
-            if comment.is_own || comment.at < Timestamp(since.0 - 1000) || command::parse(&comment.text).is_none() {
+            if comment.is_own
+                || comment.at < Timestamp(since.0 - 1000)
+                || command::parse(&comment.text, login).is_none()
+            {
                 continue;
             }
             let id = format!("sweep:comment:{}:{}", self.repository, comment.id);

@@ -152,3 +152,38 @@ async fn questions_are_answered_by_text_and_by_label() {
         assert!(state.comments_on(issue).iter().any(|c| c.body.contains("has ended") && c.body.contains("Cancelled")));
     }
 }
+
+#[tokio::test]
+async fn a_mention_starts_and_steers_a_run_like_a_command_if_its_author_may_write() {
+    for kind in Kind::ALL {
+        let mut w = World::on(kind).await;
+        let issue = w.forge.state().open_issue("eve", "Say hello", "@skep-bot work on this");
+        w.comment(issue, "eve", "@skep-bot work on this").await;
+        w.pass().await;
+        assert_eq!(w.last().await.0, DeliveryState::Ignored, "{kind:?}: only people who may write");
+        // Somebody else is mentioned, or nothing is asked for.
+        for text in ["@ann run", "@skep-bot thank you", "> @skep-bot work on this"] {
+            w.comment(issue, "ann", text).await;
+            w.pass().await;
+            assert_eq!(w.last().await.0, DeliveryState::Ignored, "{kind:?}: {text}");
+        }
+        assert!(w.runs().await.is_empty());
+        let started = w.command(issue, "ann", "@skep-bot, work on this: keep the rest").await;
+        assert!(started.contains("is now:"), "{started}");
+        let run = w.until_approval().await;
+        assert!(run.goal.text.contains("keep the rest"), "{}", run.goal.text);
+        let pull = run.change.as_ref().unwrap().number.0;
+        let paused = w.command(pull, "ann", "@skep-bot pause").await;
+        assert!(paused.contains("paused by forge:ann"), "{paused}");
+    }
+}
+
+#[tokio::test]
+async fn a_mention_that_no_webhook_reported_is_found_by_the_sweep() {
+    let mut w = World::sweeping(Kind::GitHub).await;
+    let issue = w.forge.state().open_issue("ann", "Say hello", "");
+    w.sweep().await;
+    w.forge.state().post_comment(issue, "ann", "@skep-bot work on this");
+    w.sweep().await;
+    w.run().await;
+}

@@ -185,7 +185,8 @@ impl World {
         let webhook_secrets = vec![secret("webhook", SECRET), secret("webhook.previous", PREVIOUS_SECRET)];
         let mut config = Config::default();
         config.forges.insert("quiet".to_owned(), forge.settings(Intake::default()));
-        let intake = Intake { label: Some("skep".to_owned()), poll_interval, webhook_secrets };
+        let (label, mention) = (Some("skep".to_owned()), Some("skep-bot".to_owned()));
+        let intake = Intake { label, mention, poll_interval, webhook_secrets };
         config.forges.insert(kind.name().to_owned(), forge.settings(intake));
         config.store.database = Database::InDataDir;
         config.runs.max_live_runs = max_live_runs;

@@ -26,6 +26,7 @@ async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
     assert!(migrations.pending.is_empty() && migrations.unknown.is_empty() && !migrations.applied.is_empty());
     assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
     for table in [
+        "landing_watch",
         "sponsor",
         "rollout",
         "deployment",

@@ -5,6 +5,7 @@ use super::error::Subject;
 use super::wire::{Branch, Permission, Pull, User};
 use crate::adapters::forge::answer::Answer;
 use crate::adapters::forge::client::read;
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::settings::RepoName;
 use crate::domain::{ChangeNumber, Principal, Sha};
@@ -78,6 +79,28 @@ impl RestApi for Api<'_> {
 
     async fn send(&self, method: Method, url: &str, body: Option<&Value>, doing: &str) -> PortResult<Answer> {
         self.forge.credentials.send(&self.forge.client, method, url, body, doing).await
+    }
+}
+
+impl Forks for Api<'_> {
+    fn fork_owner(&self) -> Option<&str> {
+        self.forge.settings.fork_owner.as_deref()
+    }
+
+    fn name(&self) -> &RepoName {
+        &self.repo
+    }
+
+    fn other(&self, repo: RepoName) -> Self {
+        Api { forge: self.forge, repo }
+    }
+
+    async fn login(&self) -> PortResult<String> {
+        Ok(self.account().await?.login.clone())
+    }
+
+    async fn has_branch(&self, branch: &str) -> PortResult<bool> {
+        Ok(self.branch(branch).await?.is_some())
     }
 }
 

@@ -5,7 +5,9 @@
 use super::api::{Api, escaped};
 use super::wire::{Pull, PullBranch};
 use crate::adapters::forge::client::read;
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::settings::RepoName;
 use crate::domain::{ChangeNumber, ChangeRef};
 use crate::ports::forge::ChangeText;
 use crate::ports::{PortError, PortResult};
@@ -65,21 +67,30 @@ fn change_ref(pull: &Pull) -> ChangeRef {
     ChangeRef { number: ChangeNumber(pull.number), url: pull.html_url.clone() }
 }
 
+/// Returns whether a pull request is one of the branch in this repository, and not the previous one.
+fn is_of_branch(pull: &Pull, text: &ChangeText<'_>, from: &RepoName) -> bool {
+    let repo = pull.head.repo.as_ref().map_or("", |repo| repo.full_name.as_str());
+    pull.head.is(text.branch)
+        && repo.eq_ignore_ascii_case(&from.to_string())
+        && text.after.is_none_or(|after| pull.number > after.0)
+}
+
 impl Api<'_> {
     pub(super) async fn ensure_change(&self, text: &ChangeText<'_>) -> PortResult<ChangeRef> {
-        if let Some(pull) = self.open_pull(text).await? {
+        let from = self.fork().await?.unwrap_or_else(|| self.repo.clone());
+        if let Some(pull) = self.open_pull(text, &from).await? {
             return self.update_pull(pull, text).await;
         }
-        if let Some(pull) = self.closed_pull(text).await? {
+        if let Some(pull) = self.closed_pull(text, &from).await? {
             return Ok(change_ref(&pull));
         }
         crate::fault!("before-change");
-        let created = self.create_pull(text).await?;
+        let created = self.create_pull(text, &from).await?;
         crate::fault!("after-change");
         match created {
             Some(pull) => Ok(change_ref(&pull)),
             // A lost answer, or another process.
-            None => match self.open_pull(text).await? {
+            None => match self.open_pull(text, &from).await? {
                 Some(pull) => self.update_pull(pull, text).await,
                 None => Err(PortError::transient(format!(
                     "{} has a pull request of {:?} that it does not list yet",
@@ -93,9 +104,9 @@ impl Api<'_> {
     ///
     /// # Errors
     /// Permanent if somebody else opened one.
-    async fn open_pull(&self, text: &ChangeText<'_>) -> PortResult<Option<Pull>> {
+    async fn open_pull(&self, text: &ChangeText<'_>, from: &RepoName) -> PortResult<Option<Pull>> {
         let mut pulls: Vec<Pull> = self.list("/pulls?state=open", MAX_OPEN_PAGES, "list the pull requests").await?;
-        pulls.retain(|pull| self.is_of_branch(pull, text));
+        pulls.retain(|pull| is_of_branch(pull, text, from));
         let mut own = None;
         for pull in pulls {
             if !self.is_own(&pull, text.branch).await? {
@@ -111,25 +122,17 @@ impl Api<'_> {
     }
 
     /// Returns the newest pull request that Skep opened for the branch and that is closed or merged.
-    async fn closed_pull(&self, text: &ChangeText<'_>) -> PortResult<Option<Pull>> {
+    async fn closed_pull(&self, text: &ChangeText<'_>, from: &RepoName) -> PortResult<Option<Pull>> {
         let path = "/pulls?state=closed";
         let (pulls, _) = self.first_pages::<Pull>(path, MAX_CLOSED_PAGES, "list the closed pull requests").await?;
         let mut newest: Option<Pull> = None;
         for pull in pulls {
             let is_newer = newest.as_ref().is_none_or(|newest| pull.number > newest.number);
-            if is_newer && self.is_of_branch(&pull, text) && self.is_own(&pull, text.branch).await? {
+            if is_newer && is_of_branch(&pull, text, from) && self.is_own(&pull, text.branch).await? {
                 newest = Some(pull);
             }
         }
         Ok(newest)
-    }
-
-    /// Returns whether a pull request is one of the branch in this repository, and not the previous one.
-    fn is_of_branch(&self, pull: &Pull, text: &ChangeText<'_>) -> bool {
-        let repo = pull.head.repo.as_ref().map_or("", |repo| repo.full_name.as_str());
-        pull.head.is(text.branch)
-            && repo.eq_ignore_ascii_case(&self.repo.to_string())
-            && text.after.is_none_or(|after| pull.number > after.0)
     }
 
     /// Returns whether Skep opened a pull request. Its token may be a person's, who opens some as well.
@@ -139,10 +142,11 @@ impl Api<'_> {
     }
 
     /// Opens a pull request; `None` = the forge has an open one of this branch already.
-    async fn create_pull(&self, text: &ChangeText<'_>) -> PortResult<Option<Pull>> {
+    async fn create_pull(&self, text: &ChangeText<'_>, from: &RepoName) -> PortResult<Option<Pull>> {
         let doing = "open a pull request";
         let Text { title, body } = Text::of(text);
-        let request = json!({ "title": title, "body": body, "head": text.branch, "base": text.base_branch });
+        let head = if *from == self.repo { text.branch.to_owned() } else { format!("{}:{}", from.owner, text.branch) };
+        let request = json!({ "title": title, "body": body, "head": head, "base": text.base_branch });
         let answer = self.send(Method::POST, &self.url("/pulls"), Some(&request), doing).await?;
         match answer.status {
             StatusCode::CREATED => read(&answer, doing).map(Some),

@@ -6,9 +6,10 @@ use super::wire::{ActionRuns, Branch, CommitStatus, Jobs};
 use crate::adapters::forge::answer::Answer;
 use crate::adapters::forge::ci::{CiResults, description, state_name};
 use crate::adapters::forge::client::read;
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::{job_log, rate};
-use crate::domain::{ChangeNumber, CiFailure, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
+use crate::domain::{ChangeNumber, CiFailure, CommitCi, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
 use crate::ports::{PortError, PortResult};
 use globset::Glob;
 use http::{Method, StatusCode};
@@ -19,6 +20,8 @@ use std::time::SystemTime;
 
 /// Upper bound on the pages of statuses that are read.
 const MAX_PAGES: usize = 20;
+/// The text of the status of a job that was cancelled.
+const CANCELLED: &str = "Has been cancelled";
 /// Bytes of the end of a log that are searched for what failed.
 const LOG_BYTES: usize = 256 * 1024;
 
@@ -71,6 +74,23 @@ impl Api<'_> {
         Ok(results)
     }
 
+    /// Returns the results of CI at a commit of a branch. A job of Actions that was cancelled is a failure with this text.
+    pub(super) async fn commit_ci(&self, commit: &Sha) -> PortResult<CommitCi> {
+        let (mut results, mut ci, mut seen) = (CiResults::default(), CommitCi::default(), BTreeSet::new());
+        for status in self.statuses(commit).await? {
+            if !seen.insert(status.context.clone()) {
+                continue;
+            }
+            match status.result() {
+                StatusState::Failure if status.description.as_deref() == Some(CANCELLED) => {
+                    ci.cancelled.insert(status.context);
+                }
+                state => results.add(status.context, state, status.id),
+            }
+        }
+        Ok(CommitCi { statuses: results.statuses, ..ci })
+    }
+
     pub(super) async fn set_status(
         &self,
         _change: ChangeNumber,
@@ -79,6 +99,10 @@ impl Api<'_> {
         state: StatusState,
         text: &str,
     ) -> PortResult<()> {
+        if self.fork().await?.is_some() {
+            tracing::debug!(repository = %self.repo, context, "only those who may push set statuses");
+            return Ok(());
+        }
         let (state, description) = (state_name(state), description(text));
         let latest = self.statuses(sha).await?.into_iter().find(|status| status.context == context);
         let is_same = |s: &CommitStatus| s.state == state && s.description.as_deref().unwrap_or("") == description;

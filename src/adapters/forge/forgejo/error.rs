@@ -86,6 +86,7 @@ mod tests {
             url: "https://code.example.org".to_owned(),
             token: SecretSource::Env("FORGEJO_TOKEN".to_owned()),
             merge_method: None,
+            fork_owner: None,
             intake: Intake::default(),
         };
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();

@@ -7,6 +7,7 @@
 use super::api::{Api, escaped};
 use super::wire::{Pull, Repository};
 use crate::adapters::forge::answer::Answer;
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::settings::MergeMethod;
 use crate::domain::{ChangeNumber, Sha};
@@ -38,6 +39,10 @@ impl Api<'_> {
                 at.abbrev(),
                 head.abbrev()
             )));
+        }
+        let head_repo = pull.head.repo.as_ref().map(|repo| repo.full_name.as_str());
+        if self.head_repo(head_repo).is_some() {
+            return Err(self.only_maintainers_merge(pull.number, &pull.html_url));
         }
         let methods = self.merge_methods().await?;
         let branch = &pull.base.name;

@@ -21,6 +21,7 @@ mod webhook;
 mod wire;
 
 use super::client::{Client, Dialect, http_client};
+use super::fork::Forks as _;
 use super::once::WriteOnce as _;
 use super::plain::Plain;
 use super::remote::implement_ports;
@@ -71,6 +72,12 @@ impl ForgejoForge {
         let webhooks = Webhooks::new(name.clone(), webhook::FORMAT);
         let (account, unsure_writes) = (OnceCell::new(), UnsureWrites::default());
         Ok(ForgejoForge { name, settings, client, credentials, account, unsure_writes, webhooks })
+    }
+
+    /// Returns the clone URL of the fork that a repository's runs push to, if they do.
+    async fn fork_url(&self, repo: &Repo) -> PortResult<Option<String>> {
+        let fork = self.api(repo)?.ensure_fork().await?;
+        Ok(fork.map(|fork| format!("{}/{fork}.git", self.settings.url)))
     }
 
     fn api(&self, repo: &Repo) -> PortResult<Api<'_>> {

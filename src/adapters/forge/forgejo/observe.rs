@@ -6,6 +6,7 @@ use super::review::Verdicts;
 use super::wire::{IssueComment, Pull, TimelineEvent};
 use crate::adapters::forge::ci::CiResults;
 use crate::adapters::forge::comment::{is_marked, parse_unblock};
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::sha;
 use crate::domain::change::UnblockComment;
 use crate::domain::{ChangeNumber, ChangeState, Observation, Timestamp};
@@ -24,7 +25,11 @@ impl Api<'_> {
         let base = sha(&base_branch.commit.id)?;
         let is_open = state == ChangeState::Open;
         // The forge updates the pull request some time after a push; the branch itself is current.
-        let branch = if is_open { self.branch_head(&pull.head.name).await? } else { None };
+        let branch = match self.head_repo(pull.head.repo.as_ref().map(|repo| repo.full_name.as_str())) {
+            Some(fork) if is_open => fork.branch_head(&pull.head.name).await?,
+            None if is_open => self.branch_head(&pull.head.name).await?,
+            _ => None,
+        };
         let head = match branch {
             Some(head) => head,
             None => sha(&pull.head.sha)?,

@@ -3,7 +3,9 @@
 use super::api::{Api, PAGE, escaped};
 use super::wire::Pull;
 use crate::adapters::forge::client::read;
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::RestApi;
+use crate::adapters::forge::settings::RepoName;
 use crate::domain::{ChangeNumber, ChangeRef};
 use crate::ports::forge::ChangeText;
 use crate::ports::{PortError, PortResult};
@@ -40,18 +42,19 @@ fn change_ref(pull: &Pull) -> ChangeRef {
 
 impl Api<'_> {
     pub(super) async fn ensure_change(&self, text: &ChangeText<'_>) -> PortResult<ChangeRef> {
-        let head = format!("{}%3A{}", self.repo.owner, escaped(text.branch));
-        if let Some(pull) = self.own_pull(text, &format!("state=all&head={head}")).await? {
+        let from = self.fork().await?.unwrap_or_else(|| self.repo.clone());
+        let head = format!("{}%3A{}", from.owner, escaped(text.branch));
+        if let Some(pull) = self.own_pull(text, &from, &format!("state=all&head={head}")).await? {
             return self.update_pull(pull, text).await;
         }
         crate::fault!("before-change");
-        let opened = self.open_pull(text, text.draft).await?;
+        let opened = self.open_pull(text, &from, text.draft).await?;
         crate::fault!("after-change");
         match opened {
             Some(pull) => Ok(change_ref(&pull)),
             // A lost answer, or another process: the list did not have it yet, or is filtered by another spelling of the
             // owner.
-            None => match self.own_pull(text, "state=open").await? {
+            None => match self.own_pull(text, &from, "state=open").await? {
                 Some(pull) => self.update_pull(pull, text).await,
                 None => Err(PortError::transient(format!(
                     "{} has a pull request of {:?} that it does not list yet",
@@ -65,10 +68,10 @@ impl Api<'_> {
     ///
     /// # Errors
     /// Permanent if somebody else opened one that is still open.
-    async fn own_pull(&self, text: &ChangeText<'_>, filter: &str) -> PortResult<Option<Pull>> {
+    async fn own_pull(&self, text: &ChangeText<'_>, from: &RepoName, filter: &str) -> PortResult<Option<Pull>> {
         let path = format!("/pulls?{filter}&sort=created&direction=desc&per_page={PAGE}");
         let mut pulls: Vec<Pull> = self.get(&path, "list pull requests").await?;
-        let own_name = self.repo.to_string();
+        let own_name = from.to_string();
         pulls.retain(|pull| {
             let repo = pull.head.repo.as_ref().map_or("", |repo| repo.full_name.as_str());
             pull.head.name == text.branch
@@ -92,18 +95,18 @@ impl Api<'_> {
     }
 
     /// Opens a pull request; `None` = GitHub has an open one of this branch already.
-    async fn open_pull(&self, text: &ChangeText<'_>, draft: bool) -> PortResult<Option<Pull>> {
+    async fn open_pull(&self, text: &ChangeText<'_>, from: &RepoName, draft: bool) -> PortResult<Option<Pull>> {
         let doing = "open a pull request";
         let Text { title, body } = Text::of(text);
-        let request =
-            json!({ "title": title, "body": body, "head": text.branch, "base": text.base_branch, "draft": draft });
+        let head = if *from == self.repo { text.branch.to_owned() } else { format!("{}:{}", from.owner, text.branch) };
+        let request = json!({ "title": title, "body": body, "head": head, "base": text.base_branch, "draft": draft });
         let answer = self.send(Method::POST, &self.url("/pulls"), Some(&request), doing).await?;
         match answer.status {
             StatusCode::CREATED => read(&answer, doing).map(Some),
             StatusCode::UNPROCESSABLE_ENTITY if answer.says("already exists") => Ok(None),
             // Drafts are a paid feature of private repositories.
             StatusCode::UNPROCESSABLE_ENTITY if draft && answer.says("draft pull requests are not supported") => {
-                Box::pin(self.open_pull(text, false)).await
+                Box::pin(self.open_pull(text, from, false)).await
             }
             _ => Err(self.refusal(&answer, doing, false)),
         }

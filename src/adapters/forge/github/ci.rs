@@ -8,7 +8,7 @@ use crate::adapters::forge::client::read;
 use crate::adapters::forge::job_log;
 use crate::adapters::forge::rate;
 use crate::adapters::forge::rest::RestApi;
-use crate::domain::{CiFailure, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
+use crate::domain::{CiFailure, CommitCi, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
 use crate::ports::{PortError, PortResult};
 use http::header::LOCATION;
 use http::{Method, StatusCode};
@@ -41,9 +41,16 @@ impl CheckRun {
     fn result(&self) -> StatusState {
         match (self.status.as_str(), self.conclusion.as_deref()) {
             ("completed", Some("success" | "neutral" | "skipped")) => StatusState::Success,
+            // A workflow from a fork waits until a maintainer approves it.
+            ("completed", Some("action_required")) if self.app() == ACTIONS => StatusState::Pending,
             ("completed", _) => StatusState::Failure,
             _ => StatusState::Pending,
         }
+    }
+
+    /// Returns whether it ended without a result, most often because a newer commit was pushed.
+    fn is_cancelled(&self) -> bool {
+        matches!(self.conclusion.as_deref(), Some("cancelled" | "stale"))
     }
 
     fn app(&self) -> &str {
@@ -68,6 +75,35 @@ impl Api<'_> {
             results.add(run.name, state, run.id);
         }
         Ok(results)
+    }
+
+    /// Returns the results of CI at a commit of a branch, and what of it was cancelled.
+    pub(super) async fn commit_ci(&self, commit: &Sha) -> PortResult<CommitCi> {
+        let (mut results, mut seen) = (CiResults::default(), BTreeSet::new());
+        for status in self.statuses(commit).await? {
+            if seen.insert(status.context.clone()) {
+                let state = status.result();
+                results.add(status.context, state, status.id);
+            }
+        }
+        let mut ci = CommitCi::default();
+        for run in self.check_runs(commit, "latest").await? {
+            if !run.is_cancelled() {
+                let state = run.result();
+                results.add(run.name, state, run.id);
+                continue;
+            }
+            if run.app() == ACTIONS && ci.restartable.is_empty() {
+                let doing = format!("read the job {:?}", run.name);
+                let job: Result<Job, String> =
+                    self.find_if_allowed(&format!("/actions/jobs/{}", run.id), &doing).await?;
+                ci.restartable.extend(job.map(|job| WorkflowRun { id: job.run_id, attempt: job.run_attempt }));
+            }
+            ci.cancelled.insert(run.name);
+        }
+        // Another workflow, or an earlier attempt, may have tested it after all.
+        ci.cancelled.retain(|name| !results.statuses.contains_key(name));
+        Ok(CommitCi { statuses: results.statuses, ..ci })
     }
 
     /// Returns the check runs at a commit. A token that may not read them sees none: fine-grained tokens cannot be given

@@ -129,6 +129,7 @@ mod tests {
             api_url: "https://api.github.com".to_owned(),
             account: Account::Token(SecretSource::Env("GH_TOKEN".to_owned())),
             merge_method: None,
+            fork_owner: None,
             intake: Default::default(),
         };
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();

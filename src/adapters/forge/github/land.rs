@@ -8,6 +8,7 @@ use super::api::{Api, escaped};
 use super::wire::{Merged, Pull, Repository};
 use crate::adapters::forge::answer::Answer;
 use crate::adapters::forge::client::read;
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::{RestApi, sha};
 use crate::adapters::forge::settings::MergeMethod;
 use crate::domain::{ChangeNumber, Sha};
@@ -38,6 +39,10 @@ impl Api<'_> {
                 sha(&pull.head.sha)?.abbrev(),
                 head.abbrev()
             )));
+        }
+        let head_repo = pull.head.repo.as_ref().map(|repo| repo.full_name.as_str());
+        if self.head_repo(head_repo).is_some() {
+            return Err(self.only_maintainers_merge(pull.number, &pull.html_url));
         }
         let methods = self.merge_methods().await?;
         let current = self.base_head(&pull.base.name).await?;

@@ -22,6 +22,7 @@ mod webhook;
 mod wire;
 
 use super::client::{Client, Dialect, http_client, unusable};
+use super::fork::Forks as _;
 use super::once::WriteOnce as _;
 use super::remote::implement_ports;
 use super::settings::{GitHub, RepoName};
@@ -81,6 +82,12 @@ impl GitHubForge {
             unsure_writes: UnsureWrites::default(),
             webhooks,
         })
+    }
+
+    /// Returns the clone URL of the fork that a repository's runs push to, if they do.
+    async fn fork_url(&self, repo: &Repo) -> PortResult<Option<String>> {
+        let fork = self.api(repo)?.ensure_fork().await?;
+        Ok(fork.map(|fork| format!("{}/{fork}.git", self.settings.url)))
     }
 
     fn api(&self, repo: &Repo) -> PortResult<Api<'_>> {

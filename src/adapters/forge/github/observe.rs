@@ -4,11 +4,14 @@ use super::api::{Account, Api, escaped, is_person};
 use super::review::Verdicts;
 use super::wire::{Issue, IssueComment, Permission, Pull, User};
 use crate::adapters::forge::ci::CiResults;
+use crate::adapters::forge::client::read;
 use crate::adapters::forge::comment::{is_marked, parse_unblock};
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::{RestApi, sha};
 use crate::domain::change::UnblockComment;
 use crate::domain::{ChangeNumber, ChangeState, Observation, Timestamp};
 use crate::ports::{Comment, PortResult};
+use http::{Method, StatusCode};
 use std::collections::BTreeSet;
 
 impl Api<'_> {
@@ -19,7 +22,11 @@ impl Api<'_> {
         let base = self.base_head(&pull.base.name).await?;
         let is_open = state == ChangeState::Open;
         // GitHub updates the pull request some time after a push; the branch itself is current.
-        let branch = if is_open { self.branch_head(&pull.head.name).await? } else { None };
+        let branch = match self.head_repo(pull.head.repo.as_ref().map(|repo| repo.full_name.as_str())) {
+            Some(fork) if is_open => fork.branch_head(&pull.head.name).await?,
+            None if is_open => self.branch_head(&pull.head.name).await?,
+            _ => None,
+        };
         let head = match branch {
             Some(head) => head,
             None => sha(&pull.head.sha)?,
@@ -71,7 +78,14 @@ impl Api<'_> {
     pub(super) async fn may_write(&self, user: &User) -> PortResult<bool> {
         let doing = format!("read the permission of {}", user.login);
         let path = format!("/collaborators/{}/permission", escaped(&user.login));
-        let found: Option<Permission> = self.find(&path, &doing).await?;
+        let answer = self.send(Method::GET, &self.url(&path), None, &doing).await?;
+        let found: Option<Permission> = match answer.status {
+            StatusCode::OK => Some(read(&answer, &doing)?),
+            StatusCode::NOT_FOUND => None,
+            // Only those who may push are told; then nobody's word counts.
+            StatusCode::FORBIDDEN if answer.says("must have push access") => None,
+            _ => return Err(self.refusal(&answer, &doing, true)),
+        };
         Ok(found.is_some_and(|found| matches!(found.permission.as_str(), "admin" | "maintain" | "write")))
     }
 }

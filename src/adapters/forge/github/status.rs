@@ -3,6 +3,7 @@
 use super::api::Api;
 use super::wire::CommitStatus;
 use crate::adapters::forge::ci::{description, state_name};
+use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::RestApi;
 use crate::domain::{ChangeNumber, Sha, StatusState};
 use crate::ports::PortResult;
@@ -27,6 +28,10 @@ impl Api<'_> {
         state: StatusState,
         text: &str,
     ) -> PortResult<()> {
+        if self.fork().await?.is_some() {
+            tracing::debug!(repository = %self.repo, context, "only those who may push set statuses");
+            return Ok(());
+        }
         let (state, description) = (state_name(state), description(text));
         let latest = self.statuses(sha).await?.into_iter().find(|status| status.context == context);
         let is_same = |s: &CommitStatus| s.state == state && s.description.as_deref().unwrap_or("") == description;

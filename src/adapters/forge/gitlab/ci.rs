@@ -6,7 +6,7 @@ use super::trace;
 use super::wire::CommitStatus;
 use crate::adapters::forge::ci::{CiResults, description};
 use crate::adapters::forge::rest::RestApi;
-use crate::domain::{ChangeNumber, CiFailure, JobLog, Sha, StatusState, WorkflowRun};
+use crate::domain::{ChangeNumber, CiFailure, CommitCi, JobLog, Sha, StatusState, WorkflowRun};
 use crate::ports::PortResult;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -64,6 +64,26 @@ impl Api<'_> {
             }
         }
         Ok(results)
+    }
+
+    /// Returns the results of CI at a commit of a branch, and which of its jobs were cancelled.
+    pub(super) async fn commit_ci(&self, commit: &Sha) -> PortResult<CommitCi> {
+        let (mut results, mut ci, mut seen) = (CiResults::default(), CommitCi::default(), BTreeSet::new());
+        for status in self.statuses(commit, false).await? {
+            if !seen.insert(status.name.clone()) {
+                continue;
+            }
+            if status.status == "canceled" && !status.allow_failure {
+                // A job that is run again becomes another one, so that each has one attempt.
+                let job = status.is_job().then_some(WorkflowRun { id: status.id, attempt: 1 });
+                ci.restartable.extend(job);
+                ci.cancelled.insert(status.name);
+                continue;
+            }
+            let state = status.result();
+            results.add(status.name, state, status.id);
+        }
+        Ok(CommitCi { statuses: results.statuses, ..ci })
     }
 
     pub(super) async fn set_status(

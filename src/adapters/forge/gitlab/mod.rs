@@ -80,6 +80,12 @@ impl GitLabForge {
         Ok(GitLabForge { name, settings, client, credentials, account, unsure_writes, webhooks })
     }
 
+    /// Forks are not used here.
+    #[expect(clippy::unused_async, reason = "the ports of all forges are implemented alike")]
+    async fn fork_url(&self, _repo: &Repo) -> PortResult<Option<String>> {
+        Ok(None)
+    }
+
     fn api(&self, repo: &Repo) -> PortResult<Api<'_>> {
         let name = self.settings.repository(&repo.origin).ok_or_else(|| {
             PortError::permanent(

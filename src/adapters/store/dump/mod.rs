@@ -53,6 +53,7 @@ pub const TABLES: &[(&str, &str)] = &[
     ("deployment", "home, target"),
     ("rollout", "home, target, number"),
     ("sponsor", "home, project, name"),
+    ("landing_watch", "home, run"),
     ("memory", "id"),
     ("memory_given", "run, attempt, memory"),
 ];

@@ -22,6 +22,7 @@ mod gate;
 mod goal;
 mod health;
 mod inquiry;
+mod landing_watch;
 mod memory;
 mod outcome;
 mod preview;
@@ -65,6 +66,7 @@ pub use gate::{Gate, GateState};
 pub use goal::{Goal, GoalSource};
 pub use health::Health;
 pub use inquiry::Inquiry;
+pub use landing_watch::LandingWatch;
 pub use memory::{
     ForgetMemories, ForgottenMemories, GivenMemories, GivenMemory, Memory, MemoryArm, MemoryCitation, MemoryEffect,
     NewLesson, SweepMemories, SweptMemories,

@@ -1,8 +1,8 @@
 //! Runs: as a whole, as rows of a list, and as requested.
 
 use super::{
-    Attempt, Budget, Check, CheckResult, Criterion, DiffStat, Engine, Escalation, Gate, Goal, Inquiry, Raise,
-    RequestedLimits, Role, Task, Timestamp,
+    Attempt, Budget, Check, CheckResult, Criterion, DiffStat, Engine, Escalation, Gate, Goal, Inquiry, LandingWatch,
+    Raise, RequestedLimits, Role, Task, Timestamp,
 };
 use crate::domain::{self, gate, status};
 use crate::ports::run_index::RunRow;
@@ -113,6 +113,10 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub batch: Option<Batch>,
+    /// What became of CI on the base branch since it has landed. Only the route of a single run shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub after_landing: Option<LandingWatch>,
     /// W3C trace id, 32 hex digits.
     pub trace_id: Option<String>,
 }
@@ -255,6 +259,7 @@ impl Run {
             pending_effects: run.pending.values().map(|effect| effect.name().to_owned()).collect(),
             outcome: run.outcome.as_ref().map(Into::into),
             batch: run.batch.as_ref().map(Into::into),
+            after_landing: None,
             trace_id: run.traceparent.as_ref().and_then(|t| t.split('-').nth(1).map(str::to_owned)),
         }
     }

@@ -63,7 +63,8 @@ pub async fn serve(served: &Served, call: Call) -> Response {
     let is_push = call.service.ends_with("/git-receive-pack") || call.query.contains("git-receive-pack");
     {
         let state = served.state.lock().unwrap();
-        if is_push && (state.lacks.contains("contents") || state.archived) {
+        let is_refused = state.lacks.contains("contents") || state.archived;
+        if is_push && (is_refused || state.read_only && call.path.starts_with(&format!("/{REPO}"))) {
             return Response::builder().status(403).body(Body::from("Permission denied\n")).unwrap();
         }
     }
@@ -147,12 +148,39 @@ pub fn delete_branch(bare: &Path, branch: &str) -> bool {
     git(bare, &["update-ref", "-d", &format!("refs/heads/{branch}")]).is_some()
 }
 
-/// Makes open pull requests follow their branches.
-pub fn follow(bare: &Path, state: &mut State) {
-    for pull in state.pulls.iter_mut().filter(|pull| pull.open && pull.head_repo == REPO) {
-        if let Some(head) = head(bare, &pull.branch) {
-            pull.head = head;
+/// Makes a fork, and returns its name.
+pub fn fork(served: &Served, state: &mut State, owner: &str) -> String {
+    let name = format!("{owner}/{}", REPO.rsplit('/').next().unwrap());
+    state.fork_requests += 1;
+    if state.forks.insert(name.clone()) {
+        let folder = served.root.join(owner);
+        std::fs::create_dir_all(&folder).unwrap();
+        let (from, to) = (served.root.join(format!("{REPO}.git")), folder.join("calc.git"));
+        crate::git_world::git(&folder, &["clone", "-q", "--bare", from.to_str().unwrap(), to.to_str().unwrap()]);
+        crate::git_world::git(&to, &["config", "http.receivepack", "true"]);
+    }
+    name
+}
+
+/// Returns the repository and the branch of `OWNER:BRANCH`, or of a branch of the repository itself.
+pub fn head_of(state: &State, head: &str) -> Option<(String, String)> {
+    let Some((owner, branch)) = head.split_once(':') else { return Some((REPO.to_owned(), head.to_owned())) };
+    let repo = format!("{owner}/calc");
+    state.forks.contains(&repo).then(|| (repo, branch.to_owned()))
+}
+
+/// Makes open pull requests follow their branches. A forge has the commits of those from forks as well.
+pub fn follow(served: &Served, state: &mut State) {
+    let State { pulls, forks, .. } = state;
+    for pull in pulls.iter_mut().filter(|pull| pull.open && (pull.head_repo == REPO || forks.contains(&pull.head_repo)))
+    {
+        let from = served.root.join(format!("{}.git", pull.head_repo));
+        let Some(now) = head(&from, &pull.branch) else { continue };
+        let bare = served.root.join(format!("{REPO}.git"));
+        if !has_commit(&bare, &now) {
+            crate::git_world::git(&bare, &["fetch", "-q", from.to_str().unwrap(), &pull.branch]);
         }
+        pull.head = now;
     }
 }
 

@@ -166,6 +166,13 @@ pub struct State {
     /// A branch protection rule that refuses every merge.
     pub protected: Option<&'static str>,
     pub archived: bool,
+    /// Whether the account may not write, as with most repositories of others.
+    pub read_only: bool,
+    /// The forks, and other repositories of the account.
+    pub forks: BTreeSet<String>,
+    pub strangers: BTreeSet<String>,
+    /// How often a fork was asked for.
+    pub fork_requests: usize,
     pub no_drafts: bool,
     /// How long an installation token is valid, in seconds.
     pub token_secs: i64,
@@ -216,6 +223,10 @@ impl Default for State {
             forbidden_methods: BTreeSet::new(),
             protected: None,
             archived: false,
+            read_only: false,
+            forks: BTreeSet::new(),
+            strangers: BTreeSet::new(),
+            fork_requests: 0,
             no_drafts: false,
             token_secs: 3_600,
             stale_lists: 0,

@@ -104,7 +104,7 @@ fn needed(method: &str, segments: &[&str]) -> &'static str {
 /// Carries out a request.
 pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Answered {
     let mut state = served.state.lock().unwrap();
-    git::follow(&bare(served), &mut state);
+    git::follow(served, &mut state);
     let authorization = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
     if authorization != Some(&format!("token {TOKEN}")) {
         return error(401, "invalid username, password or token");
@@ -127,8 +127,34 @@ pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Answe
             if !is_read && state.lacks.contains("write") && !matches!(rest, ["pulls"]) {
                 return error(403, "user should have a permission to write to a repo");
             }
+            let is_for_writers = matches!(rest, ["pulls", _, "merge"] | ["statuses", ..] | ["branches", ..]);
+            if !is_read && state.read_only && is_for_writers {
+                return error(403, "user should have a permission to write to a repo");
+            }
             repository(&mut state, served, (method, rest), parts.uri.query().unwrap_or(""), &body)
         }
+        ["repos", owner, "calc", rest @ ..] => fork(&state, served, &format!("{owner}/calc"), (method, rest)),
+        _ => missing(),
+    }
+}
+
+/// Carries out a request about a fork, or another repository of the account.
+fn fork(state: &State, served: &Served, name: &str, (method, rest): (&str, &[&str])) -> Answered {
+    let is_fork = state.forks.contains(name);
+    let bare = served.root.join(format!("{name}.git"));
+    match (method, rest) {
+        _ if !is_fork && !state.strangers.contains(name) => missing(),
+        ("GET", []) => {
+            let parent = is_fork.then(|| json!({ "full_name": REPO }));
+            let may = json!({ "admin": true, "push": true, "pull": true });
+            let facts = json!({ "full_name": name, "fork": is_fork, "parent": parent, "default_branch": "main",
+                                "permissions": may });
+            Answered::new(200, facts)
+        }
+        ("GET", ["branches", branch @ ..]) => match git::head(&bare, &branch.join("/")) {
+            Some(sha) => Answered::new(200, json!({ "name": branch.join("/"), "commit": { "id": sha } })),
+            None => missing(),
+        },
         _ => missing(),
     }
 }
@@ -161,7 +187,7 @@ fn repository(
             let settings = json!({
                 "full_name": REPO, "archived": state.archived, "has_pull_requests": true, "default_branch": "main",
                 "permissions": { "admin": !state.lacks.contains("admin") && !state.lacks.contains("write"),
-                                 "push": !state.lacks.contains("write"), "pull": true },
+                                 "push": !state.lacks.contains("write") && !state.read_only, "pull": true },
                 "allow_merge_commits": allows("merge"), "allow_squash_merge": allows("squash"),
                 "allow_rebase": allows("rebase"), "allow_rebase_explicit": allows("rebase-merge"),
                 "allow_fast_forward_only_merge": allows("fast-forward-only"),
@@ -184,7 +210,7 @@ fn repository(
             false => missing(),
         },
         ("GET", ["collaborators", person, "permission"]) => {
-            if state.lacks.contains("admin") && *person != LOGIN {
+            if (state.lacks.contains("admin") || state.read_only) && *person != LOGIN {
                 return error(403, "Only admins can query all permissions, repo admins can query all repo permissions");
             }
             match state.collaborators.get(*person) {
@@ -214,14 +240,23 @@ fn repository(
             if head == base {
                 return error(422, "Invalid PullRequest: There are no changes between the head and the base");
             }
-            let Some(sha) = git::head(&bare, &head) else { return missing() };
-            if state.pulls.iter().any(|p| p.open && p.branch == head && p.base == base && p.head_repo == REPO) {
+            let Some((from, branch)) = git::head_of(state, &head) else { return missing() };
+            let Some(sha) = git::head(&served.root.join(format!("{from}.git")), &branch) else { return missing() };
+            if state.pulls.iter().any(|p| p.open && p.branch == branch && p.base == base && p.head_repo == from) {
                 return error(409, "pull request already exists for these targets [id: 1, issue_id: 1]");
             }
-            state.open_pull(LOGIN, &head, REPO, &sha);
+            state.open_pull(LOGIN, &branch, &from, &sha);
             let pull = state.pulls.last_mut().unwrap();
             (pull.title, pull.body, pull.base) = (text("title"), text("body"), base);
             Answered::new(201, pull_json(served, pull))
+        }
+        ("POST", ["forks"]) => {
+            let owner = body["organization"].as_str().unwrap_or(LOGIN).to_owned();
+            if state.forks.contains(&format!("{owner}/calc")) {
+                return error(409, "repository is already forked by user");
+            }
+            let name = git::fork(served, state, &owner);
+            Answered::new(202, json!({ "full_name": name, "fork": true, "parent": { "full_name": REPO } }))
         }
         (_, ["pulls", n]) => {
             let Some(pull) = state.pulls.iter_mut().find(|pull| pull.number == number(n)) else { return missing() };

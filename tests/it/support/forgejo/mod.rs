@@ -40,6 +40,7 @@ impl Forgejo {
             url: self.url.clone(),
             token: SecretSource::File(self.private_file("token", TOKEN)),
             merge_method: None,
+            fork_owner: None,
             intake: Default::default(),
         }
     }

@@ -116,8 +116,7 @@ fn is_app(parts: &Parts) -> bool {
 /// Carries out a request.
 pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Reply {
     let mut state = served.state.lock().unwrap();
-    let bare = served.root.join(format!("{REPO}.git"));
-    git::follow(&bare, &mut state);
+    git::follow(served, &mut state);
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
     let method = parts.method.as_str();
@@ -147,10 +146,46 @@ pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Reply
             if !is_read && state.archived {
                 return error(403, "Repository was archived so is read-only.");
             }
+            match rest {
+                ["collaborators", ..] if state.read_only => {
+                    return error(403, "Must have push access to view collaborator permission.");
+                }
+                ["git", ..] | ["statuses", ..] | ["pulls", _, "merge"] if state.read_only && !is_read => {
+                    return error(403, "Resource not accessible by personal access token");
+                }
+                _ => {}
+            }
             let query = parts.uri.query().unwrap_or("");
             repository(&mut state, served, &login, (method, rest), query, &body)
         }
+        (method, ["repos", owner, "calc", rest @ ..]) => {
+            fork(&mut state, served, &format!("{owner}/calc"), (method, rest))
+                .unwrap_or_else(|| error(404, "Not Found"))
+        }
         _ => error(404, "Not Found"),
+    }
+}
+
+/// Carries out a request about a fork, or another repository of the account.
+fn fork(state: &mut State, served: &Served, name: &str, (method, rest): (&str, &[&str])) -> Option<Reply> {
+    let is_fork = state.forks.contains(name);
+    if !is_fork && !state.strangers.contains(name) {
+        return None;
+    }
+    let bare = served.root.join(format!("{name}.git"));
+    match (method, rest) {
+        ("GET", []) => {
+            let parent = is_fork.then(|| json!({ "full_name": REPO }));
+            let may = json!({ "push": true });
+            let facts = json!({ "full_name": name, "fork": is_fork, "parent": parent, "default_branch": "main",
+                                "permissions": may });
+            Some((200, facts))
+        }
+        ("GET", ["git", "ref", "heads", branch @ ..]) => {
+            let sha = git::head(&bare, &branch.join("/"))?;
+            Some((200, json!({ "ref": format!("refs/heads/{}", branch.join("/")), "object": { "sha": sha } })))
+        }
+        _ => None,
     }
 }
 
@@ -160,7 +195,7 @@ fn needed(method: &str, rest: &[&str]) -> Option<&'static str> {
         (_, ["actions", ..]) => Some("actions"),
         ("POST", ["statuses", _]) => Some("statuses"),
         (_, ["commits", _, "statuses"]) => Some("statuses_read"),
-        ("GET", _) => None,
+        ("GET", _) | (_, ["forks"]) => None,
         (_, ["git", ..]) | ("PUT", ["pulls", _, "merge"]) => Some("contents"),
         _ => Some("pull_requests"),
     }
@@ -241,7 +276,7 @@ fn repository(
             let settings = json!({
                 "full_name": REPO, "archived": state.archived, "default_branch": "main",
                 "allow_merge_commit": allows("merge"), "allow_squash_merge": allows("squash"),
-                "allow_rebase_merge": allows("rebase"),
+                "allow_rebase_merge": allows("rebase"), "permissions": { "push": !state.read_only },
             });
             (200, settings)
         }
@@ -274,22 +309,30 @@ fn repository(
         }
         ("POST", ["pulls"]) => {
             let head = text("head");
-            let Some(sha) = git::head(&bare, &head) else { return invalid("head is invalid") };
+            let Some((from, branch)) = git::head_of(state, &head) else { return invalid("head is invalid") };
+            let Some(sha) = git::head(&served.root.join(format!("{from}.git")), &branch) else {
+                return invalid("head is invalid");
+            };
             if head == text("base") {
                 return invalid(&format!("No commits between {head} and {head}"));
             }
             if state.no_drafts && body["draft"] == true {
                 return error(422, "Draft pull requests are not supported in this repository.");
             }
-            if state.pulls.iter().any(|p| p.open && p.branch == head && p.head_repo == REPO) {
+            if state.pulls.iter().any(|p| p.open && p.branch == branch && p.head_repo == from) {
                 return invalid(&format!("A pull request already exists for my-org:{head}."));
             }
-            let number = state.open_pull(login, &head, REPO, &sha);
+            let number = state.open_pull(login, &branch, &from, &sha);
             let pull = state.pulls.last_mut().unwrap();
             (pull.title, pull.body, pull.base) = (text("title"), text("body"), text("base"));
             pull.draft = body["draft"] == true;
             assert_eq!(number, pull.number);
             (201, pull_json(url, pull))
+        }
+        ("POST", ["forks"]) => {
+            let owner = body["organization"].as_str().unwrap_or(login).to_owned();
+            let name = git::fork(served, state, &owner);
+            (202, json!({ "full_name": name, "fork": true, "parent": { "full_name": REPO } }))
         }
         ("GET" | "PATCH", ["pulls", n]) => {
             let Some(pull) = state.pulls.iter_mut().find(|p| p.number == number(n)) else {

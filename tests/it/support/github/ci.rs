@@ -94,7 +94,7 @@ pub fn handle(
             run.attempt += 1;
             let of_last = |job: &&CheckRun| job.run == number(id) && job.attempt == last;
             let failed: Vec<CheckRun> = state.check_runs.iter().filter(of_last).cloned().collect();
-            for job in failed.into_iter().filter(|job| job.conclusion == Some("failure")) {
+            for job in failed.into_iter().filter(|job| matches!(job.conclusion, Some("failure" | "cancelled"))) {
                 let (id, status, conclusion) = (state.id(), "queued", None);
                 state.check_runs.push(CheckRun { id, status, conclusion, attempt: job.attempt + 1, ..job });
             }

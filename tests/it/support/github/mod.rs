@@ -41,6 +41,7 @@ impl GitHub {
             api_url: self.url.clone(),
             account,
             merge_method: None,
+            fork_owner: None,
             intake: Default::default(),
         }
     }

@@ -70,7 +70,7 @@ pub fn page(state: &State, served: &Served, all: Vec<Value>, query: &str) -> Ans
 /// Carries out a request.
 pub fn handle(served: &Served, parts: &Parts, path: &str, body: &Bytes) -> Answered {
     let mut state = served.state.lock().unwrap();
-    git::follow(&bare(served), &mut state);
+    git::follow(served, &mut state);
     merge_requests::record_versions(&mut state);
     let authorization = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
     if authorization != Some(&format!("Bearer {TOKEN}")) {
