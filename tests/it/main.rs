@@ -102,6 +102,7 @@ mod project_roles;
 mod prompts;
 mod proof_budget;
 mod proof_continued;
+mod proof_done_checks;
 mod proof_faults;
 mod proof_home;
 mod proof_kill;
