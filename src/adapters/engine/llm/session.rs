@@ -103,7 +103,8 @@ impl<'a> Session<'a> {
         let done_checks = DoneChecks::new(order, &tools, checks_per_session);
         let mut specs = tools.specs(answer_schema::schema(order.step));
         if let Some(done) = specs.iter_mut().find(|s| s.name == tools::DONE && done_checks.may_run()) {
-            done.description = "Ends the session with its result. Skep first runs the project's checks and returns what fails.";
+            done.description =
+                "Ends the session with its result. Skep first runs the project's checks and returns what fails.";
         }
         let timeout = Duration::from_millis(order.caps.wall_ms);
         let started = Instant::now();
@@ -192,12 +193,16 @@ impl<'a> Session<'a> {
         self.transcript.answer(self.turn, &text, &calls, usage, started.elapsed().as_millis());
         let verdict = self.guard.check(&calls);
         self.cut_answers = if cut && calls.is_empty() { self.cut_answers + 1 } else { 0 };
-        if let Verdict::Stop(why) = verdict {
+        if let Verdict::Stop(why) | Verdict::Incapable(why) = &verdict {
+            let why = why.clone();
             if self.cut_answers > 1 {
                 return self.output_too_small();
             }
             // Sending the same result again is a circle, too. What a person needs to know is why that result was
             // refused.
+            if matches!(verdict, Verdict::Incapable(_)) {
+                return self.incapable(why);
+            }
             return failed(match self.refusal.take().filter(|_| calls.iter().any(|c| c.tool == tools::DONE)) {
                 Some(refusal) => format!("{why}; the result was refused because {refusal}"),
                 None => why,
@@ -208,6 +213,11 @@ impl<'a> Session<'a> {
             let outcome = self.act(&turn.calls[n], &turn.results).await?;
             self.transcript.result(self.turn, &outcome);
             turn.results.push(outcome);
+        }
+        match self.guard.check_results(&turn.results) {
+            Verdict::Stop(why) => return failed(why),
+            Verdict::Incapable(why) => return self.incapable(why),
+            Verdict::Fine | Verdict::Nudge(_) => {}
         }
         let nudge = match verdict {
             Verdict::Nudge(_) if cut => Some(
@@ -371,6 +381,17 @@ impl<'a> Session<'a> {
         let fix = format!(
             "raise providers.{provider}.{key} to what the model supports{effort}, or set role.{}.model to a model that reasons less",
             self.order.step.role().name()
+        );
+        Err(Box::new(StepOutcome::Unavailable { why, until: None, fix: Some(fix) }))
+    }
+
+    /// Ends a session whose model has never used a tool: with a question or a fallback, not with another try.
+    fn incapable<T>(&self, why: String) -> Result<T, Box<StepOutcome>> {
+        let (name, role) = (model_name(self.wire), self.order.step.role().name());
+        let why = format!("{name} cannot do the work of the {role}: {why}");
+        let fix = format!(
+            "set role.{role}.model to a model that supports tool calls; a local server may need its option for them, such as \
+             --jinja for llama-server"
         );
         Err(Box::new(StepOutcome::Unavailable { why, until: None, fix: Some(fix) }))
     }

@@ -89,13 +89,7 @@ impl DoneChecks {
 
     /// Runs the checks, if that is still allowed and something changed since they last ran. Returns what the model has
     /// to handle first; `None` = its result stands.
-    pub async fn run(
-        &mut self,
-        tools: &Tools,
-        progress: &Progress,
-        left: Duration,
-        whole: Duration,
-    ) -> Option<String> {
+    pub async fn run(&mut self, tools: &Tools, progress: &Progress, left: Duration, whole: Duration) -> Option<String> {
         if !self.may_run() || left.as_secs_f64() < whole.as_secs_f64() * MIN_TIME_LEFT {
             return None;
         }
@@ -169,7 +163,8 @@ impl DoneChecks {
 /// Runs one check until `deadline` at the latest, and shows how it ended.
 async fn ran(tools: &Tools, progress: &Progress, spec: &CheckSpec, deadline: Instant) -> Ran {
     progress.send(EngineEvent::Did(format!("check {}: {}", spec.name, spec.command)));
-    let (left, own) = (deadline.saturating_duration_since(Instant::now()), Duration::from_secs(spec.timeout_secs.max(1)));
+    let (left, own) =
+        (deadline.saturating_duration_since(Instant::now()), Duration::from_secs(spec.timeout_secs.max(1)));
     let ran = match left.is_zero() {
         true => Ran::Unable("the session has no time left for it".to_owned()),
         false => match tools.execute(&spec.command, own.min(left)).await {

@@ -60,7 +60,12 @@ const PARSERS: &[Parser] = &[
     Parser { endings: &[".go"], command: "gofmt -e {} > /dev/null", marks: &[".go:"], checks_new: true },
     Parser { endings: &[".rb"], command: "ruby -c {} > /dev/null", marks: &["syntax error"], checks_new: true },
     Parser { endings: &[".php"], command: "php -l {}", marks: &["Parse error", "syntax error"], checks_new: true },
-    Parser { endings: &[".sh", ".bash"], command: "bash -n {}", marks: &["syntax error", "unexpected EOF"], checks_new: true },
+    Parser {
+        endings: &[".sh", ".bash"],
+        command: "bash -n {}",
+        marks: &["syntax error", "unexpected EOF"],
+        checks_new: true,
+    },
 ];
 
 /// Parsers of one session.
@@ -87,7 +92,10 @@ impl Syntax {
                 Some(Ok(())) => None,
                 Some(Err(why)) => {
                     // Some programs read comments in JSON. If such a file did not parse before, that says nothing.
-                    let parsed = change.before.as_deref().map(|before| matches!(parsed_here(&change.path, before), Some(Ok(()))));
+                    let parsed = change
+                        .before
+                        .as_deref()
+                        .map(|before| matches!(parsed_here(&change.path, before), Some(Ok(()))));
                     parsed.unwrap_or(!allows_comments(&change.path)).then_some(why)
                 }
                 None => self.parsed_by_tool(sandbox, tool_env, change, left.min(LIMIT)).await,
