@@ -10,7 +10,6 @@ use skep::domain::improve::{Measurement, Proposal, ProposalState, Rate, RunRecor
 use skep::domain::*;
 use skep::ports::journal::Transition;
 use skep::ports::leases::{Lease, Owner};
-use skep::ports::schedules::Schedules as _;
 use skep::service::schedules::settings::{Schedule, Timing, Work};
 use skep::service::{Services, schedules};
 use std::collections::BTreeSet;
@@ -274,7 +273,7 @@ async fn a_schedule_looks_for_failures_every_week() {
     let pass = async || schedules::pass(&services).await.expect("a pass");
     assert!(pass().await.expect("a wait") <= std::time::Duration::from_secs(600));
     assert_eq!(s.get("/api/v1/proposals").await.json(), json!([]), "a new schedule waits for its time");
-    let store = &s.ports.deps.store;
+    let store = &services.schedule_states;
     let due = async || {
         let mut state = store.schedules().await.expect("states").remove(0);
         state.next_at = Timestamp(1_000);
@@ -287,7 +286,10 @@ async fn a_schedule_looks_for_failures_every_week() {
         assert_eq!(s.get("/api/v1/proposals").await.json().as_array().map(Vec::len), Some(3));
     }
     let state = store.schedules().await.expect("states").remove(0);
-    assert!(state.last_run.is_none() && state.last_at == Some(Timestamp(1_000)) && state.next_at.0 > now(), "{state:?}");
+    assert!(
+        state.last_run.is_none() && state.last_at == Some(Timestamp(1_000)) && state.next_at.0 > now(),
+        "{state:?}"
+    );
     // The local forge has no issues. What could not be written is told; the proposals stand.
     assert!(state.last_error.is_some_and(|why| why.contains("not written to issues")));
     let audit = s.get("/api/v1/audit").await.text;

@@ -242,10 +242,9 @@ async fn a_syntax_error_is_told_by_the_edit_that_caused_it() {
     std::fs::write(tree.join("old.py"), "print 'two'\n").unwrap();
     std::fs::write(tree.join("tsconfig.json"), "{ // comment\n}\n").unwrap();
     std::fs::write(tree.join("ast.py"), "raise SystemExit(9)\n").unwrap();
-    let edit = |path: &str, old: &str, new: &str| {
-        ("edit", json!({"path": path, "edits": [{"old": old, "new": new}]}))
-    };
-    let patch = "*** Begin Patch\n*** Update File: calc.py\n@@\n-    return (a + b\n+    return (a + b))\n*** End Patch";
+    let edit = |path: &str, old: &str, new: &str| ("edit", json!({"path": path, "edits": [{"old": old, "new": new}]}));
+    let patch =
+        "*** Begin Patch\n*** Update File: calc.py\n@@\n-    return (a + b\n+    return (a + b))\n*** End Patch";
     let asked = [
         edit("calc.py", "return a + b", "return (a + b"),
         // It was broken before.

@@ -55,6 +55,7 @@ mod detect;
 mod egress;
 mod engines_contract;
 mod eval;
+mod eval_formats;
 mod fallback;
 mod forge_contract;
 mod forgejo;

@@ -108,8 +108,7 @@ async fn start_due(
                 }
             };
             crate::fault!("after-schedule-claim");
-            let opened =
-                runs::open_from(s, &caller(schedule), request(project, goal), source(schedule), id).await;
+            let opened = runs::open_from(s, &caller(schedule), request(project, goal), source(schedule), id).await;
             opened.map(|run| {
                 tracing::info!(schedule = schedule.name, run = %run.id, "a scheduled run was started");
                 Some(run.id)
