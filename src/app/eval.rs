@@ -10,7 +10,8 @@ use crate::domain::eval::TaskProof;
 use crate::platform::git::{Git, Identity};
 use crate::platform::stop_signal;
 use crate::service::host::evaluation::{
-    Evaluation, Evaluator, FinishedTrial, SuiteRequest, TrialsRequest, VariantSetting, VariantSpec,
+    Evaluation, Evaluator, ExportRequest, FinishedTrial, PredictionGrade, PredictionsRequest, SuiteRequest,
+    TrialsRequest, VariantSetting, VariantSpec,
 };
 use crate::service::host::{HostContext, HostError, HostErrorKind, HostProblem, HostResult};
 use async_trait::async_trait;
@@ -20,6 +21,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+mod formats;
 
 /// Prefix of the variables that describe this machine's sandbox.
 const SANDBOX_VARIABLES: &str = "SKEP_SANDBOX__";
@@ -80,6 +83,21 @@ impl Evaluator for Program {
     async fn read_evaluation(&self, context: &HostContext, suite: &Path) -> HostResult<Evaluation> {
         self.config(context)?;
         evaluation(&context.sources.data_dir, read_suite(suite, &[])?).await
+    }
+
+    async fn export_evaluation(&self, context: &HostContext, request: &ExportRequest) -> HostResult<u64> {
+        self.config(context)?;
+        formats::export(&context.sources.data_dir, request).await
+    }
+
+    async fn grade_predictions(
+        &self,
+        context: &HostContext,
+        request: &PredictionsRequest,
+        on_grade: &(dyn Fn(PredictionGrade) + Send + Sync),
+    ) -> HostResult<Vec<PredictionGrade>> {
+        let (trials, _) = trial_context(self, context).await?;
+        formats::grade(&trials, &context.sources.data_dir, request, on_grade).await
     }
 }
 

@@ -110,6 +110,7 @@ fn engines(config: &Config, keys: &Keys) -> Settings {
         providers: config.providers.iter().map(provider).collect(),
         agents: config.agents.clone(),
         partial_exit_codes: Some(config.engines.partial_exit_codes.clone()),
+        checks_per_session: Some(config.engines.checks_per_session),
         keyless: keyless.collect(),
     }
 }

@@ -2,11 +2,12 @@
 
 use super::args::EvalCommand;
 use super::context::CliContext;
-use super::exit::{ExitStatus, Stop};
+use super::exit::{CliError, ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::{count, duration, money, table};
 use crate::service::host::evaluation::{
-    Comparison, Corner, Evaluation, FinishedTrial, SuiteRequest, TaskProof, TrialsRequest, VariantSpec, Verdict,
+    Comparison, Corner, Evaluation, Export, ExportRequest, FinishedTrial, PredictionGrade, PredictionsRequest,
+    SuiteRequest, TaskProof, TrialsRequest, VariantSpec, Verdict,
 };
 use serde_json::json;
 use std::path::Path;
@@ -44,6 +45,28 @@ pub async fn eval(cli: &CliContext<'_>, command: EvalCommand) -> Result<ExitStat
             cli.terminal.object(&json!({ "comparison": comparison }))?;
             print_comparison(cli.terminal, &comparison)?;
             Ok(ExitStatus::Success)
+        }
+        EvalCommand::Export { suite, set, to_swebench, to_inspect, to_harbor, tasks, trial } => {
+            let set = set.unwrap_or_default();
+            let (what, to) = match (to_swebench, to_inspect, to_harbor) {
+                (Some(to), _, _) => (Export::Predictions { set, number: trial }, to),
+                (_, Some(to), _) => (Export::InspectLog { set }, to),
+                (_, _, Some(to)) => (Export::HarborTasks, to),
+                (None, None, None) => {
+                    let fix = "add --to-swebench, --to-inspect or --to-harbor";
+                    return Err(CliError::usage("no format was named", fix).into());
+                }
+            };
+            let items = if what == Export::HarborTasks { "task" } else { "trial" };
+            let request = ExportRequest { suite, tasks, what, to };
+            let written = cli.backend.export_evaluation(cli.host, &request).await?;
+            cli.terminal.object(&json!({ "written": written, "to": request.to }))?;
+            cli.terminal.print(&format!("{} written to {}", count(written, items), request.to.display()))?;
+            Ok(ExitStatus::Success)
+        }
+        EvalCommand::Grade { suite, file, parallel } => {
+            let request = PredictionsRequest { suite, file, parallel: usize::try_from(parallel).unwrap_or(1) };
+            grade(cli, &request).await
         }
         EvalCommand::Gate { suite, base, candidate } => gate(cli, &suite, &base, &candidate).await,
     }
@@ -236,6 +259,30 @@ fn print_comparison(terminal: &Terminal, c: &Comparison) -> Result<(), Stop> {
 
 fn listed(tasks: &[String]) -> String {
     if tasks.is_empty() { "none".to_owned() } else { tasks.join(", ") }
+}
+
+async fn grade(cli: &CliContext<'_>, request: &PredictionsRequest) -> Result<ExitStatus, Stop> {
+    let terminal = cli.terminal;
+    let on_grade = |grade: PredictionGrade| {
+        // The grades are also returned, so a closed output is noticed below.
+        let _closed = print_grade(terminal, &grade);
+    };
+    let grades = cli.backend.grade_predictions(cli.host, request, &on_grade).await?;
+    let correct = grades.iter().filter(|grade| grade.correct == Some(true)).count();
+    let ungraded = grades.iter().filter(|grade| grade.correct.is_none()).count();
+    terminal.print(&format!("{correct} of {} correct", count(grades.len() as u64, "prediction")))?;
+    Ok(if ungraded == 0 { ExitStatus::Success } else { ExitStatus::TryAgain })
+}
+
+fn print_grade(terminal: &Terminal, grade: &PredictionGrade) -> Result<(), Stop> {
+    terminal.object(&json!({ "grade": grade }))?;
+    let (style, sign) = match grade.correct {
+        Some(true) => (Style::Green, "✓"),
+        Some(false) => (Style::Red, "✗"),
+        None => (Style::Yellow, "!"),
+    };
+    let why = if grade.why.is_empty() { String::new() } else { format!(": {}", grade.why) };
+    terminal.line(style, &format!("{sign} {}{why}", grade.task))
 }
 
 async fn gate(cli: &CliContext<'_>, suite: &Path, base: &str, candidate: &str) -> Result<ExitStatus, Stop> {

@@ -6,7 +6,7 @@ use super::exit::{ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::{brief, count, moment, money, table};
 use crate::http::rest::wire::{
-    ForgetMemories, ForgottenMemories, GivenMemories, Memory, MemoryArm, MemoryCitation, MemoryEffect, NewLesson,
+    ForgetMemories, ForgottenMemories, GivenMemories, Memory, MemoryArm, MemoryCitation, MemoryEffect, NewLesson, Run,
     SweepMemories, SweptMemories,
 };
 use serde_json::json;
@@ -48,6 +48,12 @@ pub async fn memory(client: &Client, terminal: &Terminal, command: MemoryCommand
             terminal.object(&row)?;
             terminal.line(Style::Green, &format!("{} is stored", row.id))?;
             terminal.suggest("Attempts are given lessons if memory.give contains \"lesson\".")?;
+        }
+        MemoryCommand::Promote { id } => {
+            let run: Run = client.post(&format!("/memories/{}/promote", encode(&id)), &json!({}), None).await?;
+            terminal.object(&json!({ "run": run }))?;
+            terminal.print(&format!("run {}: {}", run.short_id, brief(&run.goal.title, MAX_TITLE)))?;
+            terminal.suggest(&format!("Follow it with `skep watch {}`.", run.short_id))?;
         }
         MemoryCommand::Forget(ForgetArgs { id, run, path, author, project }) => {
             let which = ForgetMemories { project, id, run, path, author };

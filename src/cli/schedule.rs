@@ -26,6 +26,7 @@ pub async fn schedule(client: &Client, terminal: &Terminal, command: ScheduleCom
             let rows = schedules.iter().map(|s| {
                 let last = match (&s.last_run, s.last_at) {
                     (Some(run), Some(at)) if s.last_error.is_none() => format!("{} {}", short_id(run), moment(at)),
+                    (None, Some(at)) if s.last_error.is_none() => moment(at),
                     (_, Some(at)) => format!("failed {}", moment(at)),
                     _ => none(),
                 };
@@ -34,14 +35,15 @@ pub async fn schedule(client: &Client, terminal: &Terminal, command: ScheduleCom
                     format!("{} {}", s.cron, s.timezone),
                     s.next_at.map_or_else(none, moment),
                     last,
-                    s.project.clone(),
+                    s.project.clone().unwrap_or_else(|| "all".to_owned()),
                     brief(&s.goal, MAX_GOAL_CHARS),
                 ]
             });
             let columns = ["schedule", "times", "next", "last", "project", "goal"];
             terminal.print(&table(&columns, rows.collect(), terminal.width))?;
-            for (name, error) in schedules.iter().filter_map(|s| Some((&s.name, s.last_error.as_ref()?))) {
-                terminal.line(Style::Yellow, &format!("{name}: the last run could not be started: {error}"))?;
+            for (s, error) in schedules.iter().filter_map(|s| Some((s, s.last_error.as_ref()?))) {
+                let what = if s.work == "run" { "the last run could not be started" } else { "the last pass failed" };
+                terminal.line(Style::Yellow, &format!("{}: {what}: {error}", s.name))?;
             }
         }
         ScheduleCommand::Run { name } => {

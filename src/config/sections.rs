@@ -2,7 +2,7 @@
 
 use super::heuristics;
 use super::models::{Keyed, SandboxSettings};
-use crate::adapters::engine::settings::{Agent, PARTIAL_EXIT_CODES};
+use crate::adapters::engine::settings::{Agent, CHECKS_PER_SESSION, PARTIAL_EXIT_CODES};
 use crate::adapters::forge::settings::ForgeSettings;
 use crate::adapters::notify::settings::ChannelSettings;
 use crate::adapters::oidc::settings::OidcSettings;
@@ -239,6 +239,8 @@ pub struct Engines {
     pub pass_env: Vec<String>,
     /// Exit codes of engine commands after which the checks decide whether what changed is good.
     pub partial_exit_codes: Vec<i32>,
+    /// How often the checks run in a session of an `llm` engine.
+    pub checks_per_session: u32,
 }
 
 impl Default for Engines {
@@ -246,7 +248,8 @@ impl Default for Engines {
         let direct = || EngineSpec { kind: "direct".into(), arg: String::new() };
         let roles = BTreeMap::from([(Role::Manager, direct()), (Role::Reviewer, direct())]);
         let partial_exit_codes = PARTIAL_EXIT_CODES.to_vec();
-        Self { roles, fallbacks: BTreeMap::new(), pass_env: Vec::new(), partial_exit_codes }
+        let checks_per_session = CHECKS_PER_SESSION;
+        Self { roles, fallbacks: BTreeMap::new(), pass_env: Vec::new(), partial_exit_codes, checks_per_session }
     }
 }
 

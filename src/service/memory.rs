@@ -1,5 +1,9 @@
 //! Memory: what ended runs have shown about a project, listed, added to, checked, forgotten, and measured.
 
+mod promote;
+
+pub use promote::promote;
+
 use super::audit::record;
 use super::error::shown;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, runs};

@@ -24,7 +24,7 @@ fn patch(file: &str, from: &str, to: &str) -> String {
 }
 
 /// Writes a suite with two tasks.
-fn suite(cli: &Cli) -> PathBuf {
+pub fn suite(cli: &Cli) -> PathBuf {
     let dir = cli.path("tiny");
     let (greet, sum) = ("echo \"helo $1\"", "a=$1 b=$2; echo $((a - b))");
     let (one, two) = ("canary 11111111111111", "canary 22222222222222");

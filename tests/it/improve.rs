@@ -10,6 +10,8 @@ use skep::domain::improve::{Measurement, Proposal, ProposalState, Rate, RunRecor
 use skep::domain::*;
 use skep::ports::journal::Transition;
 use skep::ports::leases::{Lease, Owner};
+use skep::service::schedules::settings::{Schedule, Timing, Work};
+use skep::service::{Services, schedules};
 use std::collections::BTreeSet;
 
 /// What happens to the develop attempt of a planted run.
@@ -258,6 +260,40 @@ async fn a_pass_proposes_at_most_three_once_and_a_dropped_one_stays_silent() {
     s.post("/api/v1/improve", &json!({"since_secs": 1})).await.is_problem(422, "invalid");
     let audit = s.get("/api/v1/audit").await.text;
     assert!(audit.contains("improve.propose") && audit.contains("improve.dropped"), "{audit}");
+}
+
+#[tokio::test]
+async fn a_schedule_looks_for_failures_every_week() {
+    let s = service().await;
+    plant(&s, &fifty(now() - DAY)).await;
+    let timing = Timing::parse("0 5 * * MON", "UTC").expect("a timing");
+    let work = Work::Improve { project: None, as_issue: true };
+    let schedule = Schedule { name: "weekly".to_owned(), timing, work };
+    let services = Services { schedules: [schedule].into(), ..s.state.services.clone() };
+    let pass = async || schedules::pass(&services).await.expect("a pass");
+    assert!(pass().await.expect("a wait") <= std::time::Duration::from_secs(600));
+    assert_eq!(s.get("/api/v1/proposals").await.json(), json!([]), "a new schedule waits for its time");
+    let store = &services.schedule_states;
+    let due = async || {
+        let mut state = store.schedules().await.expect("states").remove(0);
+        state.next_at = Timestamp(1_000);
+        store.put_schedule(&state).await.expect("stored");
+    };
+    for _ in 0..2 {
+        due().await;
+        pass().await;
+        // The second pass proposes nothing twice.
+        assert_eq!(s.get("/api/v1/proposals").await.json().as_array().map(Vec::len), Some(3));
+    }
+    let state = store.schedules().await.expect("states").remove(0);
+    assert!(
+        state.last_run.is_none() && state.last_at == Some(Timestamp(1_000)) && state.next_at.0 > now(),
+        "{state:?}"
+    );
+    // The local forge has no issues. What could not be written is told; the proposals stand.
+    assert!(state.last_error.is_some_and(|why| why.contains("not written to issues")));
+    let audit = s.get("/api/v1/audit").await.text;
+    assert!(audit.contains("schedule:weekly"), "{audit}");
 }
 
 /// The red output of the cause whose rate changes.

@@ -306,7 +306,7 @@ async fn a_model_that_only_talks_or_goes_in_circles_is_stopped() {
     let models = Models::play([text("I think."), text("I think so."), text("Indeed."), text("Never asked.")]).await;
     let run_result = work(models.provider(Api::Anthropic), &develop(), &AttemptDirs::new()).await;
     assert!(
-        matches!(&run_result.result, StepOutcome::Failed(why) if why.contains("without calling a tool")),
+        matches!(&run_result.result, StepOutcome::Unavailable { why, fix: Some(_), .. } if why.contains("without calling a tool")),
         "{:?}",
         run_result.result
     );

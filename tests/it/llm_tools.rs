@@ -233,3 +233,36 @@ async fn a_model_is_reminded_twice_of_what_is_left() {
     assert_eq!(last.matches("Skep: 2 turns and").count(), 1, "{last}");
     assert_eq!(last.matches("are left.").count(), 2, "{last}");
 }
+
+#[tokio::test]
+async fn a_syntax_error_is_told_by_the_edit_that_caused_it() {
+    let dirs = AttemptDirs::new();
+    let tree = dirs.tree();
+    std::fs::write(tree.join("calc.py"), "def add(a, b):\n    return a + b\n").unwrap();
+    std::fs::write(tree.join("old.py"), "print 'two'\n").unwrap();
+    std::fs::write(tree.join("tsconfig.json"), "{ // comment\n}\n").unwrap();
+    std::fs::write(tree.join("ast.py"), "raise SystemExit(9)\n").unwrap();
+    let edit = |path: &str, old: &str, new: &str| ("edit", json!({"path": path, "edits": [{"old": old, "new": new}]}));
+    let patch =
+        "*** Begin Patch\n*** Update File: calc.py\n@@\n-    return (a + b\n+    return (a + b))\n*** End Patch";
+    let asked = [
+        edit("calc.py", "return a + b", "return (a + b"),
+        // It was broken before.
+        ("patch", json!({ "patch": patch })),
+        edit("calc.py", "return (a + b))", "return b + a"),
+        edit("old.py", "two", "three"),
+        edit("tsconfig.json", "comment", "note"),
+        ("write", json!({"path": "it's.json", "content": "{\"a\": 1,}"})),
+        ("write", json!({"path": "-c it's $HOME.py", "content": "def f(:\n"})),
+        ("write", json!({"path": "Cargo.toml", "content": "[package\n"})),
+        ("write", json!({"path": "good.toml", "content": "[package]\n"})),
+        ("write", json!({"path": "text.txt", "content": "def f(:\n"})),
+    ];
+    let got = tool_results(&dirs, &asked).await;
+    let broken: Vec<bool> = got.iter().map(|text| text.contains("has a syntax error now")).collect();
+    assert_eq!(broken, [true, false, false, false, false, true, true, true, false, false], "{got:#?}");
+    assert!(got[0].contains("line 2") && got[0].contains("SyntaxError"), "{}", got[0]);
+    // Nothing is undone, and nothing is left behind.
+    assert_eq!(std::fs::read_to_string(tree.join("-c it's $HOME.py")).unwrap(), "def f(:\n");
+    assert!(!tree.join("__pycache__").exists());
+}

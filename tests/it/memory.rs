@@ -535,10 +535,22 @@ async fn rest_lists_adds_searches_and_forgets() {
     s.get("/api/v1/memories?state=dead").await.is_problem(422, "invalid");
     s.get("/api/v1/memories?q=append").await.is_problem(422, "invalid");
     s.get("/api/v1/memories/0123456789ab").await.is_problem(404, "no_memory");
+
+    // What should hold for good becomes a change like any other.
+    s.post("/api/v1/memories/0123456789ab/promote", &json!({})).await.is_problem(404, "no_memory");
+    let lesson = added["id"].as_str().expect("an id");
+    let promoted = s.post(&format!("/api/v1/memories/{lesson}/promote"), &json!({})).await;
+    assert_eq!(promoted.status, 201, "{promoted:?}");
+    let goal = promoted.json()["goal"]["text"].as_str().expect("a text").to_owned();
+    assert!(goal.contains("AGENTS.md") && goal.contains("\n    Append numbers in words\n"), "{goal}");
+    assert!(goal.contains("It is about a.txt:1."), "{goal}");
+    let again = s.post(&format!("/api/v1/memories/{lesson}/promote"), &json!({})).await.json();
+    assert_eq!(again["id"], promoted.json()["id"], "one run at a time");
     s.post("/api/v1/memories/forget", &json!({"project": project})).await.is_problem(422, "invalid");
     let forgotten = s.post("/api/v1/memories/forget", &json!({"run": run})).await.json();
     assert!(forgotten["forgotten"].as_array().is_some_and(|ids| ids.contains(&json!(id))), "{forgotten}");
     assert_eq!(s.get(&format!("/api/v1/memories/{id}")).await.json()["state"], "forgotten");
+    s.post(&format!("/api/v1/memories/{id}/promote"), &json!({})).await.is_problem(409, "not_live");
     s.post("/api/v1/memories", &json!({"project": "nobody", "text": "x"})).await.is_problem(404, "no_project");
     let log = s.get("/api/v1/audit").await.text;
     assert!(log.contains("memory.forget") && log.contains("memory.add"), "{log}");

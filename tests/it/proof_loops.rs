@@ -46,8 +46,33 @@ async fn a_repeated_call_is_stopped_at_the_fourth() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_without_tools_are_stopped_at_the_third() {
     let (baseline, run) = asked("cheap", "", |_| text("I am about to begin.")).await;
-    question(&run, "tries", &["3 times without calling a tool"]);
-    assert_eq!(calls_of(&baseline, "cheap"), 6);
+    // The model is not tried again: it would do the same.
+    question(&run, "engine", &["acme/cheap cannot do the work of the dev", "3 times without calling a tool"]);
+    assert_eq!(calls_of(&baseline, "cheap"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_no_tool_understands_are_stopped_at_the_eighth() {
+    // Each is another one, so that it is not a circle.
+    let nonsense = |r: &Request| match r.turn() % 3 {
+        0 => call("str_replace_editor", json!({"view": r.turn()})),
+        1 => call("read", json!({"path": format!("nowhere-{}", r.turn())})),
+        _ => call("run", json!({"cmd": ["ls", r.turn().to_string()]})),
+    };
+    let (baseline, run) = asked("cheap", "", nonsense).await;
+    question(&run, "engine", &["cannot do the work of the dev", "only calls that cannot be carried out"]);
+    assert_eq!(calls_of(&baseline, "cheap"), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_cannot_call_tools_is_replaced_by_the_fallback() {
+    let more = "[role.dev]\nengine = \"llm:acme/mute\"\nfallback = [\"llm:acme/cheap\"]\n";
+    let roles = ROLES.replace("[role.dev]\nengine = \"llm:acme/cheap\"\n", more);
+    let responder =
+        |request: &Request| if request.model() == "mute" { text("```python\nprint(1)\n```") } else { usual(request) };
+    let baseline = Baseline::new(Models::responding(responder).await, Api::OpenAi, &roles);
+    baseline.run(RUN).exits_with(0);
+    assert_eq!((baseline.landed().as_str(), calls_of(&baseline, "mute")), ("b", 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,6 +119,17 @@ async fn a_run_that_cannot_be_started_is_told_and_not_repeated() {
 }
 
 #[test]
+fn a_schedule_that_improves_is_listed_and_opens_no_run() {
+    let cli = machine();
+    std::fs::write(cli.path("data/skep.toml"), "[schedules.look]\ncron = \"@weekly\"\ndo = \"improve\"\n").unwrap();
+    cli.run(&["config", "check"]).exits_with(0);
+    cli.run(&["schedule", "list"]).exits_with(0).prints("look").prints("all").prints("failures that recur");
+    let listed = listed(&cli);
+    assert!(listed["do"] == "improve" && listed["project"].is_null(), "{listed}");
+    cli.run(&["schedule", "run", "look"]).exits_with(2).one_error("opens no run", "skep improve");
+}
+
+#[test]
 fn a_schedule_that_cannot_work_is_refused_with_the_configuration() {
     let cli = machine();
     for (from, to, why) in [
@@ -126,6 +137,9 @@ fn a_schedule_that_cannot_work_is_refused_with_the_configuration() {
         ("Europe/Berlin", "Europe/Bremen", "not a time zone"),
         ("project = \"tool\"\n", "", "a schedule needs cron, project and goal"),
         ("goal =", "gaol =", "unknown key"),
+        ("goal =", "do = \"improve\"\ngoal =", "has no goal"),
+        ("goal =", "do = \"tidy\"\ngoal =", "a schedule can do"),
+        ("goal =", "as_issue = true\ngoal =", "writes issues"),
     ] {
         let text = SCHEDULE.replace(from, to);
         std::fs::write(cli.path("data/skep.toml"), text).unwrap();

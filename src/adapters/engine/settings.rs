@@ -64,6 +64,9 @@ impl Agent {
 /// fix end with 1 when something is left.
 pub const PARTIAL_EXIT_CODES: &[i32] = &[1];
 
+/// How often the checks run in a session of an `llm` engine, if the configuration does not say.
+pub const CHECKS_PER_SESSION: u32 = 3;
+
 /// Settings of all engines.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -74,6 +77,9 @@ pub struct Settings {
     /// Exit codes of `command:` engines after which the checks decide whether what changed is good; `None` =
     /// [`PARTIAL_EXIT_CODES`].
     pub partial_exit_codes: Option<Vec<i32>>,
+    /// How often the checks run in a session of an `llm` engine when its model says that it is done; 0 = never,
+    /// `None` = [`CHECKS_PER_SESSION`].
+    pub checks_per_session: Option<u32>,
     /// Why the key of a provider is missing, and what to do, by provider.
     pub keyless: BTreeMap<String, (String, String)>,
 }

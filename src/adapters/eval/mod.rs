@@ -7,6 +7,7 @@
 //! ended.
 
 mod files;
+pub mod formats;
 mod grade;
 mod manifest;
 mod program;

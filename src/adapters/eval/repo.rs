@@ -105,9 +105,19 @@ pub(super) async fn newest_work(git: &Git, mirror: &Path, base: &str) -> PortRes
     Ok(output.lines().find(|sha| *sha != base).map(str::to_owned))
 }
 
-/// Creates a repository with a patch applied to its tree. Returns the commit.
+/// Creates a repository with the oracle patch applied to its tree. Returns the commit.
 pub(super) async fn patched(git: &Git, repo: &Path, tree: &Tree, patch: &[u8]) -> PortResult<String> {
-    const DOING: &str = "apply the oracle patch";
+    apply(git, repo, tree, patch).await?.map_err(|why| {
+        PortError::permanent(
+            format!("the oracle patch does not apply to the base: {why}"),
+            "make the patch with `git diff` between the base and its solution",
+        )
+    })
+}
+
+/// Creates a repository with a patch applied to its tree. Returns the commit, or why the patch does not apply.
+pub(super) async fn apply(git: &Git, repo: &Path, tree: &Tree, patch: &[u8]) -> PortResult<Result<String, String>> {
+    const DOING: &str = "apply a patch";
     create(git, repo, tree).await?;
     let index = repo.join("index");
     // The index is all that is needed; the working copy stays empty.
@@ -115,16 +125,13 @@ pub(super) async fn patched(git: &Git, repo: &Path, tree: &Tree, patch: &[u8]) -
     call().args(["read-tree", BRANCH]).output(DOING).await?;
     let applied = call().args(["apply", "--cached", "--whitespace=nowarn", "-"]).stdin(patch).run(DOING).await?;
     if !applied.ok() {
-        return Err(PortError::permanent(
-            format!("the oracle patch does not apply to the base: {}", output_tail(&applied.stderr).trim()),
-            "make the patch with `git diff` between the base and its solution",
-        ));
+        return Ok(Err(output_tail(&applied.stderr).trim().to_owned()));
     }
     let tree = call().args(["write-tree"]).output_line(DOING).await?;
     let commit = git.call(repo).args(["commit-tree", "-p", BRANCH, "-m", "Apply the patch", &tree]);
     let commit = commit.output_line(DOING).await?;
     git.call(repo).args(["update-ref", &format!("refs/heads/{BRANCH}"), &commit]).output(DOING).await?;
-    Ok(commit)
+    Ok(Ok(commit))
 }
 
 /// Returns the paths that differ between two commits.

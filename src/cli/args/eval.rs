@@ -64,6 +64,51 @@ pub enum EvalCommand {
         /// The variant that may replace it
         candidate: String,
     },
+    /// Write results or tasks as other tools read them
+    #[command(after_help = EXPORT)]
+    Export {
+        /// Folder of the suite
+        #[arg(value_name = "SUITE")]
+        suite: PathBuf,
+        /// The variant: its name (its newest trials), or the id of a set of trials; not for harbor
+        #[arg(value_name = "VARIANT", required_unless_present_any = ["to_harbor"])]
+        set: Option<String>,
+        /// Write the work of the trials to this file, as predictions of SWE-bench (.jsonl)
+        #[arg(long, value_name = "FILE")]
+        to_swebench: Option<PathBuf>,
+        /// Write the results to this file, as a log of inspect_ai (.json)
+        #[arg(long, value_name = "FILE", conflicts_with = "to_swebench")]
+        to_inspect: Option<PathBuf>,
+        /// Write the tasks to this new folder, as tasks of Harbor
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["to_swebench", "to_inspect", "set"])]
+        to_harbor: Option<PathBuf>,
+        /// Only this task; repeatable
+        #[arg(long = "task", value_name = "NAME")]
+        tasks: Vec<String>,
+        /// Number of the trial whose work is written to predictions
+        #[arg(long, value_name = "N", default_value_t = 1, requires = "to_swebench")]
+        trial: u32,
+    },
+    /// Grade work that was done elsewhere: a file of SWE-bench predictions for the tasks of a suite
+    #[command(after_help = "\
+The file has one JSON object per line with instance_id (the task), model_name_or_path and model_patch, or all of them in
+one list. The hidden tests run as they do for trials.
+
+Exits with 0 if every prediction was graded, with 75 if some could not be.
+
+Example:
+  skep eval grade evals/small predictions.jsonl")]
+    Grade {
+        /// Folder of the suite
+        #[arg(value_name = "SUITE")]
+        suite: PathBuf,
+        /// File with the predictions
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Number of predictions that are graded at the same time
+        #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
+        parallel: u64,
+    },
 }
 
 /// A suite, and what is done of it.
@@ -90,6 +135,12 @@ Examples:
   skep eval run evals/small --variant oracle --variant nop
   skep eval run evals/small --variant base --variant cheap=role.dev.engine=llm:anthropic/claude-haiku-4-5 --trials 3
   skep eval run evals/small --variant base --variant strict=strict.toml --limit-cost \"20 USD\"";
+
+const EXPORT: &str = "\
+Examples:
+  skep eval export evals/small cheap --to-swebench predictions.jsonl
+  skep eval export evals/small cheap --to-inspect log.json
+  skep eval export evals/small --to-harbor harbor-tasks";
 
 const GATE: &str = "\
 The candidate is kept if its pass rate is higher (one-sided sign-flip test, p <= 0.05), or if it costs less and its pass

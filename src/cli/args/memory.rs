@@ -48,6 +48,11 @@ pub enum MemoryCommand {
         #[arg(long, value_name = "FILE[:LINE]", value_parser = parse::not_empty)]
         about: Option<String>,
     },
+    /// Open a run that adds what a row says to AGENTS.md, where it holds for good
+    Promote {
+        /// Id of the row
+        id: String,
+    },
     /// Forget rows by where they come from: their text is removed, and they are not made again
     Forget(ForgetArgs),
     /// Check the cited lines of all rows now, and remove rows that have expired
@@ -91,5 +96,6 @@ Examples:
   skep memory list \"the parser fails on empty input\" --project tool
   skep memory why 3f9a12bc
   skep memory add \"Run make gen after you change api.proto\" --project tool --about api.proto
+  skep memory promote 3f9a12bc0d41
   skep memory forget --run 3f9a12bc
   skep memory effect";

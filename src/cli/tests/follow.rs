@@ -9,7 +9,10 @@ use crate::domain::block::{Block, BlockKind};
 use crate::domain::{Answer, BlockId, Event, Outcome, Phase, Principal, Run, Sha, Timestamp};
 use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
 use crate::http::rest::wire::{self, NewRun};
-use crate::service::host::evaluation::{Evaluation, Evaluator, FinishedTrial, SuiteRequest, TaskProof, TrialsRequest};
+use crate::service::host::evaluation::{
+    Evaluation, Evaluator, ExportRequest, FinishedTrial, PredictionGrade, PredictionsRequest, SuiteRequest, TaskProof,
+    TrialsRequest,
+};
 use crate::service::host::{
     AddedForge, AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis,
     EngineOffer, EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel,
@@ -262,6 +265,17 @@ impl Evaluator for FakeBackend {
         unreachable!()
     }
     async fn read_evaluation(&self, _: &HostContext, _: &std::path::Path) -> HostResult<Evaluation> {
+        unreachable!()
+    }
+    async fn export_evaluation(&self, _: &HostContext, _: &ExportRequest) -> HostResult<u64> {
+        unreachable!()
+    }
+    async fn grade_predictions(
+        &self,
+        _: &HostContext,
+        _: &PredictionsRequest,
+        _: &(dyn Fn(PredictionGrade) + Send + Sync),
+    ) -> HostResult<Vec<PredictionGrade>> {
         unreachable!()
     }
 }

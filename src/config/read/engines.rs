@@ -38,6 +38,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
     }
     pass_env(r, "engines.pass_env", &mut c.engines.pass_env);
     r.numbers("engines.partial_exit_codes", &mut c.engines.partial_exit_codes, 1..=255);
+    r.number("engines.checks_per_session", &mut c.engines.checks_per_session, 0..=20);
 }
 
 fn pass_env(r: &mut Reader, key: &str, slot: &mut Vec<String>) {

@@ -5,7 +5,7 @@ use super::super::sections::Config;
 use super::wrong;
 use crate::domain::ProjectName;
 use crate::domain::goal::MAX_GOAL_BYTES;
-use crate::service::schedules::settings::{Schedule, Timing};
+use crate::service::schedules::settings::{Schedule, Timing, Work};
 
 /// Reads every schedule.
 pub(super) fn read(r: &mut Reader, c: &mut Config) {
@@ -30,15 +30,31 @@ pub(super) fn read(r: &mut Reader, c: &mut Config) {
             t if t.len() > MAX_GOAL_BYTES => wrong("the goal is longer than 64 KiB", "shorten it"),
             t => Ok(t.to_owned()),
         });
-        for (key, is_missing) in
-            [("cron", timing.is_none()), ("project", project.is_empty()), ("goal", goal.is_empty())]
-        {
-            if is_missing {
-                r.refuse(&at(key), "a schedule needs cron, project and goal", format!("add {key} = \"…\""));
-            }
+        let (mut improves, mut as_issue) = (false, false);
+        r.checked(&at("do"), &mut improves, |t| match t {
+            "run" => Ok(false),
+            "improve" => Ok(true),
+            _ => wrong("a schedule can do \"run\" or \"improve\"", "write one of them; without `do` it opens a run"),
+        });
+        r.flag(&at("as_issue"), &mut as_issue);
+        if improves && !goal.is_empty() {
+            r.refuse(&at("goal"), "`do = \"improve\"` has no goal", "remove the goal, or `do`");
         }
-        if let Some(timing) = timing.filter(|_| !project.is_empty() && !goal.is_empty()) {
-            c.schedules.push(Schedule { name, timing, project, goal });
+        if !improves && as_issue {
+            r.refuse(&at("as_issue"), "only `do = \"improve\"` writes issues", "remove it, or add do = \"improve\"");
+        }
+        let needed = [("cron", timing.is_none()), ("project", project.is_empty()), ("goal", goal.is_empty())];
+        for (key, _) in needed.iter().filter(|(key, is_missing)| *is_missing && (*key == "cron" || !improves)) {
+            let needs = if improves { "a schedule needs cron" } else { "a schedule needs cron, project and goal" };
+            r.refuse(&at(key), needs, format!("add {key} = \"…\""));
+        }
+        let work = match improves {
+            true => Some(Work::Improve { project: Some(project).filter(|p| !p.is_empty()), as_issue }),
+            false if project.is_empty() || goal.is_empty() => None,
+            false => Some(Work::Run { project, goal }),
+        };
+        if let (Some(timing), Some(work)) = (timing, work) {
+            c.schedules.push(Schedule { name, timing, work });
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::domain::block::{Block, BlockKind};
 use crate::domain::budget::shared_budget::{BudgetScope, BudgetUnit, Level, SharedBudget, SharedSpending};
 use crate::domain::budget::{BudgetKind, Usage};
 use crate::domain::change::DiffStat;
-use crate::domain::check::CheckKind;
+use crate::domain::check::{CheckKind, CheckResult};
 use crate::domain::effect::{Effect, EffectKind};
 use crate::domain::engine_selection::{self, Choice, Cooldown, Wait, WaitReason};
 use crate::domain::id::{AttemptId, TaskId, Timestamp};
@@ -348,7 +348,11 @@ impl DecisionBuilder {
             checks: self.run.settings.checks.iter().filter(|c| c.kind != CheckKind::Accept).cloned().collect(),
             criteria: self.run.criteria().to_vec(),
             excused: if review { self.excused() } else { Vec::new() },
-            results: if review { self.run.facts.results.clone().unwrap_or_default() } else { Vec::new() },
+            results: match step {
+                Step::Review => self.run.facts.results.clone().unwrap_or_default(),
+                Step::Develop => self.red_at_base(),
+                _ => Vec::new(),
+            },
             diff: if review { self.run.diff.clone() } else { DiffStat::default() },
             concerns,
             bounds: self.run.settings.policy.bounds(),
@@ -357,6 +361,12 @@ impl DecisionBuilder {
         };
         self.charged.insert(id);
         self.order(Effect::Start { order: Box::new(order) });
+    }
+
+    /// Returns the red results at the base, without their output.
+    fn red_at_base(&self) -> Vec<CheckResult> {
+        let red = self.run.baseline.iter().filter(|b| b.sha == self.run.base).flat_map(|b| b.red());
+        red.map(|r| CheckResult { tail: String::new(), artifacts: Vec::new(), ..r.clone() }).collect()
     }
 
     /// Returns the names of the head's red checks that are not charged to the change.

@@ -246,7 +246,7 @@ pub struct Order {
     /// The acceptance criteria of the goal. Those without a command are for the reviewer to judge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub criteria: Vec<Criterion>,
-    /// For `Review`: the check results at `head`.
+    /// For `Review`: the check results at `head`. For `Develop`: the red ones at `base`, without their output.
     #[serde(default)]
     pub results: Vec<CheckResult>,
     /// For `Review`: names of the red checks that are not charged to the change: the base fails them alike.

@@ -6,6 +6,7 @@ use super::{State, wire};
 use crate::service::Caller;
 use crate::service::memory::{self, ForgetRequest, MemoryQuery, NewLesson, Swept};
 use axum::extract::{Path, Query, State as Shared};
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -19,6 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(sweep))
         .routes(routes!(effect))
         .routes(routes!(show))
+        .routes(routes!(promote))
         .routes(routes!(given))
 }
 
@@ -136,6 +138,21 @@ async fn show(
     Path(id): Path<String>,
 ) -> ApiResult<Json<wire::Memory>> {
     Ok(Json(memory::show(&state.services, &caller, &id).await?.into()))
+}
+
+/// Promote a row
+///
+/// Opens a run that adds what the row says to `AGENTS.md`. An open run of the same row is returned instead.
+#[utoipa::path(post, path = "/api/v1/memories/{id}/promote", tag = "memory",
+    params(("id" = String, description = "The id, twelve hex digits")),
+    responses((status = 201, body = wire::Run, description = "The run")))]
+async fn promote(
+    Shared(state): Shared<State>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> ApiResult<(StatusCode, Json<wire::Run>)> {
+    let run = memory::promote(&state.services, &caller, &id).await?;
+    Ok((StatusCode::CREATED, Json(wire::Run::new(&run, state.services.clock.now()))))
 }
 
 /// List what a run was given from memory

@@ -30,6 +30,71 @@ pub trait Evaluator: Send + Sync {
     ) -> HostResult<Evaluation>;
     /// Reads the results of a suite.
     async fn read_evaluation(&self, context: &HostContext, suite: &Path) -> HostResult<Evaluation>;
+    /// Writes a suite or its results as another tool reads them. Returns the number of tasks or trials.
+    async fn export_evaluation(&self, context: &HostContext, request: &ExportRequest) -> HostResult<u64>;
+    /// Grades work that was done elsewhere; reports each grade as it is known.
+    async fn grade_predictions(
+        &self,
+        context: &HostContext,
+        request: &PredictionsRequest,
+        on_grade: &(dyn Fn(PredictionGrade) + Send + Sync),
+    ) -> HostResult<Vec<PredictionGrade>>;
+}
+
+/// Request to write files of another tool.
+#[derive(Clone, Debug)]
+pub struct ExportRequest {
+    /// Folder of the suite.
+    pub suite: PathBuf,
+    /// The tasks; all if empty.
+    pub tasks: Vec<String>,
+    /// What to write.
+    pub what: Export,
+    /// The file or the folder to write.
+    pub to: PathBuf,
+}
+
+/// What is written for another tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// The work of a set of trials, as predictions of SWE-bench.
+    Predictions {
+        /// The set: its id, or the name of a variant.
+        set: String,
+        /// Number of the trial, because the format has one prediction per task.
+        number: u32,
+    },
+    /// The results of a set of trials, as a log of `inspect_ai`.
+    InspectLog {
+        /// The set: its id, or the name of a variant.
+        set: String,
+    },
+    /// The tasks, as tasks of Harbor.
+    HarborTasks,
+}
+
+/// Request to grade predictions.
+#[derive(Clone, Debug)]
+pub struct PredictionsRequest {
+    /// Folder of the suite.
+    pub suite: PathBuf,
+    /// The file with the predictions.
+    pub file: PathBuf,
+    /// Number of predictions that are graded at the same time.
+    pub parallel: usize,
+}
+
+/// Grade of a prediction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PredictionGrade {
+    /// The task.
+    pub task: String,
+    /// The model, as the file names it.
+    pub model: String,
+    /// Whether the hidden tests pass; `None` if they could not be run.
+    pub correct: Option<bool>,
+    /// Why it is wrong, or could not be graded; empty if it is correct.
+    pub why: String,
 }
 
 /// Request to prove the tasks of a suite.

@@ -1,4 +1,4 @@
-//! Schedules: goals that become runs at certain times.
+//! Schedules: goals that become runs at certain times, and passes of `skep improve`.
 //!
 //! Times that passed while no service was running are made up for once: one run, however many there were. A schedule
 //! whose last run is still open starts no second one.
@@ -9,12 +9,13 @@
 pub mod settings;
 
 use super::audit::record;
+use super::improve::{self, NewPass};
 use super::runs::{self, OpenRun};
 use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, Via};
 use crate::domain::{GoalSource, Principal, Run, Timestamp};
 use crate::ports::PortResult;
 use crate::ports::schedules::ScheduleState;
-use settings::Schedule;
+use settings::{Schedule, Work};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -95,26 +96,32 @@ async fn start_due(
     mut state: ScheduleState,
     now: Timestamp,
 ) -> ServiceResult<ScheduleState> {
-    let id = match state.starting {
-        Some(id) => id,
-        None => {
-            let id = s.clock.new_run_id();
-            state.starting = Some(id);
-            s.schedule_states.put_schedule(&state).await?;
-            id
+    let done = match &schedule.work {
+        Work::Run { project, goal } => {
+            let id = match state.starting {
+                Some(id) => id,
+                None => {
+                    let id = s.clock.new_run_id();
+                    state.starting = Some(id);
+                    s.schedule_states.put_schedule(&state).await?;
+                    id
+                }
+            };
+            crate::fault!("after-schedule-claim");
+            let opened = runs::open_from(s, &caller(schedule), request(project, goal), source(schedule), id).await;
+            opened.map(|run| {
+                tracing::info!(schedule = schedule.name, run = %run.id, "a scheduled run was started");
+                Some(run.id)
+            })
         }
+        Work::Improve { project, as_issue } => improve(s, schedule, project.clone(), *as_issue).await.map(|()| None),
     };
-    crate::fault!("after-schedule-claim");
-    let request = OpenRun { reuse_open_run: true, ..request(schedule) };
-    match runs::open_from(s, &caller(schedule), request, source(schedule), id).await {
-        Ok(run) => {
-            tracing::info!(schedule = schedule.name, run = %run.id, "a scheduled run was started");
-            (state.last_run, state.last_error) = (Some(run.id), None);
-        }
+    match done {
+        Ok(run) => (state.last_run, state.last_error) = (run, None),
         Err(error) if error.kind == ErrorKind::Unavailable => return Err(error),
         Err(error) => {
             let why = format!("{}. {}", error.detail, error.fix);
-            tracing::error!(schedule = schedule.name, error = why, "a scheduled run could not be started");
+            tracing::error!(schedule = schedule.name, error = why, "a schedule could not do its work");
             state.last_error = Some(why);
         }
     }
@@ -126,8 +133,24 @@ async fn start_due(
     Ok(state)
 }
 
-fn request(schedule: &Schedule) -> OpenRun {
-    OpenRun { project: Some(schedule.project.clone()), goal: schedule.goal.clone(), ..OpenRun::default() }
+/// Carries out a pass of `skep improve`. A pass that is repeated proposes nothing twice.
+async fn improve(s: &Services, schedule: &Schedule, project: Option<String>, as_issue: bool) -> ServiceResult<()> {
+    let request = NewPass { project, as_issue, ..NewPass::default() };
+    let pass = improve::pass(s, &caller(schedule), &request).await?;
+    let (name, proposed) = (&schedule.name, pass.proposed.len());
+    tracing::info!(schedule = name, proposed, measured = pass.measured.len(), "looked for recurring failures");
+    match pass.problems.is_empty() {
+        true => Ok(()),
+        false => {
+            let why = format!("some proposals were not written to issues: {}", pass.problems.join("; "));
+            Err(ServiceError::invalid(&why, "Fix the cause; the next pass writes them"))
+        }
+    }
+}
+
+fn request(project: &str, goal: &str) -> OpenRun {
+    let (project, goal) = (Some(project.to_owned()), goal.to_owned());
+    OpenRun { project, goal, reuse_open_run: true, ..OpenRun::default() }
 }
 
 fn source(schedule: &Schedule) -> GoalSource {
@@ -148,8 +171,13 @@ pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Scheduled>
     let mut states = states(s).await?;
     let scheduled =
         |schedule: &Schedule| Scheduled { state: states.remove(&schedule.name), schedule: schedule.clone() };
-    let readable = s.schedules.iter().filter(|schedule| caller.reads(&schedule.project));
+    let readable = s.schedules.iter().filter(|schedule| is_readable(schedule, caller));
     Ok(readable.map(scheduled).collect())
+}
+
+/// Returns whether the caller may read the project of a schedule, or all projects if it concerns all.
+fn is_readable(schedule: &Schedule, caller: &Caller) -> bool {
+    schedule.project().map_or_else(|| caller.require(Right::Read).is_ok(), |project| caller.reads(project))
 }
 
 /// Starts the run of a schedule now; its next time stays as it is.
@@ -158,15 +186,18 @@ pub async fn list(s: &Services, caller: &Caller) -> ServiceResult<Vec<Scheduled>
 /// `no_schedule`, or why the run cannot be opened.
 pub async fn start_now(s: &Services, by: &Caller, name: &str) -> ServiceResult<Run> {
     by.require_somewhere(Right::Run)?;
-    let readable = s.schedules.iter().filter(|schedule| by.reads(&schedule.project));
+    let readable = s.schedules.iter().filter(|schedule| is_readable(schedule, by));
     let Some(schedule) = readable.clone().find(|schedule| schedule.name == name) else {
         let known: Vec<&str> = readable.map(|schedule| schedule.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let why = format!("there is no schedule {name:?}; configured are: {known}");
         return Err(ServiceError::not_found("no_schedule", why, "`skep schedule list` lists the schedules"));
     };
-    let request = OpenRun { reuse_open_run: true, ..request(schedule) };
-    let run = runs::open_from(s, by, request, source(schedule), s.clock.new_run_id()).await?;
+    let Work::Run { project, goal } = &schedule.work else {
+        let why = format!("the schedule {name:?} opens no run");
+        return Err(ServiceError::invalid(why, "Run `skep improve` to do now what it does"));
+    };
+    let run = runs::open_from(s, by, request(project, goal), source(schedule), s.clock.new_run_id()).await?;
     record(s, by, "schedule.run", format!("schedule:{name}"), &runs::subject(&run)).await;
     Ok(run)
 }

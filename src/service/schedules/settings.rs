@@ -11,17 +11,52 @@ const MIN_GAP_MS: i64 = 15 * 60 * 1000;
 /// Occurrences that are compared to find the least time between two.
 const COMPARED: usize = 200;
 
-/// A goal that becomes a run at certain times.
+/// Something that is done at certain times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Its name.
     pub name: String,
     /// When it is due.
     pub timing: Timing,
-    /// The project.
-    pub project: String,
-    /// The goal.
-    pub goal: String,
+    /// What is done.
+    pub work: Work,
+}
+
+/// What a schedule does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Opens a run.
+    Run {
+        /// The project.
+        project: String,
+        /// The goal.
+        goal: String,
+    },
+    /// Finds failures that recur, and proposes changes.
+    Improve {
+        /// The project; `None` = all.
+        project: Option<String>,
+        /// Whether proposals are written to the issues of their projects.
+        as_issue: bool,
+    },
+}
+
+impl Schedule {
+    /// Returns its project; `None` = it concerns all.
+    pub fn project(&self) -> Option<&str> {
+        match &self.work {
+            Work::Run { project, .. } => Some(project),
+            Work::Improve { project, .. } => project.as_deref(),
+        }
+    }
+
+    /// Describes what it does, for people.
+    pub fn describe(&self) -> &str {
+        match &self.work {
+            Work::Run { goal, .. } => goal,
+            Work::Improve { .. } => "find failures that recur (skep improve)",
+        }
+    }
 }
 
 /// Times of a schedule: a cron expression with five fields, in a time zone.

@@ -1,6 +1,8 @@
-//! Detects a model that goes in circles: the same calls again and again, or no calls at all.
+//! Detects a model that makes no progress: the same calls again and again, calls that cannot be carried out, or no calls
+//! at all.
 
-use super::history::Call;
+use super::history::{Call, Outcome};
+use super::tools::{ASK, DONE};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 
@@ -11,6 +13,9 @@ const MAX_CYCLE: usize = 4;
 /// Consecutive answers without a call after which the session stops. Each earlier one is answered with a nudge.
 const MAX_IDLE: usize = 3;
 
+/// Consecutive answers whose calls could not be carried out, such as unknown tools, after which the session stops.
+const MAX_INVALID: usize = 8;
+
 /// Reaction to the last answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -20,6 +25,8 @@ pub enum Verdict {
     Nudge(&'static str),
     /// The session ends, for this reason.
     Stop(String),
+    /// The session ends, because the model has never used a tool: another try with it would end alike.
+    Incapable(String),
 }
 
 /// Detector for one session.
@@ -27,6 +34,9 @@ pub enum Verdict {
 pub struct Guard {
     seen: VecDeque<[u8; 32]>,
     idle: usize,
+    invalid: usize,
+    /// Whether a call of the model was carried out.
+    has_worked: bool,
 }
 
 impl Guard {
@@ -35,9 +45,7 @@ impl Guard {
         if calls.is_empty() {
             self.idle += 1;
             return match self.idle {
-                MAX_IDLE.. => Verdict::Stop(format!(
-                    "the model answered {MAX_IDLE} times without calling a tool; choose a model that supports tool calls"
-                )),
+                MAX_IDLE.. => self.end(format!("the model answered {MAX_IDLE} times without calling a tool")),
                 _ => Verdict::Nudge(
                     "You did not call a tool, so nothing happened. Continue by calling tools. When you are finished, call `done`.",
                 ),
@@ -70,6 +78,32 @@ impl Guard {
                 "You have made exactly this call three times in a row. Its result will not change. Try something else.",
             ),
             _ => Verdict::Fine,
+        }
+    }
+
+    /// Checks the results of an answer's calls: whether they were carried out at all. A command that fails was.
+    pub fn check_results(&mut self, results: &[Outcome]) -> Verdict {
+        let mut of_tools = results.iter().filter(|o| o.tool != DONE && o.tool != ASK).peekable();
+        if of_tools.peek().is_none() {
+            return Verdict::Fine;
+        }
+        if of_tools.any(|outcome| !outcome.text.starts_with("error: ")) {
+            (self.has_worked, self.invalid) = (true, 0);
+            return Verdict::Fine;
+        }
+        self.invalid += 1;
+        match self.invalid {
+            MAX_INVALID.. => self.end(format!(
+                "{MAX_INVALID} answers of the model in a row contained only calls that cannot be carried out"
+            )),
+            _ => Verdict::Fine,
+        }
+    }
+
+    fn end(&self, why: String) -> Verdict {
+        match self.has_worked {
+            true => Verdict::Stop(format!("{why}; choose a model that supports tool calls")),
+            false => Verdict::Incapable(why),
         }
     }
 
@@ -141,6 +175,31 @@ mod tests {
         assert_eq!(guard.check(&call("list", json!({}))), Verdict::Fine);
         assert!(matches!(guard.check(&[]), Verdict::Nudge(_)));
         assert!(matches!(guard.check(&[]), Verdict::Nudge(_)));
-        assert!(matches!(guard.check(&[]), Verdict::Stop(why) if why.contains("without calling a tool")));
+        let verdict = guard.check(&[]);
+        assert!(matches!(verdict, Verdict::Incapable(why) if why.contains("without calling a tool")));
+        guard.check_results(&[outcome("1\tx\n")]);
+        assert!(matches!(guard.check(&[]), Verdict::Stop(_)), "it has used a tool before");
+    }
+
+    fn outcome(text: &str) -> Outcome {
+        let (id, tool, what) = ("1".to_owned(), "read".to_owned(), String::new());
+        Outcome { id, tool, what, text: text.to_owned(), ok: true, changed: Vec::new() }
+    }
+
+    #[test]
+    fn calls_that_cannot_be_carried_out_stop_a_session() {
+        let mut guard = Guard::default();
+        for _ in 1..MAX_INVALID {
+            assert_eq!(
+                guard.check_results(&[outcome("error: no such tool"), outcome("error: no path")]),
+                Verdict::Fine
+            );
+        }
+        assert!(matches!(guard.check_results(&[outcome("error: no such tool")]), Verdict::Incapable(_)));
+        assert_eq!(guard.check_results(&[outcome("exit code 1"), outcome("error: x")]), Verdict::Fine);
+        for _ in 1..MAX_INVALID {
+            assert_eq!(guard.check_results(&[outcome("error: x")]), Verdict::Fine);
+        }
+        assert!(matches!(guard.check_results(&[outcome("error: x")]), Verdict::Stop(_)), "it has used a tool before");
     }
 }

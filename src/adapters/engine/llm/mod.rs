@@ -3,7 +3,7 @@
 //!
 //! | part | duty |
 //! |---|---|
-//! | `session` | the loop: ask, act, report; when to stop |
+//! | `session` | the loop: ask, act, report; when to stop; the checks at `done` |
 //! | `wire`, `fault` | one call of a model; its faults, classified by what to do next |
 //! | `history`, `context` | the conversation; keeping it within the model's context window |
 //! | `guard` | detection of models that go in circles |
@@ -12,7 +12,7 @@
 //!
 //! Invariant: a model's claims are never trusted; its result is checked like any other engine's.
 
-use super::settings::Settings;
+use super::settings::{CHECKS_PER_SESSION, Settings};
 use crate::domain::{ArtifactKind, Order};
 use crate::platform::access::broker::AccessBroker;
 use crate::platform::rooted_fs::RootedDir;
@@ -96,6 +96,7 @@ pub struct LlmEngine {
     prices: Arc<Prices>,
     sandbox: Sandbox,
     access_broker: AccessBroker,
+    checks_per_session: u32,
 }
 
 impl LlmEngine {
@@ -124,6 +125,7 @@ impl LlmEngine {
             prices: shared.prices.clone(),
             sandbox,
             access_broker: shared.access_broker.clone(),
+            checks_per_session: settings.checks_per_session.unwrap_or(CHECKS_PER_SESSION),
         })
     }
 }
@@ -165,6 +167,7 @@ impl Engine for LlmEngine {
             prompt,
             tools: Tools::new(tree, order.step, self.sandbox.clone(), tool_env),
             progress: Progress::new(sink),
+            checks_per_session: self.checks_per_session,
         });
         let (result, transcript) = session.run().await;
         let name = format!("llm:{}:{}-{}", session::model_name(&self.wire), order.run.abbrev(), order.attempt);

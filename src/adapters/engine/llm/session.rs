@@ -23,6 +23,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 mod ask;
+mod done_checks;
+
+use done_checks::DoneChecks;
 
 /// Turn limit of a session whose order sets none.
 const MAX_TURNS: u64 = 200;
@@ -56,6 +59,10 @@ pub struct Session<'a> {
     refused: u32,
     /// Why the last result was refused.
     refusal: Option<String>,
+    /// The checks at `done`.
+    done_checks: DoneChecks,
+    /// The result that was valid, but sent back because of its checks.
+    checked_result: Option<StepOutcome>,
     /// Answers in a row that were cut off before they called a tool.
     cut_answers: usize,
     /// Output limit of the last call, in tokens.
@@ -85,13 +92,20 @@ pub struct Parts<'a> {
     pub tools: Tools,
     /// Live output.
     pub progress: Progress,
+    /// How often the checks run when the model says that it is done.
+    pub checks_per_session: u32,
 }
 
 impl<'a> Session<'a> {
     /// Creates a session whose time starts now.
     pub fn new(parts: Parts<'a>) -> Session<'a> {
-        let Parts { wire, clock, limiter, meter, order, env, prompt, tools, progress } = parts;
-        let specs = tools.specs(answer_schema::schema(order.step));
+        let Parts { wire, clock, limiter, meter, order, env, prompt, tools, progress, checks_per_session } = parts;
+        let done_checks = DoneChecks::new(order, &tools, checks_per_session);
+        let mut specs = tools.specs(answer_schema::schema(order.step));
+        if let Some(done) = specs.iter_mut().find(|s| s.name == tools::DONE && done_checks.may_run()) {
+            done.description =
+                "Ends the session with its result. Skep first runs the project's checks and returns what fails.";
+        }
         let timeout = Duration::from_millis(order.caps.wall_ms);
         let started = Instant::now();
         let deadline = started + timeout.saturating_sub(MARGIN.min(timeout / 4));
@@ -107,6 +121,8 @@ impl<'a> Session<'a> {
             reminders: 0,
             refused: 0,
             refusal: None,
+            done_checks,
+            checked_result: None,
             cut_answers: 0,
             output_limit: 0,
             ids: HashSet::new(),
@@ -145,7 +161,18 @@ impl<'a> Session<'a> {
             | StepOutcome::EditedInPart { .. }
             | StepOutcome::Judged { .. } => "done".to_owned(),
         };
-        (outcome, self.transcript.end(&end))
+        (self.with_checked_result(outcome), self.transcript.end(&end))
+    }
+
+    /// Returns the outcome of the session. Work that the model called done is judged by the checks afterwards, also if
+    /// the session ended while its checks were being repaired.
+    fn with_checked_result(&mut self, outcome: StepOutcome) -> StepOutcome {
+        match outcome {
+            StepOutcome::Failed(_) | StepOutcome::BudgetExhausted { .. } | StepOutcome::Unavailable { .. } => {
+                self.checked_result.take().unwrap_or(outcome)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Runs one turn; `Err` ends the session.
@@ -166,12 +193,16 @@ impl<'a> Session<'a> {
         self.transcript.answer(self.turn, &text, &calls, usage, started.elapsed().as_millis());
         let verdict = self.guard.check(&calls);
         self.cut_answers = if cut && calls.is_empty() { self.cut_answers + 1 } else { 0 };
-        if let Verdict::Stop(why) = verdict {
+        if let Verdict::Stop(why) | Verdict::Incapable(why) = &verdict {
+            let why = why.clone();
             if self.cut_answers > 1 {
                 return self.output_too_small();
             }
             // Sending the same result again is a circle, too. What a person needs to know is why that result was
             // refused.
+            if matches!(verdict, Verdict::Incapable(_)) {
+                return self.incapable(why);
+            }
             return failed(match self.refusal.take().filter(|_| calls.iter().any(|c| c.tool == tools::DONE)) {
                 Some(refusal) => format!("{why}; the result was refused because {refusal}"),
                 None => why,
@@ -182,6 +213,11 @@ impl<'a> Session<'a> {
             let outcome = self.act(&turn.calls[n], &turn.results).await?;
             self.transcript.result(self.turn, &outcome);
             turn.results.push(outcome);
+        }
+        match self.guard.check_results(&turn.results) {
+            Verdict::Stop(why) => return failed(why),
+            Verdict::Incapable(why) => return self.incapable(why),
+            Verdict::Fine | Verdict::Nudge(_) => {}
         }
         let nudge = match verdict {
             Verdict::Nudge(_) if cut => Some(
@@ -229,7 +265,7 @@ impl<'a> Session<'a> {
     /// Executes one tool call.
     async fn act(&mut self, call: &Call, before: &[Outcome]) -> Result<Outcome, Box<StepOutcome>> {
         let text = match call.tool.as_str() {
-            tools::DONE => self.done(call, before)?,
+            tools::DONE => self.done(call, before).await?,
             tools::ASK => self.question(call)?,
             _ => {
                 self.progress.send(EngineEvent::Did(tools::describe(call)));
@@ -254,7 +290,7 @@ impl<'a> Session<'a> {
     }
 
     /// Accepts the result, or returns the correction for the model.
-    fn done(&mut self, call: &Call, before: &[Outcome]) -> Result<String, Box<StepOutcome>> {
+    async fn done(&mut self, call: &Call, before: &[Outcome]) -> Result<String, Box<StepOutcome>> {
         if let Some(failed) = before.iter().find(|o| !o.ok) {
             return Ok(format!("not accepted: {} in the same answer failed; handle that first", failed.what));
         }
@@ -263,7 +299,13 @@ impl<'a> Session<'a> {
             None => answer::from_value(call.args.clone()).and_then(|a| a.into_outcome(self.order, self.env)),
         };
         match parsed {
-            Ok(outcome) => Err(Box::new(outcome)),
+            Ok(outcome) => match self.failed_checks().await {
+                Some(text) => {
+                    self.checked_result = Some(outcome);
+                    Ok(text)
+                }
+                None => Err(Box::new(outcome)),
+            },
             Err(why) => {
                 self.refused += 1;
                 if self.refused > MAX_REFUSALS {
@@ -277,6 +319,13 @@ impl<'a> Session<'a> {
                 Ok(correction)
             }
         }
+    }
+
+    /// Runs the checks at `done`. Returns what the model has to handle first, if anything.
+    async fn failed_checks(&mut self) -> Option<String> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let whole = self.deadline.saturating_duration_since(self.started);
+        self.done_checks.run(&self.tools, &self.progress, left, whole).await
     }
 
     fn question(&mut self, call: &Call) -> Result<String, Box<StepOutcome>> {
@@ -332,6 +381,17 @@ impl<'a> Session<'a> {
         let fix = format!(
             "raise providers.{provider}.{key} to what the model supports{effort}, or set role.{}.model to a model that reasons less",
             self.order.step.role().name()
+        );
+        Err(Box::new(StepOutcome::Unavailable { why, until: None, fix: Some(fix) }))
+    }
+
+    /// Ends a session whose model has never used a tool: with a question or a fallback, not with another try.
+    fn incapable<T>(&self, why: String) -> Result<T, Box<StepOutcome>> {
+        let (name, role) = (model_name(self.wire), self.order.step.role().name());
+        let why = format!("{name} cannot do the work of the {role}: {why}");
+        let fix = format!(
+            "set role.{role}.model to a model that supports tool calls; a local server may need its option for them, such as \
+             --jinja for llama-server"
         );
         Err(Box::new(StepOutcome::Unavailable { why, until: None, fix: Some(fix) }))
     }

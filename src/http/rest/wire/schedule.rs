@@ -2,10 +2,11 @@
 
 use super::Timestamp;
 use crate::service::schedules::Scheduled;
+use crate::service::schedules::settings::Work;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A goal that becomes a run at certain times.
+/// Something that is done at certain times.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Schedule {
     /// Name.
@@ -17,9 +18,13 @@ pub struct Schedule {
     /// Time zone of the expression.
     #[schema(example = "Europe/Berlin")]
     pub timezone: String,
-    /// Project of its runs.
-    pub project: String,
-    /// Goal of its runs.
+    /// What it does: `run` or `improve`.
+    #[serde(rename = "do")]
+    pub work: String,
+    /// Its project; absent if it concerns all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Goal of its runs, or a description of what it does.
     pub goal: String,
     /// When it is due next; absent until a service has seen it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,11 +45,12 @@ impl From<Scheduled> for Schedule {
         let Scheduled { schedule, state } = scheduled;
         let (next_at, last_at) = state.as_ref().map_or((None, None), |s| (Some(s.next_at), s.last_at));
         Schedule {
-            name: schedule.name,
+            name: schedule.name.clone(),
             cron: schedule.timing.cron().to_owned(),
             timezone: schedule.timing.timezone().to_owned(),
-            project: schedule.project,
-            goal: schedule.goal,
+            work: if matches!(schedule.work, Work::Improve { .. }) { "improve" } else { "run" }.to_owned(),
+            project: schedule.project().map(str::to_owned),
+            goal: schedule.describe().to_owned(),
             next_at: next_at.map(Into::into),
             last_at: last_at.map(Into::into),
             last_run: state.as_ref().and_then(|s| s.last_run).map(|run| run.to_string()),

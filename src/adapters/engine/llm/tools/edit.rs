@@ -2,6 +2,7 @@
 
 use super::near::{self, Difference};
 use super::read::text;
+use super::syntax::FileChange;
 use super::{MAX_FILE_BYTES, Spec, ToolResult, object, path};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use serde::Deserialize;
@@ -97,9 +98,13 @@ pub(super) fn edit(tree: &RootedDir, args: &Args) -> Result<ToolResult, String> 
     let s = if args.edits.len() == 1 { "" } else { "s" };
     Ok(ToolResult {
         text: format!("{path}: {} edit{s} applied{notes}\n{}", args.edits.len(), changed(&before, &after)),
-        changed: vec![path.to_owned()],
+        changed: vec![file_change(path, Some(before), after)],
         ok: true,
     })
+}
+
+fn file_change(path: &str, before: Option<String>, after: String) -> FileChange {
+    FileChange { path: path.to_owned(), before: before.map(String::into_bytes), after: Some(after.into_bytes()) }
 }
 
 /// Returns the changed lines as `read` prints them, with some around them, so that a slip is seen at once. Of a change
@@ -141,7 +146,7 @@ pub(super) fn write(tree: &RootedDir, args: &Whole) -> Result<ToolResult, String
     let how = if before.is_some() { "overwritten" } else { "created" };
     Ok(ToolResult {
         text: format!("{path}: {how}, {} lines", content.lines().count()),
-        changed: vec![path.to_owned()],
+        changed: vec![file_change(path, before, content)],
         ok: true,
     })
 }

@@ -19,7 +19,11 @@ mod read;
 mod run;
 mod search;
 mod spelling;
+mod syntax;
 mod walk;
+
+pub use run::Executed;
+use syntax::{FileChange, Syntax};
 
 /// Name of the tool that runs a shell command.
 pub const RUN: &str = "run";
@@ -47,7 +51,7 @@ pub struct Spec {
 /// Result of one tool call.
 struct ToolResult {
     text: String,
-    changed: Vec<String>,
+    changed: Vec<FileChange>,
     ok: bool,
 }
 
@@ -63,6 +67,7 @@ pub struct Tools {
     step: Step,
     sandbox: Sandbox,
     env: ToolEnv,
+    syntax: Syntax,
 }
 
 /// Environment of the commands that a model runs.
@@ -93,7 +98,7 @@ pub fn apply_patch(tree: &RootedDir, text: &str) -> Result<(), String> {
 impl Tools {
     /// Creates the tools of a step in an open worktree.
     pub fn new(tree: Arc<RootedDir>, step: Step, sandbox: Sandbox, env: ToolEnv) -> Tools {
-        Tools { tree, step, sandbox, env }
+        Tools { tree, step, sandbox, env, syntax: Syntax::default() }
     }
 
     /// Declarations of this step's tools. `answer` is the schema of the step's result.
@@ -118,6 +123,24 @@ impl Tools {
         specs
     }
 
+    /// Executes a command line of Skep's own in the worktree, as `run` does.
+    ///
+    /// # Errors
+    /// Why it could not be started.
+    pub async fn execute(&self, line: &str, limit: Duration) -> Result<Executed, String> {
+        run::execute(&self.sandbox, &self.env, line, limit).await
+    }
+
+    /// Returns whether the checks of the project receive secrets, which no command of a session does.
+    pub fn lacks_check_secrets(&self) -> bool {
+        !self.env.access_broker.grants(&self.env.project).check_secrets.is_empty()
+    }
+
+    /// The worktree.
+    pub fn tree(&self) -> Arc<RootedDir> {
+        self.tree.clone()
+    }
+
     fn may_edit(&self) -> bool {
         self.step == Step::Develop
     }
@@ -135,7 +158,10 @@ impl Tools {
             None => self.dispatch(call, left).await,
         };
         let (text, ok, changed) = match result {
-            Ok(result) => (result.text, result.ok, result.changed),
+            Ok(ToolResult { mut text, changed, ok }) => {
+                text.push_str(&self.syntax.errors(&self.sandbox, &self.env, &changed, left).await);
+                (text, ok, changed.into_iter().map(|change| change.path).collect())
+            }
             Err(why) => (format!("error: {why}"), false, Vec::new()),
         };
         Outcome {

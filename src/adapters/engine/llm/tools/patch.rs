@@ -1,5 +1,6 @@
 //! `patch`: changes several files by one patch, atomically.
 
+use super::syntax::FileChange;
 use super::{MAX_FILE_BYTES, Spec, ToolResult, object, path};
 use crate::platform::rooted_fs::{RootedDir, RootedFsError};
 use read::Change;
@@ -171,12 +172,11 @@ impl Plan<'_> {
         }
     }
 
-    /// Writes the changes and returns the changed paths. If one fails, the ones before it are undone.
-    fn apply(self) -> Result<Vec<String>, String> {
+    /// Writes the changes and returns them. If one fails, the ones before it are undone.
+    fn apply(self) -> Result<Vec<FileChange>, String> {
         let tree = self.tree;
         let differs = |(_, state): &(&String, &State)| state.before != state.after;
-        let changed: Vec<String> = self.files.iter().filter(differs).map(|(path, _)| path.clone()).collect();
-        if changed.is_empty() {
+        if !self.files.iter().any(|file| differs(&file)) {
             return Err("the patch changes no file".to_owned());
         }
         let mut undo_log: Vec<Undo> = Vec::new();
@@ -208,7 +208,10 @@ impl Plan<'_> {
             }
             Ok(())
         };
-        let Err(why) = act() else { return Ok(changed) };
+        let Err(why) = act() else {
+            let changed = self.files.into_iter().filter(|(_, state)| state.before != state.after);
+            return Ok(changed.map(|(path, State { before, after })| FileChange { path, before, after }).collect());
+        };
         let failures: Vec<String> =
             undo_log.iter().rev().filter_map(|undo| undo.run(tree).err()).map(|e| e.to_string()).collect();
         match failures.is_empty() {

@@ -1,7 +1,8 @@
 //! `run`: executes a shell command in the worktree, inside the sandbox.
 
 use super::{Spec, ToolEnv, ToolResult, object, truncate};
-use crate::platform::access::broker::{AccessRequest, Audience};
+use crate::platform::access::broker::{AccessRequest, Audience, CommandAccess};
+use crate::platform::process::ProcessOutput;
 use crate::platform::rooted_fs::RootedDir;
 use crate::platform::sandbox::{Job, Purpose, Sandbox};
 use crate::platform::terminal_text;
@@ -55,27 +56,8 @@ pub(super) async fn run(
         return Err(format!("the command must have 1 to {MAX_LINE_BYTES} bytes and no NUL character"));
     }
     let limit = Duration::from_secs(args.seconds.unwrap_or(DEFAULT_SECONDS).clamp(1, MAX_SECONDS)).min(left);
-    let request = AccessRequest {
-        project: &tool_env.project,
-        audience: Audience::Model,
-        level: sandbox.level(),
-        label: "a model's command",
-    };
-    let given =
-        tool_env.access_broker.grant(request).await.map_err(|e| format!("the command could not be started: {e}"))?;
-    let job = Job {
-        command: line,
-        purpose: Purpose::Agent,
-        origin: tool_env.origin.as_deref(),
-        dir: &tool_env.dir,
-        cache: &tool_env.cache,
-        scratch: &tool_env.scratch,
-        env: &[],
-        timeout: limit,
-        max_output: KEPT_BYTES,
-        proxy: given.endpoint(),
-    };
-    let ended = sandbox.run(&job, None).await.map_err(|e| format!("the command could not be started: {e}"))?;
+    let Executed { output: ended, access: given } =
+        execute(sandbox, tool_env, line, limit).await.map_err(|e| format!("the command could not be started: {e}"))?;
     let ok = ended.ok();
     let status = match (ended.timed_out, ended.code, ended.signal) {
         (true, ..) => format!("killed: still running after {:.0} s", limit.as_secs_f32()),
@@ -93,6 +75,47 @@ pub(super) async fn run(
     let refused = given.denied_hosts().or_else(|| given.offline_hint(output).filter(|_| !ok));
     let refused = refused.map_or_else(String::new, |why| format!("\nSkep: {why}. Only a person can change this"));
     Ok(ToolResult { text: format!("{status}{cut}\n{output}{refused}"), changed: Vec::new(), ok })
+}
+
+/// A command that ended.
+pub struct Executed {
+    /// How it ended, and what it printed.
+    pub output: ProcessOutput,
+    /// The access it had.
+    pub access: CommandAccess,
+}
+
+/// Executes a command line in the worktree, with the access of a model's commands.
+///
+/// # Errors
+/// Why it could not be started.
+pub(super) async fn execute(
+    sandbox: &Sandbox,
+    tool_env: &ToolEnv,
+    line: &str,
+    limit: Duration,
+) -> Result<Executed, String> {
+    let request = AccessRequest {
+        project: &tool_env.project,
+        audience: Audience::Model,
+        level: sandbox.level(),
+        label: "a model's command",
+    };
+    let access = tool_env.access_broker.grant(request).await.map_err(|e| e.to_string())?;
+    let job = Job {
+        command: line,
+        purpose: Purpose::Agent,
+        origin: tool_env.origin.as_deref(),
+        dir: &tool_env.dir,
+        cache: &tool_env.cache,
+        scratch: &tool_env.scratch,
+        env: &[],
+        timeout: limit,
+        max_output: KEPT_BYTES,
+        proxy: access.endpoint(),
+    };
+    let output = sandbox.run(&job, None).await.map_err(|e| e.to_string())?;
+    Ok(Executed { output, access })
 }
 
 /// Writes an output that was shown in part to the temporary folder of commands, and says where. It replaces that of the
