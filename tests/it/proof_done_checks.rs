@@ -118,10 +118,15 @@ async fn a_failure_that_the_base_has_as_well_is_mentioned_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_checks_write_is_not_committed() {
-    // A new file is removed.
-    let check = "grep -q b a.txt || exit 1; mkdir -p out; echo 1 > out/coverage.txt";
-    let (baseline, _) = story(check, "", |request| edits(request.turn())).await;
-    assert_eq!((sent_back(&baseline), landed_files(&baseline).trim()), (Vec::new(), "a.txt"));
+    // New files and folders are removed, but not those of the change.
+    let check = "grep -q b a.txt || exit 1; echo 1 > out/coverage.txt; mkdir -p 'de ps/x'; \
+                 cd 'de ps/x' && seq 3000 | xargs touch";
+    let dev = |request: &Request| match request.turn() {
+        0 => write("out/mine.txt"),
+        turn => edits(turn),
+    };
+    let (baseline, _) = story(check, "", dev).await;
+    assert_eq!((sent_back(&baseline), landed_files(&baseline).trim()), (Vec::new(), "a.txt\nout/mine.txt"));
 
     // A changed file is for the model to restore, each time.
     let check = "grep -q b a.txt || exit 1; echo c >> a.txt";

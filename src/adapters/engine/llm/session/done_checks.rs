@@ -5,7 +5,7 @@
 //! checks in a fresh checkout afterwards.
 
 use crate::adapters::engine::llm::progress::Progress;
-use crate::adapters::engine::llm::tools::{Executed, Tools, truncate_middle};
+use crate::adapters::engine::llm::tools::{self, Executed, Tools, truncate_middle};
 use crate::domain::change::failure_lines;
 use crate::domain::check::{self, CheckKind, CheckResult, CheckSpec};
 use crate::domain::{Order, Step};
@@ -27,12 +27,15 @@ const MAX_TAIL_BYTES: usize = 4 * 1024;
 const MAX_FILES: usize = 2_000;
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// New folders of checks that are removed.
+const MAX_FOLDERS: usize = 50;
 /// Files named in a message.
 const MAX_NAMED: usize = 20;
-/// Lists the changed files, and the time limit for that.
+/// Lists the changed files; `normal` names a new folder once, `all` names its files.
 const STATUS: &str = "GIT_OPTIONAL_LOCKS=0 git -c core.fsmonitor=false status --porcelain=v1 -z --no-renames \
-                      --untracked-files=all --ignore-submodules=all";
-const STATUS_LIMIT: Duration = Duration::from_secs(20);
+                      --ignore-submodules=all --untracked-files=";
+/// Time limit of a command that lists or removes files.
+const FILES_LIMIT: Duration = Duration::from_secs(20);
 /// Exit codes of the shell for a command that cannot be executed, or was not found.
 const NOT_STARTED: [i32; 2] = [126, 127];
 
@@ -63,7 +66,7 @@ pub(super) struct DoneChecks {
 /// What one check did.
 enum Ran {
     Green,
-    Red(CheckResult),
+    Red(Box<CheckResult>),
     /// It could not do its work here; why.
     Unable(String),
 }
@@ -93,13 +96,28 @@ impl DoneChecks {
         if !self.may_run() || left.as_secs_f64() < whole.as_secs_f64() * MIN_TIME_LEFT {
             return None;
         }
-        let before = changes(tools).await;
+        // Without knowing the change, what the checks write cannot be told from it.
+        let before = changes(tools).await?;
         // An empty change needs no check, and a model that changes nothing more stands by its work.
-        if before.as_ref().is_some_and(|b| b.is_empty() || self.checked.as_ref() == Some(b)) {
+        if before.is_empty() || self.checked.as_ref() == Some(&before) {
             return None;
         }
         self.left -= 1;
         let deadline = Instant::now() + left.mul_f64(SHARE_OF_TIME);
+        let red = self.red(tools, progress, deadline).await;
+        remove_new_folders(tools, &before).await;
+        let mut after = changes(tools).await;
+        if let Some(after) = &mut after {
+            remove_new(tools, &before, after).await;
+        }
+        let written =
+            after.as_ref().map_or_else(|| vec!["too many to list".to_owned()], |after| written(&before, after));
+        self.checked = after;
+        self.message(red?, written)
+    }
+
+    /// Runs the checks and returns the red ones; `None` = they cannot run here.
+    async fn red(&mut self, tools: &Tools, progress: &Progress, deadline: Instant) -> Option<Vec<CheckResult>> {
         for spec in std::mem::take(&mut self.setup) {
             if let Ran::Red(_) | Ran::Unable(_) = ran(tools, progress, &spec, deadline).await {
                 // Without it, the other checks would fail for reasons of this worktree.
@@ -110,19 +128,10 @@ impl DoneChecks {
         let mut red = Vec::new();
         for spec in &self.checks {
             if let Ran::Red(result) = ran(tools, progress, spec, deadline).await {
-                red.push(result);
+                red.push(*result);
             }
         }
-        let mut after = changes(tools).await;
-        if let (Some(before), Some(after)) = (&before, &mut after) {
-            remove_new(tools, before, after).await;
-        }
-        let written = match (&before, &after) {
-            (Some(before), Some(after)) => written(before, after),
-            _ => Vec::new(),
-        };
-        self.checked = after;
-        self.message(red, written)
+        Some(red)
     }
 
     /// Words what the model has to handle. A failure that the base shows as well is mentioned once.
@@ -200,7 +209,7 @@ fn judged(spec: &CheckSpec, executed: &Executed, was_short: bool) -> Ran {
         (_, _, Some(code)) => format!("exit code {code}"),
         (_, _, None) => format!("it was killed by signal {}", ended.signal.unwrap_or_default()),
     };
-    Ran::Red(CheckResult {
+    Ran::Red(Box::new(CheckResult {
         name: spec.name.clone(),
         kind: spec.kind,
         green: false,
@@ -213,18 +222,23 @@ fn judged(spec: &CheckSpec, executed: &Executed, was_short: bool) -> Ran {
         artifacts: Vec::new(),
         secrets: Vec::new(),
         fault: None,
-    })
+    }))
 }
 
-/// Returns the changed files of the worktree; `None` = unknown, as without git or for a very large change.
-async fn changes(tools: &Tools) -> Option<Changes> {
-    let Executed { output, .. } = tools.execute(STATUS, STATUS_LIMIT).await.ok()?;
+/// Returns the changed files of the worktree, and whether they are new; `None` = unknown, as without git.
+async fn status(tools: &Tools, untracked: &str) -> Option<Vec<(String, bool)>> {
+    let Executed { output, .. } = tools.execute(&format!("{STATUS}{untracked}"), FILES_LIMIT).await.ok()?;
     if !output.ok() || output.truncated {
         return None;
     }
     let text = String::from_utf8(output.stdout).ok()?;
     let parsed = |line: &str| Some((line.get(3..)?.to_owned(), line.starts_with("??")));
-    let paths: Vec<(String, bool)> = text.split('\0').filter_map(parsed).collect();
+    Some(text.split('\0').filter_map(parsed).collect())
+}
+
+/// Returns the changes of the worktree; `None` = unknown, also because it is very large.
+async fn changes(tools: &Tools) -> Option<Changes> {
+    let paths = status(tools, "all").await?;
     let tree = tools.tree();
     tokio::task::spawn_blocking(move || digests(&tree, paths)).await.ok()?
 }
@@ -251,6 +265,20 @@ fn digests(tree: &RootedDir, paths: Vec<(String, bool)>) -> Option<Changes> {
     (found.len() <= MAX_FILES).then_some(found)
 }
 
+/// Removes the new folders that the checks have written, such as installed packages.
+async fn remove_new_folders(tools: &Tools, before: &Changes) {
+    let listed = status(tools, "normal").await.unwrap_or_default();
+    let is_written = |(path, is_new): &(String, bool)| {
+        *is_new && path.ends_with('/') && !before.keys().any(|known| known.starts_with(path.as_str()))
+    };
+    for (folder, _) in listed.iter().filter(|entry| is_written(entry)).take(MAX_FOLDERS) {
+        let line = format!("rm -rf -- {}", tools::quoted(folder));
+        if let Err(error) = tools.execute(&line, FILES_LIMIT).await {
+            tracing::debug!(%error, "a folder that a check has written stays in the worktree");
+        }
+    }
+}
+
 /// Removes the new files that the checks have written. In the proof, they are not part of the change either.
 async fn remove_new(tools: &Tools, before: &Changes, after: &mut Changes) {
     let is_written = |(path, changed): &(&String, &Changed)| changed.is_new && !before.contains_key(*path);
@@ -269,5 +297,7 @@ async fn remove_new(tools: &Tools, before: &Changes, after: &mut Changes) {
 
 /// Returns the files that changed between two states.
 fn written(before: &Changes, after: &Changes) -> Vec<String> {
-    after.iter().filter(|(path, changed)| before.get(*path) != Some(*changed)).map(|(path, _)| path.clone()).collect()
+    let changed = after.iter().filter(|(path, changed)| before.get(*path) != Some(*changed)).map(|(path, _)| path);
+    let restored = before.keys().filter(|path| !after.contains_key(*path));
+    changed.chain(restored).cloned().collect()
 }

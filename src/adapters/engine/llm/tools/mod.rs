@@ -278,6 +278,11 @@ fn is_git(name: &str) -> bool {
     plain.split(':').next() == Some(".git") || plain == "git~1"
 }
 
+/// Quotes a path relative to the worktree for the shell.
+pub fn quoted(path: &str) -> String {
+    format!("'./{}'", path.replace('\'', "'\\''"))
+}
+
 /// Shortens a text to at most `max_bytes`: keeps two thirds of them from its beginning and one from its end, and states
 /// in between how much is missing.
 pub fn truncate_middle(text: &str, max_bytes: usize) -> String {
@@ -315,6 +320,12 @@ mod tests {
         }
         assert_eq!((folder(None), folder(Some("./")), folder(Some("a/"))), (Ok(""), Ok(""), Ok("a")));
         assert!(folder(Some("/")).is_err() && folder(Some(".git")).is_err());
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_the_shell() {
+        assert_eq!(quoted("-a b.py"), "'./-a b.py'");
+        assert_eq!(quoted("it's; rm -rf $HOME.sh"), "'./it'\\''s; rm -rf $HOME.sh'");
     }
 
     #[test]
