@@ -18,8 +18,7 @@ use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{
-    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult,
-    Proposals, Schedules, Sessions, Vault,
+    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult, Proposals, Schedules, Sessions, Vault,
 };
 use crate::service::deployments::DeployParts;
 use crate::service::metrics::Monitor;

@@ -97,7 +97,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("hyper", &["http", "platform::egress"]),
     ("maud", &["http::pages"]),
     ("cookie", &["http::pages"]),
-    ("similar", &["http::pages", "adapters::engine"]),
+    ("similar", &["render", "adapters::engine"]),
     ("anstyle_parse", &["http::pages", "cli::console"]),
     ("ratatui", &["cli::console"]),
     ("utoipa", &["http"]),
