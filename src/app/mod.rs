@@ -278,6 +278,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         parts: ports.deps.parts.clone(),
         sandbox: ports.deps.isolation.clone(),
         monitor: Arc::new(Monitor::new(ports.deps.tuning.max_live_runs, ports.deps.tuning.max_reserved_slots)),
+        installation: None,
         started_at: std::time::Instant::now(),
     }
 }

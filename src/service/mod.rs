@@ -21,6 +21,7 @@ pub mod idempotency;
 pub mod improve;
 pub mod inbox;
 pub mod input;
+pub mod installation;
 pub mod intake;
 pub mod memory;
 pub mod messages;
@@ -120,6 +121,8 @@ pub struct Services {
     pub sandbox: Arc<dyn Isolation>,
     /// What was last read from the store for metrics.
     pub monitor: Arc<metrics::Monitor>,
+    /// The installation, for its settings pages; `None` in a process that serves no pages.
+    pub installation: Option<Arc<installation::Installation>>,
     /// Start of the service.
     pub started_at: Instant,
 }

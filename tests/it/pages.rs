@@ -3,6 +3,7 @@
 
 mod judged;
 mod many;
+mod settings;
 
 use crate::support::browser::Browser;
 use crate::support::rest::{Service, service};

@@ -39,6 +39,7 @@ mod question;
 mod run;
 mod run_parts;
 mod runs;
+mod settings;
 mod shell;
 mod single_sign_on;
 mod spending;
@@ -79,6 +80,8 @@ pub fn router(state: &State) -> Router<State> {
         .route("/deployments/{target}/{part}", get(deployments::report).post(deployments::act))
         .route("/agents", get(agents::list))
         .route("/audit", get(audit::audit))
+        .route("/settings", get(settings::health))
+        .route("/settings/{part}", get(settings::part))
         .route("/me", get(me::show))
         .route("/me/tokens", post(me::create_token))
         .route("/me/tokens/{id}/{action}", post(me::change_token))

@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, html};
 
 /// Entries of the navigation: path, name, key after `g`, and the right in the whole service without which the page
 /// shows nothing.
-const NAVIGATION: [(&str, &str, &str, Option<Right>); 7] = [
+const NAVIGATION: [(&str, &str, &str, Option<Right>); 8] = [
     ("/", "Inbox", "i", None),
     ("/runs", "Runs", "r", None),
     ("/projects", "Projects", "p", None),
@@ -18,6 +18,7 @@ const NAVIGATION: [(&str, &str, &str, Option<Right>); 7] = [
     ("/spending", "Spending", "s", None),
     ("/agents", "Agents", "e", Some(Right::Read)),
     ("/audit", "Audit", "a", Some(Right::Admin)),
+    ("/settings", "Settings", "c", Some(Right::Admin)),
 ];
 
 /// Notices that a page may show after a form, by the word in its address.

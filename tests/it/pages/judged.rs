@@ -140,6 +140,12 @@ fn judges_find_nothing_on_any_page() {
         "/audit",
         "/me",
         "/people",
+        "/settings",
+        "/settings/config",
+        "/settings/config?q=budget&changed=1",
+        "/settings/engines",
+        "/settings/sandbox",
+        "/settings/forges",
         "/runs/00000000",
     ]
     .map(str::to_owned)

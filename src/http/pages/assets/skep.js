@@ -205,9 +205,9 @@ const move = (by) => {
   all[row].scrollIntoView({ block: "nearest" });
   $("a, button, summary", all[row])?.focus({ preventScroll: true });
 };
-const go = { i: "/", r: "/runs", p: "/projects", d: "/deployments", s: "/spending", e: "/agents", a: "/audit" };
+const go = { i: "/", r: "/runs", p: "/projects", d: "/deployments", s: "/spending", e: "/agents", a: "/audit", c: "/settings" };
 const keys = [
-  ["g then i r p d s e a", "inbox, runs, projects, deployments, spending, agents, audit"], ["n", "new run"], ["j k", "next, previous row, file or question"],
+  ["g then i r p d s e a c", "inbox, runs, projects, deployments, spending, agents, audit, settings"], ["n", "new run"], ["j k", "next, previous row, file or question"],
   ["Enter", "open"], ["1 … 5", "pages of a run"], ["x", "unified or side by side"], ["v", "file viewed"],
   ["c", "to the line numbers of a file; ↑ ↓ choose, Enter comments"], ["d", "to the reason of a decline"],
   ["/", "filter"], ["?", "this list"], ["Esc", "close"],
