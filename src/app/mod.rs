@@ -18,7 +18,7 @@ use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{
-    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult, Proposals, Schedules, Sessions, Vault,
+    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult, Proposals, Schedules, SeenChanges, Sessions, Vault,
 };
 use crate::service::deployments::DeployParts;
 use crate::service::metrics::Monitor;
@@ -96,6 +96,8 @@ pub struct Ports {
     pub open_work_settings: OpenWorkSettings,
     /// Targets of deployments.
     pub deploy: DeployParts,
+    /// What people saw of runs.
+    pub seen_changes: Arc<dyn SeenChanges>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The identity provider at which people may log in.
@@ -190,6 +192,7 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         open_work: store.clone(),
         open_work_settings: config.open,
         deploy,
+        seen_changes: store.clone(),
         sessions: store.clone(),
         single_sign_on,
         messages: store,
@@ -268,6 +271,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         open_work: ports.open_work.clone(),
         open_work_settings: ports.open_work_settings,
         deploy: ports.deploy.clone(),
+        seen_changes: ports.seen_changes.clone(),
         sessions: ports.sessions.clone(),
         single_sign_on: ports.single_sign_on.clone(),
         messages: ports.messages.clone(),

@@ -37,6 +37,7 @@ pub mod runs;
 pub mod schedules;
 mod secret_text;
 pub mod secrets;
+pub mod seen;
 pub mod sessions;
 pub mod single_sign_on;
 mod specs;
@@ -51,7 +52,7 @@ use crate::domain::improve::ImproveSettings;
 use crate::domain::{CheckSpec, OpenWorkSettings};
 use crate::ports::{
     Accounts, AuditLog, Channel, Clock, Forges, IdempotencyKeys, Intake, Isolation, Messages, OpenWork, Outcomes,
-    Proposals, Schedules, Sessions, Store, Vault, Workspaces,
+    Proposals, Schedules, SeenChanges, Sessions, Store, Vault, Workspaces,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -101,6 +102,8 @@ pub struct Services {
     pub schedule_states: Arc<dyn Schedules>,
     /// Targets of deployments.
     pub deploy: deployments::DeployParts,
+    /// What people saw of runs.
+    pub seen_changes: Arc<dyn SeenChanges>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The identity provider at which people may log in.

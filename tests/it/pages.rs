@@ -4,6 +4,7 @@
 mod judged;
 mod many;
 mod settings;
+mod since;
 
 use crate::support::browser::Browser;
 use crate::support::rest::{Service, service};

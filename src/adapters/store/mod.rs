@@ -32,6 +32,7 @@ mod row;
 mod run_index;
 mod schedules;
 mod schema;
+mod seen_changes;
 mod sessions;
 mod shared_budgets;
 mod transaction;

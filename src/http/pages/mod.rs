@@ -12,7 +12,8 @@
 //! The module in `assets/skep.js` only saves reloading: when the stream reports that a run moved, it fetches the same
 //! page again and replaces what differs. There is no second way to draw anything.
 //!
-//! Invariant: reading changes nothing; every change is a form that calls the function that REST calls.
+//! Invariant: reading changes nothing but which changes of a run its reader saw; every other change is a form that calls
+//! the function that REST calls.
 //! Invariant: what comes from outside is text. Links to other sites are checked in `look::outside`; classes, ids and
 //! addresses on this site are made from ids and fixed words only.
 //! Invariant: every list and every text on a page is bounded, and is marked when it is cut.

@@ -52,6 +52,7 @@ pub const TABLES: &[(&str, &str)] = &[
     ("agent_call", "home, who, what, hour"),
     ("deployment", "home, target"),
     ("rollout", "home, target, number"),
+    ("seen_change", "home, principal, run"),
     ("sponsor", "home, project, name"),
     ("memory", "id"),
     ("memory_given", "run, attempt, memory"),
