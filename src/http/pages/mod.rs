@@ -31,6 +31,7 @@ mod live;
 mod login;
 mod look;
 mod me;
+mod menu;
 mod output;
 mod parts;
 mod people;
@@ -81,6 +82,7 @@ pub fn router(state: &State) -> Router<State> {
         .route("/deployments/{target}/{part}", get(deployments::report).post(deployments::act))
         .route("/agents", get(agents::list))
         .route("/audit", get(audit::audit))
+        .route("/menu", get(menu::menu))
         .route("/settings", get(settings::health))
         .route("/settings/{part}", get(settings::part))
         .route("/me", get(me::show))

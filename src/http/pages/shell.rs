@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, html};
 
 /// Entries of the navigation: path, name, key after `g`, and the right in the whole service without which the page
 /// shows nothing.
-const NAVIGATION: [(&str, &str, &str, Option<Right>); 8] = [
+pub const NAVIGATION: [(&str, &str, &str, Option<Right>); 8] = [
     ("/", "Inbox", "i", None),
     ("/runs", "Runs", "r", None),
     ("/projects", "Projects", "p", None),
@@ -94,6 +94,8 @@ fn header(visit: &Visit) -> Markup {
                     a href=(at) aria-current=[is_here(at).then_some("page")] title={ "g " (key) } { (name) }
                 }
             }
+            // The script opens the same list in a dialog.
+            a.button.find href="/menu" data-menu title="Ctrl K" { "Find" }
             @if caller.is_some_and(|caller| caller.has_somewhere(Right::Run)) {
                 a.button.primary href="/runs/new" title="n" { "New run" }
             }
