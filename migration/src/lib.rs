@@ -29,6 +29,7 @@ mod m20261130_000160_identities;
 mod m20261130_000200_deployments;
 mod m20261130_000210_project_roles;
 mod m20261130_000230_seen_changes;
+mod m20261130_000231_personal_messages;
 mod m20261130_000232_run_lists;
 
 /// All migrations, in order.
@@ -63,6 +64,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000200_deployments::Migration),
             Box::new(m20261130_000210_project_roles::Migration),
             Box::new(m20261130_000230_seen_changes::Migration),
+            Box::new(m20261130_000231_personal_messages::Migration),
             Box::new(m20261130_000232_run_lists::Migration),
         ]
     }

@@ -18,7 +18,8 @@ use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{
-    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult, Proposals, Schedules, SeenChanges, Sessions, Vault,
+    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PersonalChannels,
+    PersonalSettings, PortError, PortResult, Proposals, Schedules, SeenChanges, Sessions, Vault,
 };
 use crate::service::deployments::DeployParts;
 use crate::service::metrics::Monitor;
@@ -106,6 +107,10 @@ pub struct Ports {
     pub messages: Arc<dyn Messages>,
     /// Channels that deliver messages to people.
     pub channels: Arc<[Arc<dyn Channel>]>,
+    /// How people want to get messages of their own.
+    pub personal_settings: Arc<dyn PersonalSettings>,
+    /// Creates their channels.
+    pub personal: Arc<dyn PersonalChannels>,
     /// The parts that follow the configuration.
     reloadable: Arc<Reloadable>,
 }
@@ -195,8 +200,10 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         seen_changes: store.clone(),
         sessions: store.clone(),
         single_sign_on,
-        messages: store,
+        messages: store.clone(),
         channels,
+        personal_settings: store,
+        personal: Arc::new(notify::ConfiguredPersonal::new(config)),
         reloadable,
     })
 }
@@ -276,6 +283,8 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         single_sign_on: ports.single_sign_on.clone(),
         messages: ports.messages.clone(),
         channels: ports.channels.clone(),
+        personal_settings: ports.personal_settings.clone(),
+        personal: ports.personal.clone(),
         in_progress: Default::default(),
         notifications: ports.deps.notifications.clone(),
         checks_from: Arc::new(checks_from),

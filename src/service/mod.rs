@@ -52,7 +52,7 @@ use crate::domain::improve::ImproveSettings;
 use crate::domain::{CheckSpec, OpenWorkSettings};
 use crate::ports::{
     Accounts, AuditLog, Channel, Clock, Forges, IdempotencyKeys, Intake, Isolation, Messages, OpenWork, Outcomes,
-    Proposals, Schedules, SeenChanges, Sessions, Store, Vault, Workspaces,
+    PersonalChannels, PersonalSettings, Proposals, Schedules, SeenChanges, Sessions, Store, Vault, Workspaces,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -112,6 +112,10 @@ pub struct Services {
     pub messages: Arc<dyn Messages>,
     /// Channels that deliver messages to people.
     pub channels: Arc<[Arc<dyn Channel>]>,
+    /// How people want to get messages of their own.
+    pub personal_settings: Arc<dyn PersonalSettings>,
+    /// Creates their channels.
+    pub personal: Arc<dyn PersonalChannels>,
     /// Requests with an idempotency key that are in progress in this process.
     pub in_progress: idempotency::InProgress,
     /// Notifications about runs, for watchers.

@@ -26,6 +26,7 @@ mod memories;
 mod messages;
 mod open_work;
 mod outcomes;
+mod personal_messages;
 mod projects;
 mod proposals;
 mod row;

@@ -33,6 +33,7 @@ mod look;
 mod me;
 mod menu;
 mod output;
+mod own_messages;
 mod parts;
 mod people;
 mod problem;
@@ -86,6 +87,8 @@ pub fn router(state: &State) -> Router<State> {
         .route("/settings", get(settings::health))
         .route("/settings/{part}", get(settings::part))
         .route("/me", get(me::show))
+        .route("/me/messages", post(own_messages::choose))
+        .route("/me/messages/{action}", post(own_messages::act))
         .route("/me/tokens", post(me::create_token))
         .route("/me/tokens/{id}/{action}", post(me::change_token))
         .route("/me/sessions/end-others", post(me::end_others))

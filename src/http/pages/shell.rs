@@ -22,7 +22,7 @@ pub const NAVIGATION: [(&str, &str, &str, Option<Right>); 8] = [
 ];
 
 /// Notices that a page may show after a form, by the word in its address.
-const NOTICES: [(&str, &str); 18] = [
+const NOTICES: [(&str, &str); 21] = [
     ("started", "The run has started."),
     ("reused", "An open run has the same goal: this is it."),
     ("reverting", "This open run already reverts it."),
@@ -39,6 +39,9 @@ const NOTICES: [(&str, &str); 18] = [
     ("probed", "Probed."),
     ("revoked", "The token was revoked."),
     ("ended", "The session was ended."),
+    ("messages", "Saved. Messages reach you about what happens from now on."),
+    ("no-messages", "No message reaches you personally any more."),
+    ("tested", "A test message was delivered."),
     ("added", "The person was added."),
     ("changed", "Saved. It takes effect with the next request."),
 ];

@@ -27,6 +27,7 @@ async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
     assert!(migrate(&b.url).await.expect("nothing to do").is_empty());
     for table in [
         "sponsor",
+        "personal_messages",
         "seen_change",
         "rollout",
         "deployment",

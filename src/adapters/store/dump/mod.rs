@@ -47,6 +47,7 @@ pub const TABLES: &[(&str, &str)] = &[
     ("proposal", "id"),
     ("message_channel", "home, name"),
     ("message", "home, channel, key"),
+    ("personal_messages", "home, principal"),
     ("agent", "home, name"),
     ("offer", "home, id"),
     ("agent_call", "home, who, what, hour"),
