@@ -14,7 +14,7 @@ use skep::ports::checks::{CheckWatch, Checked, NetworkNeed, RepoRules, Trust};
 use skep::ports::engine::{AttemptEnv, EngineResult, Sink, StepOutcome};
 use skep::ports::forge::{ChangeText, Landing, LocatedRepo};
 use skep::ports::leases::Owner;
-use skep::ports::workspace::{Commit, Moved};
+use skep::ports::workspace::{ChangeVersion, Commit, Moved, VersionDiff};
 use skep::ports::{
     Checks, Engine, Engines, Forge, ForgeIssues, Forges, HumanActions, PortError, PortResult, Repo, Store, Workspaces,
 };
@@ -139,6 +139,9 @@ impl Workspaces for IdleWorld {
     }
     async fn diff(&self, _: &Repo, _: &Sha, _: &Sha) -> PortResult<(DiffStat, Vec<u8>)> {
         Ok((diff(), Vec::new()))
+    }
+    async fn diff_versions(&self, _: &Repo, _: &ChangeVersion, _: &ChangeVersion) -> PortResult<VersionDiff> {
+        Ok(VersionDiff { patch: Vec::new(), conflicts: Vec::new() })
     }
     async fn scan_outgoing(&self, _: &Repo, _: &Sha) -> PortResult<Vec<SecretFound>> {
         Ok(Vec::new())

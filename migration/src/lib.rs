@@ -29,6 +29,9 @@ mod m20261130_000160_identities;
 mod m20261130_000200_deployments;
 mod m20261130_000210_project_roles;
 mod m20261130_000220_short_snapshots;
+mod m20261130_000230_seen_changes;
+mod m20261130_000231_personal_messages;
+mod m20261130_000232_run_lists;
 mod m20261130_000250_landing_watches;
 
 /// All migrations, in order.
@@ -63,6 +66,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000200_deployments::Migration),
             Box::new(m20261130_000210_project_roles::Migration),
             Box::new(m20261130_000220_short_snapshots::Migration),
+            Box::new(m20261130_000230_seen_changes::Migration),
+            Box::new(m20261130_000231_personal_messages::Migration),
+            Box::new(m20261130_000232_run_lists::Migration),
             Box::new(m20261130_000250_landing_watches::Migration),
         ]
     }

@@ -3,10 +3,13 @@
 
 use crate::domain::attempt::{Attempt, Ended, Ending};
 use crate::domain::{
-    Block, BudgetScope, BudgetUnit, CheckResult, Cooldown, EffectOutcome, EffectRef, EngineSpec, Event, LedgerRow,
-    Level, Outcome, Phase, ProjectName, Run, Scope, Timestamp,
+    Answer, Block, BlockKind, BudgetScope, BudgetUnit, CheckResult, Cooldown, EffectOutcome, EffectRef, EngineSpec,
+    Event, LedgerRow, Level, Outcome, Phase, ProjectName, Run, Scope, Subject, Timestamp,
 };
-use crate::telemetry::{Label, OTHER, metrics};
+use crate::telemetry::{Gauge, Label, OTHER, metrics};
+
+/// Name of a run as a workflow, in the form of the conventions for generative AI.
+const WORKFLOW: &str = "skep.run";
 
 /// Measures one committed transition. Public for tests.
 pub fn measure(before: &Run, after: &Run, event: &Event, at: Timestamp) {
@@ -17,10 +20,16 @@ pub fn measure(before: &Run, after: &Run, event: &Event, at: Timestamp) {
     }
     for block in before.blocks.iter().filter(|block| after.block(block.id).is_none()) {
         question_ended(block, event, at);
+        if matches!(block.kind, BlockKind::Approval(Subject::Merge { .. })) && is_approval(event) {
+            since_change_opened(&metrics().vcs_approval, after, at);
+        }
     }
     cooldowns(before, after);
     if let Event::EffectFinished { key, outcome } = event {
         effect_ended(after, before.pending.get(key), outcome);
+        if matches!(outcome, EffectOutcome::Landed { .. }) {
+            since_change_opened(&metrics().vcs_merge, after, at);
+        }
     }
 }
 
@@ -51,6 +60,9 @@ fn phases(before: &Run, after: &Run, at: Timestamp) {
         };
         metrics().run.record(open_for, &[project, ("outcome", outcome)]);
         metrics().rounds.record(f64::from(after.rounds), &[]);
+        let workflow = [("gen_ai.operation.name", "invoke_workflow"), ("gen_ai.workflow.name", WORKFLOW)];
+        let error = Some(("error.type", outcome)).filter(|_| ["cancelled", "failed"].contains(&outcome));
+        metrics().gen_ai_workflow.record(open_for, &[&workflow[..], error.as_slice()].concat());
     }
 }
 
@@ -76,6 +88,10 @@ fn attempt_ended(run: &Run, attempt: &Attempt, ended: &Ended) {
     let project = ("project", run.project.as_str());
     metrics().attempts.add(1, &[project, ("role", role), ("engine", &engine), ("outcome", outcome)]);
     metrics().attempt.record(seconds(attempt.started_at, ended.at), &[("step", step)]);
+    let agent = [("gen_ai.operation.name", "invoke_agent"), ("gen_ai.agent.name", role)];
+    let error = Some(("error.type", outcome)).filter(|_| !["succeeded", "asked"].contains(&outcome));
+    let labels = [&agent[..], error.as_slice()].concat();
+    metrics().gen_ai_agent.record(seconds(attempt.started_at, ended.at), &labels);
 }
 
 /// Records what an attempt was charged, as its ledger row says it.
@@ -83,6 +99,8 @@ fn settled(run: &Run, attempt: &Attempt, at: Timestamp) {
     let Some(row) = LedgerRow::of(run, attempt.id, at) else { return };
     let own = EngineSpec::parse(&attempt.engine);
     let (own, row_engine) = (own.model().map(str::to_owned), own.named());
+    let agent = [("gen_ai.operation.name", "invoke_agent"), ("gen_ai.agent.name", row.role.name())];
+    metrics().gen_ai_calls.record(row.amount.turns as f64, &agent);
     for part in row.parts() {
         // A name that is neither in the price table nor configured came from an engine's output.
         let is_known = part.priced || own.as_deref() == Some(&*part.model) || part.model == row_engine;
@@ -90,12 +108,25 @@ fn settled(run: &Run, attempt: &Attempt, at: Timestamp) {
         let labels = [("project", run.project.as_str()), ("role", row.role.name()), model];
         metrics().cost.add(usd(part.amount.cost_micros), &labels);
         metrics().model_calls.add(part.amount.turns, &labels);
+        let (provider, name) = model.1.split_once('/').unwrap_or((OTHER, model.1));
+        let inference =
+            [("gen_ai.operation.name", "chat"), ("gen_ai.provider.name", provider), ("gen_ai.request.model", name)];
         let mut rest = part.amount.tokens;
         let mut count = |kind: &str, tokens: u64| {
             // The kinds never add up to more than was charged.
             let tokens = tokens.min(rest);
             rest -= tokens;
             metrics().tokens.add(tokens, &[labels[0], labels[1], labels[2], ("kind", kind)]);
+            match kind {
+                "cached_input" => {
+                    metrics().gen_ai_cached.add(tokens, &inference);
+                    metrics().gen_ai_input.add(tokens, &inference);
+                }
+                "input" => metrics().gen_ai_input.add(tokens, &inference),
+                "output" => metrics().gen_ai_output.add(tokens, &inference),
+                // The conventions have no place for tokens of an unknown kind.
+                _ => {}
+            }
         };
         if let Some(used) = row.usage_by_model.iter().find(|used| used.model == part.model) {
             count("cached_input", used.cached);
@@ -117,6 +148,17 @@ fn question_ended(block: &Block, event: &Event, at: Timestamp) {
     };
     let labels = [("code", block.kind.code()), ("ended_by", ended_by)];
     metrics().question_wait.record(seconds(block.since, at), &labels);
+}
+
+fn is_approval(event: &Event) -> bool {
+    matches!(event, Event::Answered { answer: Answer::Yes, .. })
+}
+
+/// Sets how long a change was open. The conventions also label the branch, which is another one for each run.
+fn since_change_opened(gauge: &Gauge, run: &Run, at: Timestamp) {
+    if let Some(opened_at) = run.change_opened_at {
+        gauge.set(seconds(opened_at, at), &[("vcs.repository.name", run.project.as_str())]);
+    }
 }
 
 fn cooldowns(before: &Run, after: &Run) {

@@ -18,8 +18,8 @@ use crate::platform::git::{Git, Identity, Mirrors};
 use crate::platform::sandbox::Sandbox;
 use crate::ports::leases::Owner;
 use crate::ports::{
-    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PortError, PortResult,
-    Proposals, Schedules, Sessions, Vault,
+    Accounts, AuditLog, Channel, IdempotencyKeys, Intake, Messages, OpenWork, Outcomes, PersonalChannels,
+    PersonalSettings, PortError, PortResult, Proposals, Schedules, SeenChanges, Sessions, Vault,
 };
 use crate::service::deployments::DeployParts;
 use crate::service::landings::LandingParts;
@@ -100,6 +100,8 @@ pub struct Ports {
     pub deploy: DeployParts,
     /// Watches over what runs have landed.
     pub landings: LandingParts,
+    /// What people saw of runs.
+    pub seen_changes: Arc<dyn SeenChanges>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The identity provider at which people may log in.
@@ -108,6 +110,10 @@ pub struct Ports {
     pub messages: Arc<dyn Messages>,
     /// Channels that deliver messages to people.
     pub channels: Arc<[Arc<dyn Channel>]>,
+    /// How people want to get messages of their own.
+    pub personal_settings: Arc<dyn PersonalSettings>,
+    /// Creates their channels.
+    pub personal: Arc<dyn PersonalChannels>,
     /// The parts that follow the configuration.
     reloadable: Arc<Reloadable>,
 }
@@ -195,10 +201,13 @@ pub async fn connect(config: &Config, data_dir: &Path, scope: Scope, sandbox: &S
         open_work_settings: config.open,
         deploy,
         landings: LandingParts { store: store.clone(), wake: Arc::default() },
+        seen_changes: store.clone(),
         sessions: store.clone(),
         single_sign_on,
-        messages: store,
+        messages: store.clone(),
         channels,
+        personal_settings: store,
+        personal: Arc::new(notify::ConfiguredPersonal::new(config)),
         reloadable,
     })
 }
@@ -274,16 +283,20 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
         open_work_settings: ports.open_work_settings,
         deploy: ports.deploy.clone(),
         landings: ports.landings.clone(),
+        seen_changes: ports.seen_changes.clone(),
         sessions: ports.sessions.clone(),
         single_sign_on: ports.single_sign_on.clone(),
         messages: ports.messages.clone(),
         channels: ports.channels.clone(),
+        personal_settings: ports.personal_settings.clone(),
+        personal: ports.personal.clone(),
         in_progress: Default::default(),
         notifications: ports.deps.notifications.clone(),
         checks_from: Arc::new(checks_from),
         parts: ports.deps.parts.clone(),
         sandbox: ports.deps.isolation.clone(),
         monitor: Arc::new(Monitor::new(ports.deps.tuning.max_live_runs, ports.deps.tuning.max_reserved_slots)),
+        installation: None,
         started_at: std::time::Instant::now(),
     }
 }

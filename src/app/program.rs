@@ -12,6 +12,7 @@ use crate::platform::sandbox::Sandbox;
 use crate::platform::stop_signal;
 use crate::secrets::{Secret, register};
 use crate::service::host::{HostContext, HostError, HostErrorKind, HostResult, NamedServer};
+use crate::service::installation::Installation;
 use crate::service::{Services, sessions};
 use crate::telemetry;
 use async_trait::async_trait;
@@ -141,7 +142,8 @@ impl Program {
             tracing::info!(freed, "resuming runs of an earlier process that was killed");
         }
         let (runtime, root) = start(&ports).await?;
-        let services = services(&ports, runtime.clone());
+        let installation = Installation::new(Arc::new(Program::default()), context.clone());
+        let services = Services { installation: Some(Arc::new(installation)), ..services(&ports, runtime.clone()) };
         let background = match scope {
             Scope::All => vec![
                 BackgroundTask(tokio::spawn(crate::service::intake::run(services.clone())).abort_handle()),

@@ -49,8 +49,8 @@ pub trait Messages: Send + Sync {
     async fn put(&self, channel: &str, message: &Message, now: Timestamp) -> PortResult<bool>;
     /// Returns the messages of a channel that are due, oldest first, at most `limit`.
     async fn due(&self, channel: &str, now: Timestamp, limit: u64) -> PortResult<Vec<PendingMessage>>;
-    /// Returns when the next message of any channel is due.
-    async fn next_due(&self) -> PortResult<Option<Timestamp>>;
+    /// Returns when the next message of a channel is due.
+    async fn next_due(&self, channel: &str) -> PortResult<Option<Timestamp>>;
     /// Returns how many messages of a channel were sent since a moment.
     async fn sent_since(&self, channel: &str, since: Timestamp) -> PortResult<u64>;
     /// Ends a message.
@@ -85,7 +85,7 @@ pub struct DeliveryError {
 /// A channel.
 #[async_trait]
 pub trait Channel: Send + Sync {
-    /// Returns its name in the configuration.
+    /// Returns its name: the one in the configuration, for one of several recipients with `:` and the recipient.
     fn name(&self) -> &str;
     /// Returns when it gets messages.
     fn rules(&self) -> &ChannelRules;

@@ -43,6 +43,24 @@ pub enum Moved {
     Conflict(Vec<String>),
 }
 
+/// Version of a change: its newest commit, and the commit that it is based on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeVersion {
+    /// Commit that it is based on.
+    pub base: Sha,
+    /// Newest commit.
+    pub head: Sha,
+}
+
+/// How two versions of a change differ.
+#[derive(Clone, Debug)]
+pub struct VersionDiff {
+    /// The unified diff, capped at 1 MiB.
+    pub patch: Vec<u8>,
+    /// Paths in which the older version conflicts with the newer base: there, it contains conflict markers.
+    pub conflicts: Vec<String>,
+}
+
 /// Mirrors and worktrees.
 #[async_trait]
 pub trait Workspaces: Send + Sync {
@@ -128,6 +146,10 @@ pub trait Workspaces: Send + Sync {
 
     /// Returns the diff from `from` to `to`: its size and paths, and the patch capped at 1 MiB.
     async fn diff(&self, repo: &Repo, from: &Sha, to: &Sha) -> PortResult<(DiffStat, Vec<u8>)>;
+
+    /// Returns how two versions of a change differ. If their bases do, the older version is first moved onto the newer
+    /// base, so that what happened between the bases is left out.
+    async fn diff_versions(&self, repo: &Repo, old: &ChangeVersion, new: &ChangeVersion) -> PortResult<VersionDiff>;
 
     /// Searches everything that a push of `sha` would add to the origin for secrets: live values anywhere, patterns of
     /// secrets in added lines. It searches commit by commit, because what a later commit removes would still be sent.

@@ -26,6 +26,7 @@ pub mod proposal;
 mod quantity;
 mod settings;
 mod time;
+pub mod words;
 
 pub use acceptance::criterion_state;
 pub use budget::{alert, shared_alert, spending};

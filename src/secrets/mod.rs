@@ -33,7 +33,7 @@
 //! | `adapters/oidc/client.rs` | what an identity provider says about a failure |
 //! | `adapters/deploy`, `service/deployments` | what hosts and deployed versions answer, reports on changes, messages |
 //! | `service/intake` | comments on issues, and replies to commands |
-//! | `http/pages/changes.rs` | diffs on pages |
+//! | `http/pages/changes.rs`, `service/installation.rs` | diffs and settings on pages |
 //! | `http/mcp/results.rs` | results and notifications for agents |
 //! | `service/error.rs`, `http/rest/problem.rs`, `cli/terminal.rs` | errors |
 //! Invariant: like `fault`, this module may be used by every layer and depends on none.

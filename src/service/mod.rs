@@ -21,6 +21,7 @@ pub mod idempotency;
 pub mod improve;
 pub mod inbox;
 pub mod input;
+pub mod installation;
 pub mod intake;
 pub mod landings;
 pub mod memory;
@@ -38,6 +39,7 @@ pub mod runs;
 pub mod schedules;
 mod secret_text;
 pub mod secrets;
+pub mod seen;
 pub mod sessions;
 pub mod single_sign_on;
 mod specs;
@@ -52,7 +54,7 @@ use crate::domain::improve::ImproveSettings;
 use crate::domain::{CheckSpec, OpenWorkSettings};
 use crate::ports::{
     Accounts, AuditLog, Channel, Clock, Forges, IdempotencyKeys, Intake, Isolation, Messages, OpenWork, Outcomes,
-    Proposals, Schedules, Sessions, Store, Vault, Workspaces,
+    PersonalChannels, PersonalSettings, Proposals, Schedules, SeenChanges, Sessions, Store, Vault, Workspaces,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -104,6 +106,8 @@ pub struct Services {
     pub deploy: deployments::DeployParts,
     /// Watches over what runs have landed.
     pub landings: landings::LandingParts,
+    /// What people saw of runs.
+    pub seen_changes: Arc<dyn SeenChanges>,
     /// Login links and sessions of people.
     pub sessions: Arc<dyn Sessions>,
     /// The identity provider at which people may log in.
@@ -112,6 +116,10 @@ pub struct Services {
     pub messages: Arc<dyn Messages>,
     /// Channels that deliver messages to people.
     pub channels: Arc<[Arc<dyn Channel>]>,
+    /// How people want to get messages of their own.
+    pub personal_settings: Arc<dyn PersonalSettings>,
+    /// Creates their channels.
+    pub personal: Arc<dyn PersonalChannels>,
     /// Requests with an idempotency key that are in progress in this process.
     pub in_progress: idempotency::InProgress,
     /// Notifications about runs, for watchers.
@@ -124,6 +132,8 @@ pub struct Services {
     pub sandbox: Arc<dyn Isolation>,
     /// What was last read from the store for metrics.
     pub monitor: Arc<metrics::Monitor>,
+    /// The installation, for its settings pages; `None` in a process that serves no pages.
+    pub installation: Option<Arc<installation::Installation>>,
     /// Start of the service.
     pub started_at: Instant,
 }

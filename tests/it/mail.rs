@@ -12,14 +12,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What a mail server was told.
 #[derive(Clone, Debug, Default)]
-struct Received {
-    commands: Vec<String>,
-    mails: Vec<String>,
+pub struct Received {
+    pub commands: Vec<String>,
+    pub mails: Vec<String>,
 }
 
 /// A mail server that refuses recipients whose address contains `refused`.
-struct MailSink {
-    port: u16,
+pub struct MailSink {
+    pub port: u16,
     received: Arc<Mutex<Received>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -31,7 +31,7 @@ impl Drop for MailSink {
 }
 
 impl MailSink {
-    async fn start() -> MailSink {
+    pub async fn start() -> MailSink {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let received = Arc::new(Mutex::new(Received::default()));
@@ -45,7 +45,7 @@ impl MailSink {
         MailSink { port, received, task }
     }
 
-    fn received(&self) -> Received {
+    pub fn received(&self) -> Received {
         self.received.lock().expect("no panic").clone()
     }
 }
@@ -85,6 +85,7 @@ fn channels(port: u16, protection: Protection, to: &[&str]) -> Vec<Email> {
         password: Some(Secret::new("mail-password-1")),
         from: "Skep <skep@factory.example>".to_owned(),
         to: to.iter().map(|to| (*to).to_owned()).collect(),
+        personal_domains: Vec::new(),
         rules: ChannelRules {
             events: vec![MessageEvent::Question],
             projects: Vec::new(),

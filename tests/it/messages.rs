@@ -1,5 +1,7 @@
 //! Messages to people: once, only when needed, signed, and never waited for.
 
+mod personal;
+
 use crate::support::baseline::{Baseline, usual};
 use crate::support::cli::{BackgroundProcess, ended};
 use crate::support::models::Models;

@@ -71,7 +71,15 @@ fn a_thousand_runs_add_up_to_their_ledgers_and_make_few_series() {
     assert!(all.tokens > 100_000 && all.cost_micros > 10_000, "{all:?}");
     assert_eq!(spent(&series), (all.tokens, all.cost_micros, all.turns));
     assert_eq!(sum(&series, "skep_run_duration_seconds_count"), ended);
-    assert!(series.len() <= 3_000, "{} series", series.len());
+    // The conventions for generative AI say the same.
+    let of = |name: &str| sum(&series, &format!("gen_ai_client_inference_usage_{name}_tokens_total"));
+    let unknown: f64 =
+        series.iter().filter(|(name, _)| name.contains("kind=\"unknown\"")).map(|(_, tokens)| tokens).sum();
+    assert_eq!(of("input") + of("output") + unknown, all.tokens as f64);
+    assert!(of("cache_read_input") <= of("input"));
+    assert_eq!(sum(&series, "gen_ai_invoke_workflow_duration_seconds_count"), ended);
+    assert_eq!(sum(&series, "gen_ai_invoke_agent_duration_seconds_count"), sum(&series, "skep_attempts_total"));
+    assert!(series.len() <= 3_500, "{} series", series.len());
     for name in series.keys() {
         assert!(!name.contains("otel_") && name.len() < 300, "{name}");
     }
@@ -131,6 +139,16 @@ async fn a_service_is_scraped_without_a_token_on_loopback_and_equals_its_ledger(
         ("skep_landings_total{project=\"tool\",result=\"landed\"}", 1.0),
         ("skep_attempts_total{engine=\"llm:acme/cheap\",outcome=\"succeeded\",project=\"tool\",role=\"dev\"}", 1.0),
         ("skep_run_duration_seconds_count{outcome=\"delivered\",project=\"tool\"}", 1.0),
+        (
+            "gen_ai_invoke_workflow_duration_seconds_count{gen_ai_operation_name=\"invoke_workflow\",\
+             gen_ai_workflow_name=\"skep.run\"}",
+            1.0,
+        ),
+        (
+            "gen_ai_invoke_agent_duration_seconds_count{gen_ai_agent_name=\"dev\",\
+             gen_ai_operation_name=\"invoke_agent\"}",
+            1.0,
+        ),
         ("skep_slots{state=\"busy\"}", 0.0),
         ("skep_scrape_stale", 0.0),
         ("skep_sandbox_usable", 1.0),
@@ -144,6 +162,23 @@ async fn a_service_is_scraped_without_a_token_on_loopback_and_equals_its_ledger(
     for name in ["skep_store_commit_duration_seconds_count", "http_server_request_duration_seconds_count"] {
         assert!(sum(&found, name) > 5.0, "{name} in\n{text}");
     }
+
+    // The model is named as the conventions do.
+    let usage = |name: &str, model: &str| {
+        let labels = format!(
+            "{{gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"acme\",gen_ai_request_model=\"{model}\"}}"
+        );
+        found.get(&format!("gen_ai_client_inference_usage_{name}_tokens_total{labels}")).copied().unwrap_or_default()
+    };
+    assert!(usage("input", "cheap") > 0.0 && usage("output", "cheap") > 0.0, "{text}");
+    assert_eq!(
+        sum(&found, "gen_ai_client_inference_usage_input_tokens_total")
+            + sum(&found, "gen_ai_client_inference_usage_output_tokens_total"),
+        tokens as f64,
+        "{text}"
+    );
+    let merged = found.get("vcs_change_time_to_merge_seconds{vcs_repository_name=\"tool\"}");
+    assert!(merged.is_some_and(|secs| *secs < 600.0), "{text}");
 
     // Nothing but metrics is there, and only for this machine's own names.
     let other = client.get(format!("http://127.0.0.1:{port}/api/v1/runs")).send().await.unwrap();

@@ -3,6 +3,8 @@
 
 mod judged;
 mod many;
+mod settings;
+mod since;
 
 use crate::support::browser::Browser;
 use crate::support::rest::{Service, service};
@@ -196,6 +198,8 @@ async fn text_from_outside_never_becomes_markup() {
         "/deployments".to_owned(),
         "/audit".to_owned(),
         "/me".to_owned(),
+        "/menu".to_owned(),
+        "/menu?q=script".to_owned(),
         "/people".to_owned(),
         format!("/q/{id}/{block}"),
         "/runs/new".to_owned(),
@@ -371,6 +375,7 @@ async fn every_page_has_the_headers_and_needs_a_session() {
         "/audit",
         "/me",
         "/people",
+        "/menu",
         &format!("/runs/{run}"),
         "/live",
         "/nothing/x",

@@ -31,6 +31,7 @@ mod open_work;
 mod opening;
 mod run_index;
 mod schedules;
+mod seen_changes;
 mod sessions;
 mod shared_budgets;
 mod snapshot;

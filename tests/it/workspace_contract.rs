@@ -3,7 +3,7 @@
 use crate::git_world::{BRANCH, T1, World, commit_all, git, write};
 use skep::adapters::workspace::{GitWorkspaces, WorkspaceLimits};
 use skep::domain::{AttemptId, FileKind, Sha, TaskId};
-use skep::ports::{Moved, PortError, PortResult, Repo, Workspaces};
+use skep::ports::{ChangeVersion, Moved, PortError, PortResult, Repo, VersionDiff, Workspaces};
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
@@ -514,6 +514,46 @@ async fn rebasing_is_deterministic() {
         Moved::Clean(sha) => panic!("{sha}"),
     }
     assert_eq!(w.in_mirror(&["rev-parse", BRANCH]), moved.as_str());
+}
+
+#[tokio::test]
+async fn versions_of_a_change_differ_without_what_happened_between_their_bases() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "src/a.txt", "ONE\ntwo\nthree\nfour\nfive\nsix\nseven\n");
+    let first = w.commit(T1, &base).await.unwrap().head;
+    write(&dir, "added.txt", "new\n");
+    let second = w.commit(T1, &base).await.unwrap().head;
+    write(&w.origin(), "README.md", "# Another thing\n");
+    commit_all(&w.origin(), "Theirs");
+    let moved_base = w.base().await;
+    let rebased = clean(w.work.rebase(&w.repo, &base, &second, &moved_base, BRANCH).await.unwrap());
+    let at = |base: &Sha, head: &Sha| ChangeVersion { base: base.clone(), head: head.clone() };
+    let differ = |old: ChangeVersion, new: ChangeVersion| {
+        let w = &w;
+        async move { w.work.diff_versions(&w.repo, &old, &new).await.unwrap() }
+    };
+    let text = |diff: &VersionDiff| String::from_utf8(diff.patch.clone()).unwrap();
+    for new in [at(&base, &second), at(&moved_base, &rebased)] {
+        let diff = differ(at(&base, &first), new).await;
+        assert!(text(&diff).contains("+++ b/added.txt") && diff.conflicts.is_empty(), "{}", text(&diff));
+        assert!(!text(&diff).contains("README.md") && !text(&diff).contains("a/src/a.txt"), "{}", text(&diff));
+    }
+    // Only the base moved.
+    assert_eq!(text(&differ(at(&base, &second), at(&moved_base, &rebased)).await), "");
+    // Where the older version does not fit the newer base, its lines are between conflict markers.
+    write(&w.origin(), "src/a.txt", "uno\ntwo\nthree\nfour\nfive\nsix\nseven\n");
+    commit_all(&w.origin(), "In the way");
+    let in_the_way = w.base().await;
+    let dir = w.task(T2, &in_the_way).await;
+    write(&dir, "src/a.txt", "UNO\ntwo\nthree\nfour\nfive\nsix\nseven\n");
+    let third = w.commit(T2, &in_the_way).await.unwrap().head;
+    let diff = differ(at(&base, &first), at(&in_the_way, &third)).await;
+    assert_eq!(diff.conflicts, ["src/a.txt"]);
+    assert!(text(&diff).contains("-<<<<<<<") && text(&diff).contains("+UNO"), "{}", text(&diff));
+    let missing = at(&base, &Sha::from("1".repeat(40).as_str()));
+    assert!(w.work.diff_versions(&w.repo, &missing, &at(&base, &first)).await.is_err());
 }
 
 #[tokio::test]

@@ -53,6 +53,22 @@ impl Email {
         Ok(each)
     }
 
+    /// Creates a channel to one recipient, named `name`.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn to_one(
+        name: &str,
+        settings: &EmailSettings,
+        address: &str,
+        rules: ChannelRules,
+        pages: Option<&str>,
+    ) -> Result<Email, String> {
+        let settings = EmailSettings { to: vec![address.to_owned()], rules, ..settings.clone() };
+        let one = Email::each(name, &settings, pages)?.pop().ok_or("it has no recipient")?;
+        Ok(Email { name: name.to_owned(), ..one })
+    }
+
     fn mail(&self, message: &Message) -> Result<lettre::Message, lettre::error::Error> {
         let content = Content::new(message, self.pages.as_deref(), &defused);
         let subject = match content.title.as_str() {

@@ -38,6 +38,8 @@ pub struct EmailSettings {
     pub from: String,
     /// Recipients, in the same form.
     pub to: Vec<String>,
+    /// Domains at which people may get mail of their own through this server.
+    pub personal_domains: Vec<String>,
     /// When it gets messages.
     pub rules: ChannelRules,
 }
@@ -72,6 +74,12 @@ pub enum Protection {
 /// Returns whether a text is an address of e-mail, alone or as `Name <address>`.
 pub fn is_mail_address(text: &str) -> bool {
     !text.contains(char::is_control) && text.parse::<lettre::message::Mailbox>().is_ok()
+}
+
+/// Returns the domain of an address without a name, in lower case; `None` if it is not one.
+pub fn mail_domain(address: &str) -> Option<String> {
+    let parsed: lettre::Address = address.parse().ok()?;
+    Some(parsed.domain().to_ascii_lowercase())
 }
 
 /// Settings of a channel that posts JSON to an address.

@@ -9,13 +9,20 @@ use super::TIMEOUT;
 use super::form::Form;
 use super::settings::{BuiltIn, Template, WebhookSettings};
 use crate::domain::{ChannelRules, Message};
+use crate::platform::egress::hosts::is_public;
 use crate::ports::messages::{Channel, DeliveryError};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, ClientBuilder, StatusCode, Url};
 use ring::hmac;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Why an address that a person gave is not used.
+const NOT_PUBLIC: &str = "it is not a public address";
 
 /// Channel that posts to an address.
 pub struct Webhook {
@@ -33,6 +40,33 @@ impl Webhook {
     /// # Errors
     /// Why it cannot be used, without its address.
     pub fn new(name: &str, settings: WebhookSettings, pages: Option<String>) -> Result<Webhook, String> {
+        Webhook::with_client(name, settings, pages, Client::builder())
+    }
+
+    /// Creates a channel to an address that a person gave: over https, and only to public addresses, whatever its name
+    /// leads to.
+    ///
+    /// # Errors
+    /// Why it cannot be used, without its address.
+    pub fn to_public(name: &str, settings: WebhookSettings, pages: Option<String>) -> Result<Webhook, String> {
+        let url = Url::parse(settings.url.expose()).map_err(|e| format!("its URL cannot be used: {e}"))?;
+        if url.scheme() != "https" || !url.username().is_empty() || url.password().is_some() {
+            return Err("it must be an https URL without a user".to_owned());
+        }
+        let ip = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+        if ip.is_some_and(|ip| !is_public(ip)) {
+            return Err(NOT_PUBLIC.to_owned());
+        }
+        // A proxy would look the name up by itself.
+        Webhook::with_client(name, settings, pages, Client::builder().no_proxy().dns_resolver(Arc::new(PublicOnly)))
+    }
+
+    fn with_client(
+        name: &str,
+        settings: WebhookSettings,
+        pages: Option<String>,
+        client: ClientBuilder,
+    ) -> Result<Webhook, String> {
         crate::telemetry::install_crypto();
         let mut url = Url::parse(settings.url.expose()).map_err(|e| format!("its URL cannot be used: {e}"))?;
         let mut topic = String::new();
@@ -42,12 +76,28 @@ impl Webhook {
             url.set_path("/");
         }
         let is_local = url.host_str().is_some_and(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host));
-        let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(TIMEOUT);
+        let builder = client.redirect(reqwest::redirect::Policy::none()).timeout(TIMEOUT);
         let builder = if is_local { builder.no_proxy() } else { builder };
         let http = builder.build().map_err(|e| format!("cannot create an HTTP client: {}", e.without_url()))?;
         let key = settings.signing_secret.as_ref().map(|secret| signing_key(secret.expose())).transpose()?;
         let form = Form::new(settings.template.clone(), pages, topic)?;
         Ok(Webhook { name: name.to_owned(), settings, url, form, key, http })
+    }
+}
+
+/// Looks names up, and leaves out what is not public.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            if public.is_empty() {
+                return Err(NOT_PUBLIC.into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
     }
 }
 
@@ -122,6 +172,44 @@ impl Channel for Webhook {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn given(url: &str) -> Result<Webhook, String> {
+        let rules = ChannelRules {
+            events: Vec::new(),
+            projects: Vec::new(),
+            delay_secs: 0,
+            remind_secs: Vec::new(),
+            digest_minute: 0,
+        };
+        let template = Template::BuiltIn(BuiltIn::Json);
+        let url = crate::secrets::Secret::new(url);
+        Webhook::to_public(
+            "personal",
+            WebhookSettings { url, template, signing_secret: None, token: None, rules },
+            None,
+        )
+    }
+
+    #[tokio::test]
+    async fn an_address_that_a_person_gave_leads_to_no_private_network() {
+        for url in [
+            "http://hooks.example.org/x",
+            "https://ann@hooks.example.org/x",
+            "https://127.0.0.1/x",
+            "https://[::1]/x",
+            "https://[::ffff:10.0.0.1]/x",
+            "https://169.254.169.254/latest",
+            "https://0x7f000001/x",
+            "file:///etc/passwd",
+            "hooks.example.org",
+        ] {
+            assert!(given(url).is_err(), "{url}");
+        }
+        // A name that leads here is found out when it is looked up.
+        let message = crate::adapters::notify::example();
+        let error = given("https://localhost:1/x").unwrap().send(&message).await.unwrap_err();
+        assert!(error.what.contains(NOT_PUBLIC), "{error}");
+    }
 
     #[test]
     fn signatures_are_those_of_standard_webhooks() {

@@ -21,7 +21,8 @@ const PUT: &str = "INSERT INTO message (home, channel, key, body, state, reason,
     VALUES ($1, $2, $3, $4, 'pending', '', 0, $5, $5) ON CONFLICT (home, channel, key) DO NOTHING RETURNING key";
 const DUE: &str = "SELECT body, tries, created_at FROM message \
     WHERE home = $1 AND channel = $2 AND settled_at IS NULL AND due_at <= $3 ORDER BY created_at, key LIMIT $4";
-const NEXT_DUE: &str = "SELECT min(due_at) AS at FROM message WHERE home = $1 AND settled_at IS NULL";
+const NEXT_DUE: &str = "SELECT min(due_at) AS at FROM message \
+    WHERE home = $1 AND channel = $2 AND settled_at IS NULL";
 const SENT: &str = "SELECT count(*) AS n FROM message \
     WHERE home = $1 AND channel = $2 AND settled_at >= $3 AND state = 'sent'";
 const SETTLE: &str = "UPDATE message SET state = $4, reason = $5, settled_at = $6 \
@@ -51,8 +52,8 @@ impl Messages for SeaStore {
         rows.iter().map(|row| self.pending(row)).collect()
     }
 
-    async fn next_due(&self) -> PortResult<Option<Timestamp>> {
-        self.moment(NEXT_DUE, [self.home()]).await
+    async fn next_due(&self, channel: &str) -> PortResult<Option<Timestamp>> {
+        self.moment(NEXT_DUE, [self.home(), channel.into()]).await
     }
 
     async fn sent_since(&self, channel: &str, since: Timestamp) -> PortResult<u64> {

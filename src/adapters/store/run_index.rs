@@ -10,7 +10,7 @@ use crate::ports::PortResult;
 use crate::ports::leases::Owner;
 use crate::ports::run_index::{Counts, RunFilter, RunIndex, RunMatch, RunRow, Totals};
 use async_trait::async_trait;
-use sea_orm::sea_query::ExprTrait;
+use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
     QueryTrait, Value,
@@ -84,7 +84,12 @@ impl RunIndex for SeaStore {
         }
         match filter.status.as_deref() {
             None => {}
-            Some(QUARANTINED) => find = find.filter(quarantined),
+            // By subqueries: sorted by id, a database reads all runs to find the few among them.
+            Some(QUARANTINED) => {
+                let ids = |condition| Column::Id.in_subquery(ids_where(condition));
+                let unreadable = ids(Column::Version.gt(codec::VERSION));
+                find = find.filter(ids(Column::Quarantined.is_not_null()).or(unreadable));
+            }
             Some(word) => find = find.filter(Column::Status.eq(word)).filter(quarantined.not()),
         }
         if filter.open_only {
@@ -296,4 +301,9 @@ impl SeaStore {
 /// Clamps a limit, as a value of a statement.
 pub(super) fn bounded(limit: u64, max: u64) -> i64 {
     i64::try_from(limit.clamp(1, max)).unwrap_or(i64::MAX)
+}
+
+/// Returns a query for the ids of runs.
+fn ids_where(condition: Expr) -> SelectStatement {
+    Entity::find().select_only().column(Column::Id).filter(condition).into_query()
 }

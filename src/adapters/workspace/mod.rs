@@ -23,7 +23,7 @@ pub use scan::is_dot_git;
 use crate::domain::{AttemptId, DiffStat, Notice, RunId, SecretFound, Sha, TaskId};
 use crate::platform::git::durable_fs::{make_dir, run_blocking};
 use crate::platform::git::{self, Git, LocalRepository, Locks, Mirrors, Origin, TREE_TIMEOUT, check_branch};
-use crate::ports::{Commit, Moved, PortError, PortResult, Repo, Workspaces};
+use crate::ports::{ChangeVersion, Commit, Moved, PortError, PortResult, Repo, VersionDiff, Workspaces};
 use async_trait::async_trait;
 use paths::WorktreePaths;
 use std::path::{Path, PathBuf};
@@ -277,6 +277,17 @@ impl Workspaces for GitWorkspaces {
             self.mirrors.ensure_commit(repo, sha).await?;
         }
         self.diff_of(repo, from, to).await
+    }
+
+    async fn diff_versions(&self, repo: &Repo, old: &ChangeVersion, new: &ChangeVersion) -> PortResult<VersionDiff> {
+        for sha in [&old.base, &old.head, &new.base, &new.head] {
+            self.mirrors.ensure_commit(repo, sha).await?;
+        }
+        let (from, conflicts) = match old.base == new.base {
+            true => (old.head.clone(), Vec::new()),
+            false => self.moved_tree(repo, old, &new.base).await?,
+        };
+        Ok(VersionDiff { patch: self.patch_of(repo, &from, &new.head).await?, conflicts })
     }
 
     async fn scan_outgoing(&self, repo: &Repo, sha: &Sha) -> PortResult<Vec<SecretFound>> {

@@ -3,7 +3,7 @@
 use super::{GitWorkspaces, set_ref};
 use crate::domain::Sha;
 use crate::platform::git::{CommitParts, TREE_TIMEOUT, check_sha, output_tail, read_commit, write_commit};
-use crate::ports::{Moved, PortError, PortResult, Repo};
+use crate::ports::{ChangeVersion, Moved, PortError, PortResult, Repo};
 use std::path::Path;
 
 /// Upper bound on rebased commits.
@@ -11,10 +11,10 @@ const MAX_COMMITS: usize = 1_000;
 /// Upper bound on reported conflicting paths.
 const MAX_PATHS: usize = 200;
 
-/// Result of cherry-picking one commit.
-enum PickResult {
-    Tree(Sha),
-    Conflict(Vec<String>),
+/// Result of cherry-picking one commit: its tree, and the paths that conflict, which contain conflict markers there.
+struct Picked {
+    tree: Sha,
+    conflicts: Vec<String>,
 }
 
 impl GitWorkspaces {
@@ -39,15 +39,21 @@ impl GitWorkspaces {
                     continue;
                 }
                 let target = read_commit(&mirror, &at).await?;
-                match self.cherry_pick(&mirror, &sha, &commit, &target).await? {
-                    PickResult::Conflict(paths) => return Ok(Moved::Conflict(paths)),
-                    // The target already contains this change.
-                    PickResult::Tree(tree) if tree == target.tree => {}
-                    PickResult::Tree(tree) => {
-                        let author = (commit.author.as_slice(), commit.encoding.as_deref());
-                        let parent = (&at, target.committed_at);
-                        at = write_commit(self.git(), &mirror, &tree, parent, Some(author), &commit.message).await?;
-                    }
+                let parent = commit.parents.first().ok_or_else(|| {
+                    PortError::permanent(
+                        format!("commit {} has no parent, so it cannot be rebased", sha.abbrev()),
+                        "start the branch from the base branch",
+                    )
+                })?;
+                let picked = self.cherry_pick(&mirror, parent, &sha, &target).await?;
+                if !picked.conflicts.is_empty() {
+                    return Ok(Moved::Conflict(picked.conflicts));
+                }
+                // Otherwise the target already contains this change.
+                if picked.tree != target.tree {
+                    let author = (commit.author.as_slice(), commit.encoding.as_deref());
+                    let parent = (&at, target.committed_at);
+                    at = write_commit(self.git(), &mirror, &picked.tree, parent, Some(author), &commit.message).await?;
                 }
             }
         }
@@ -73,23 +79,24 @@ impl GitWorkspaces {
         Ok(shas)
     }
 
-    /// Applies the change of `commit` to `target`.
-    async fn cherry_pick(
+    /// Returns the tree of a version of a change, moved onto another base, and the paths that conflict there.
+    pub(super) async fn moved_tree(
         &self,
-        mirror: &Path,
-        sha: &Sha,
-        commit: &CommitParts,
-        target: &CommitParts,
-    ) -> PortResult<PickResult> {
-        let Some(parent) = commit.parents.first() else {
-            return Err(PortError::permanent(
-                format!("commit {} has no parent, so it cannot be rebased", sha.abbrev()),
-                "start the branch from the base branch",
-            ));
-        };
-        // A commit with the target's tree, on the parent of the picked commit: the merge base of the two is that
-        // parent, which makes the merge a cherry-pick. (The option `--merge-base` exists only since git 2.40.)
-        let stand_in = write_commit(self.git(), mirror, &target.tree, (parent, 0), None, b"stand-in\n").await?;
+        repo: &Repo,
+        version: &ChangeVersion,
+        onto: &Sha,
+    ) -> PortResult<(Sha, Vec<String>)> {
+        let mirror = self.mirror(repo);
+        let target = read_commit(&mirror, onto).await?;
+        let picked = self.cherry_pick(&mirror, &version.base, &version.head, &target).await?;
+        Ok((picked.tree, picked.conflicts))
+    }
+
+    /// Applies what changed from `from` to its descendant `sha` to `target`.
+    async fn cherry_pick(&self, mirror: &Path, from: &Sha, sha: &Sha, target: &CommitParts) -> PortResult<Picked> {
+        // A commit with the target's tree, on the commit that the changes start at: the merge base of the two is that
+        // commit, which makes the merge a cherry-pick. (The option `--merge-base` exists only since git 2.40.)
+        let stand_in = write_commit(self.git(), mirror, &target.tree, (from, 0), None, b"stand-in\n").await?;
         let call =
             self.git().call(mirror).timeout(TREE_TIMEOUT).args(["merge-tree", "--write-tree", "-z", "--name-only"]);
         let call = call.args(["--no-messages", "--end-of-options", stand_in.as_str(), sha.as_str()]);
@@ -97,12 +104,12 @@ impl GitWorkspaces {
         let mut fields = finished.stdout.split(|b| *b == 0).map(String::from_utf8_lossy);
         let tree = Sha(fields.next().unwrap_or_default().trim().to_owned());
         match finished.code {
-            Some(0) => check_sha(&tree).map(|()| PickResult::Tree(tree)),
+            Some(0) => check_sha(&tree).map(|()| Picked { tree, conflicts: Vec::new() }),
             Some(1) if check_sha(&tree).is_ok() => {
-                let mut paths: Vec<String> = fields.filter(|p| !p.is_empty()).map(|p| p.into_owned()).collect();
-                paths.dedup();
-                paths.truncate(MAX_PATHS);
-                Ok(PickResult::Conflict(paths))
+                let mut conflicts: Vec<String> = fields.filter(|p| !p.is_empty()).map(|p| p.into_owned()).collect();
+                conflicts.dedup();
+                conflicts.truncate(MAX_PATHS);
+                Ok(Picked { tree, conflicts })
             }
             _ => Err(PortError::permanent(
                 format!("cannot merge {}: {}", sha.abbrev(), output_tail(&finished.stderr)),

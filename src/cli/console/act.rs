@@ -68,6 +68,7 @@ pub fn answer(question: Question<'_>, key: char) -> Option<Dialog> {
         body: Box::new(Action { block: Some(asked.block.clone()), ..Action::default() }),
         raise: None,
         seen: Seen::of(run, Some(&asked.block)),
+        comments: Vec::new(),
     };
     let write = |label: &str, is_optional, purpose| {
         Dialog::Write(Field { label: label.to_owned(), text: String::new(), is_optional }, purpose)
@@ -130,6 +131,7 @@ pub fn action(run: &Run, key: char) -> Option<Dialog> {
         body: Box::default(),
         raise: None,
         seen: Seen::of(run, None),
+        comments: Vec::new(),
     };
     let is_over = run.phase == "ended";
     match key {
@@ -147,7 +149,8 @@ pub fn action(run: &Run, key: char) -> Option<Dialog> {
 
 /// Takes the text of an act; returns the dialog that asks for the yes.
 pub fn with_text(mut act: Act, text: &str) -> Dialog {
-    act.body.text = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let lines = act.comments.iter().map(String::as_str).chain([text.trim()]).filter(|line| !line.is_empty());
+    act.body.text = Some(lines.collect::<Vec<_>>().join("\n")).filter(|text| !text.is_empty());
     Dialog::Confirm(act)
 }
 

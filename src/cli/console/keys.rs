@@ -3,6 +3,8 @@
 //! Invariant: pure. A key never acts on a run; it opens a question, and only `y` there sends the act.
 
 use super::act;
+use super::comments;
+use super::start;
 use super::state::{Dialog, Field, Link, Purpose, Request, Screen, State, Tab};
 use super::view;
 use crate::http::rest::wire::{Run, SpendingBy};
@@ -43,8 +45,9 @@ pub fn of_screen(screen: Screen) -> &'static [(&'static str, &'static str)] {
             ("s", "skip"),
             ("x", "end the run"),
             ("v", "view the changes"),
+            ("n", "start a new run"),
         ],
-        Screen::Runs => &[("v", "view the changes")],
+        Screen::Runs => &[("v", "view the changes"), ("n", "start a new run")],
         Screen::Run => &[
             ("[ ] Tab", "change the tab"),
             ("a d u r m s x", "answer the question"),
@@ -58,6 +61,7 @@ pub fn of_screen(screen: Screen) -> &'static [(&'static str, &'static str)] {
             ("n p", "next, previous file"),
             ("space", "read on"),
             ("v", "mark the file as viewed"),
+            ("c", "comment on the line"),
             ("a d", "approve or decline"),
         ],
         Screen::Spending => &[("b", "sum up by another attribute")],
@@ -78,7 +82,7 @@ pub fn pressed(state: &mut State, key: KeyEvent) -> Vec<Request> {
     match state.dialog.take() {
         Some(Dialog::Keys) => Vec::new(),
         Some(Dialog::Write(field, purpose)) => written(state, field, purpose, key.code),
-        Some(Dialog::Confirm(act)) => {
+        Some(dialog @ (Dialog::Confirm(_) | Dialog::Start(_))) => {
             if key.code != KeyCode::Char('y') {
                 state.notify("Nothing was done.");
                 return Vec::new();
@@ -93,7 +97,11 @@ pub fn pressed(state: &mut State, key: KeyEvent) -> Vec<Request> {
             }
             state.in_flight.act = true;
             state.notify("Sending…");
-            vec![Request::Act(Box::new(act))]
+            match dialog {
+                Dialog::Confirm(act) => vec![Request::Act(Box::new(act))],
+                Dialog::Start(new) => vec![Request::Start(new)],
+                Dialog::Keys | Dialog::Write(..) => Vec::new(),
+            }
         }
         None => {
             state.notice = None;
@@ -135,6 +143,9 @@ fn written(state: &mut State, mut field: Field, purpose: Purpose, code: KeyCode)
                 Purpose::Command => return command(state, &text),
                 Purpose::Filter => state.filter = text,
                 Purpose::Text(act) => state.dialog = Some(act::with_text(act, &text)),
+                Purpose::Comment(line) => comments::store(state, line, &text),
+                Purpose::Place => state.dialog = Some(start::with_place(&text)),
+                Purpose::Goal(place) => state.dialog = Some(start::with_goal(place, &text)),
                 Purpose::Amount(act) => match act::with_amount(act.clone(), &text) {
                     Ok(dialog) => state.dialog = Some(dialog),
                     Err(why) => {
@@ -221,7 +232,7 @@ fn on_screen(state: &mut State, code: KeyCode) -> Vec<Request> {
         KeyCode::Char('v') if state.screen != Screen::Diff => view_changes(state),
         KeyCode::Char(key) if act::is_key(key) && state.asked().is_some() => {
             match state.asked().and_then(|asked| act::answer(asked, key)) {
-                Some(dialog) => state.dialog = Some(dialog),
+                Some(dialog) => state.dialog = Some(comments::join(state, dialog)),
                 None => state.fail("This question has no such answer. The line at the bottom names the answers."),
             }
             Vec::new()
@@ -270,6 +281,8 @@ fn of_one_screen(state: &mut State, code: KeyCode) -> Vec<Request> {
             }
             _ => Vec::new(),
         },
+        (Screen::Inbox | Screen::Runs, KeyCode::Char('n')) => start::begin(state),
+        (Screen::Diff, KeyCode::Char('c')) => comments::begin(state),
         (Screen::Diff, KeyCode::Char('n')) => file(state, 1),
         (Screen::Diff, KeyCode::Char('p')) => file(state, -1),
         (Screen::Diff, KeyCode::Char(' ')) => {
@@ -401,7 +414,7 @@ fn file(state: &mut State, by: isize) -> Vec<Request> {
         let files = diff.files.as_ref().map_or(0, Vec::len);
         let to = diff.file.saturating_add_signed(by).min(files.saturating_sub(1));
         if to != diff.file {
-            (diff.file, state.scroll) = (to, 0);
+            (diff.file, diff.line, state.scroll) = (to, 0, 0);
         }
     }
     Vec::new()
@@ -445,6 +458,7 @@ fn select(state: &mut State, by: isize) -> Vec<Request> {
                 open.attempt = moved(open.attempt, by, attempts);
             }
         }
+        Screen::Diff => comments::move_line(state, by),
         _ => scroll(state, by),
     }
     Vec::new()
@@ -471,6 +485,7 @@ impl State {
     pub fn clamp(&mut self) {
         let max = view::max_scroll(self);
         self.scroll = self.scroll.min(max);
+        comments::clamp(self);
         if let Some(open) = &mut self.open {
             if self.screen == Screen::Run && matches!(open.tab, Tab::Output | Tab::Events) {
                 open.from_end = open.from_end.min(max);

@@ -4,10 +4,12 @@
 //! pure; [`network`] speaks REST, [`screen`] has the terminal. Nothing is polled: the service says which runs move.
 
 mod act;
+mod comments;
 mod keys;
 mod network;
 mod screen;
 mod selection;
+mod start;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -297,6 +297,7 @@ async fn respond(client: &Client, request: &Request) -> Result<Answer, CliError>
         Request::Health => Answer::Health(client.health().await?),
         Request::Ratings => Answer::Ratings(client.get("/ratings").await?),
         Request::Act(act) => perform(client, act).await?,
+        Request::Start(new) => Answer::Started(client.post("/runs", new, None).await?),
         // These are for the terminal, or have no response.
         Request::Follow(..) | Request::Copy(_) | Request::Redraw | Request::Suspend | Request::Quit => {
             return Err(CliError::internal("the console sent a request that has no response"));

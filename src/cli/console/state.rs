@@ -5,7 +5,7 @@
 use crate::cli::exit::CliError;
 use crate::cli::terminal::Mark;
 use crate::http::rest::wire::{
-    self, Event, Health, RaiseShared, Rating, Run, RunSummary, Spending, SpendingBy, Timestamp,
+    self, Event, Health, NewRun, RaiseShared, Rating, Run, RunSummary, Spending, SpendingBy, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -123,6 +123,8 @@ pub struct Act {
     pub raise: Option<RaiseShared>,
     /// What the person saw, and is acting on.
     pub seen: Seen,
+    /// Comments on lines, which are sent with the text.
+    pub comments: Vec<String>,
 }
 
 /// What a person saw when they decided to act. The act is not performed on anything else.
@@ -157,6 +159,12 @@ pub enum Purpose {
     Text(Act),
     /// Amount of an act (`tokens=1000`).
     Amount(Act),
+    /// Comment on a line of the selected file, by its number in the new file.
+    Comment(u64),
+    /// Project or repository of a new run.
+    Place,
+    /// Goal of a new run there.
+    Goal(String),
 }
 
 /// What is in front of the screen and takes the keys.
@@ -168,6 +176,8 @@ pub enum Dialog {
     Write(Field, Purpose),
     /// An act waits for a yes.
     Confirm(Act),
+    /// A new run waits for a yes.
+    Start(Box<NewRun>),
 }
 
 /// Sentence at the bottom.
@@ -257,6 +267,8 @@ pub struct DiffLine {
     pub sign: char,
     /// Text.
     pub text: String,
+    /// Parts of the text, in bytes, that differ from the line it is compared with.
+    pub marks: Vec<std::ops::Range<usize>>,
 }
 
 /// File of a diff.
@@ -279,12 +291,18 @@ pub struct Diff {
     pub run: String,
     /// Short id of the run, its title and its head.
     pub title: String,
+    /// Head of the run.
+    pub head: String,
     /// Task, if the changes are those of one task.
     pub task: Option<String>,
     /// Files; `None` until they were fetched.
     pub files: Option<Vec<DiffFile>>,
     /// Selected file.
     pub file: usize,
+    /// Selected line of the file.
+    pub line: usize,
+    /// Comments on lines: the path, the number in the new file, the words.
+    pub comments: BTreeMap<(String, u64), String>,
     /// Files that were marked as viewed.
     pub viewed: BTreeSet<String>,
 }
@@ -401,6 +419,8 @@ pub enum Request {
     Ratings,
     /// An act that was confirmed.
     Act(Box<Act>),
+    /// A new run that was confirmed.
+    Start(Box<NewRun>),
     /// Follow this run from now on, after this row of its journal.
     Follow(String, u64),
     /// Copy a text to the clipboard of the terminal.
@@ -432,6 +452,8 @@ pub enum Answer {
     Ratings(Vec<Rating>),
     /// The act was performed; the run as it is now.
     Acted(Box<Run>),
+    /// The run was started, or an open one has the same goal.
+    Started(Box<Run>),
     /// What the person saw has changed; nothing was done. The run as it is now.
     Changed(Box<Run>),
 }

@@ -1,5 +1,7 @@
 //! Tests of the console without a terminal: what each key does, and what each screen looks like.
 
+mod changes;
+
 use super::state::{Act, Answer, Dialog, Input, Link, Log, Request, Screen, State, Tab};
 use super::view;
 use crate::cli::exit::CliError;
@@ -419,7 +421,7 @@ proptest! {
     #[test]
     fn any_keys_in_any_window(
         keys in proptest::collection::vec(
-            proptest::sample::select("123456adurmsxyntvbefglGjkPCRqo/:?[]\n\x1b\t\x08 ↓↑⇓".chars().collect::<Vec<_>>()), 0..60),
+            proptest::sample::select("123456acdurmsxyntvbefglGjkPCRqo/:?[]\n\x1b\t\x08 ↓↑⇓".chars().collect::<Vec<_>>()), 0..60),
         columns in 1_u16..170, lines in 1_u16..55, lost_at in 0_usize..120,
     ) {
         let mut state = opened((80, 24));
@@ -428,12 +430,16 @@ proptest! {
             if at == lost_at {
                 state.update(Input::Lost("gone".to_owned()));
             }
-            let is_asked = matches!(state.dialog, Some(Dialog::Confirm(_)));
+            let is_asked = matches!(state.dialog, Some(Dialog::Confirm(_) | Dialog::Start(_)));
             for request in state.update(Input::Key(of(key))) {
                 match request {
                     Request::Act(act) => {
                         prop_assert!(is_asked && key == 'y' && state.is_up());
                         answered(&mut state, Request::Act(act), Answer::Acted(Box::new(run())));
+                    }
+                    Request::Start(new) => {
+                        prop_assert!(is_asked && key == 'y' && state.is_up());
+                        answered(&mut state, Request::Start(new), Answer::Started(Box::new(run())));
                     }
                     Request::Patch(run, task) => {
                         answered(&mut state, Request::Patch(run, task), Answer::Patch(PATCH.to_owned()));

@@ -3,14 +3,13 @@
 //! Invariant: pure. Nothing is sent to a run that a person has not confirmed.
 
 use super::state::{
-    Act, Answer, Diff, DiffFile, DiffLine, Input, JournalLine, Link, MAX_ASKING, MAX_KEPT, MAX_OPEN, MAX_RUNS, Notice,
-    OpenRun, Request, Screen, State, Tab,
+    Act, Answer, Diff, Input, JournalLine, Link, MAX_ASKING, MAX_KEPT, MAX_OPEN, MAX_RUNS, Notice, OpenRun, Request,
+    Screen, State, Tab,
 };
-use super::{keys, text};
+use super::{comments, keys, text};
 use crate::cli::exit::CliError;
 use crate::cli::run_log;
 use crate::http::rest::wire::{Event, Run, RunSummary};
-use crate::render::diff::{self, LineKind};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 impl State {
@@ -139,11 +138,12 @@ impl State {
     pub fn open_diff(&mut self, run: &Run, task: Option<String>) -> Vec<Request> {
         let mut requests = self.open_run(&run.id);
         self.go_to(Screen::Diff);
-        let head = crate::cli::text::short_sha(&run.head);
-        let title = format!("{} {} at {head}", run.short_id, text::line(&run.goal.title));
+        let short = crate::cli::text::short_sha(&run.head);
+        let title = format!("{} {} at {short}", run.short_id, text::line(&run.goal.title));
+        let head = run.head.clone();
         let is_same = self.diff.as_ref().is_some_and(|d| d.run == run.id && d.task == task && d.title == title);
         if !is_same {
-            self.diff = Some(Diff { run: run.id.clone(), title, task, ..Diff::default() });
+            self.diff = Some(Diff { run: run.id.clone(), title, head, task, ..Diff::default() });
             requests.extend(self.refresh_screen());
         }
         requests
@@ -216,7 +216,7 @@ impl State {
                 Some(true) => self.refresh_run(id).into_iter().collect(),
                 _ => Vec::new(),
             },
-            Request::Act(_) => {
+            Request::Act(_) | Request::Start(_) => {
                 self.in_flight.act = false;
                 Vec::new()
             }
@@ -231,6 +231,7 @@ impl State {
         let detail = fix.map_or_else(|| detail.clone(), |fix| format!("{detail}. {fix}"));
         match request {
             Request::Act(act) => self.fail(format!("Cannot {}: {detail}", act.what)),
+            Request::Start(_) => self.fail(format!("Cannot start the run: {detail}")),
             Request::Patch(run, _) => {
                 if let Some(diff) = self.diff.as_mut().filter(|diff| diff.run == *run) {
                     diff.files = Some(Vec::new());
@@ -268,8 +269,8 @@ impl State {
             }
             (Request::Patch(run, task), Answer::Patch(patch)) => {
                 if let Some(diff) = self.diff.as_mut().filter(|diff| diff.run == run && diff.task == task) {
-                    diff.files = Some(files(&patch));
-                    diff.file = 0;
+                    diff.files = Some(comments::files(&patch));
+                    (diff.file, diff.line) = (0, 0);
                 }
                 Vec::new()
             }
@@ -296,12 +297,23 @@ impl State {
             (Request::Act(act), Answer::Acted(run)) => {
                 self.notify(format!("{}: {}", act.done, text::line(&run.goal.title)));
                 let is_new = run.id != act.run;
+                if let Some(diff) = self.diff.as_mut().filter(|diff| act.body.no && diff.run == act.run) {
+                    diff.comments.clear();
+                }
                 let id = run.id.clone();
                 self.take_run(*run);
                 let mut requests = self.refresh_lists();
                 if is_new {
                     requests.extend(self.open_run(&id));
                 }
+                requests
+            }
+            (Request::Start(_), Answer::Started(run)) => {
+                self.notify(format!("Started: {}", text::line(&run.goal.title)));
+                let id = run.id.clone();
+                self.take_run(*run);
+                let mut requests = self.refresh_lists();
+                requests.extend(self.open_run(&id));
                 requests
             }
             (Request::Act(act), Answer::Changed(run)) => {
@@ -388,27 +400,4 @@ fn push<T>(list: &mut VecDeque<T>, item: T) {
         list.pop_front();
     }
     list.push_back(item);
-}
-
-/// Parses a diff into lines that may be drawn.
-fn files(patch: &str) -> Vec<DiffFile> {
-    let mut files = Vec::new();
-    for file in diff::parse(patch) {
-        let mut lines = Vec::with_capacity(file.lines());
-        for hunk in &file.hunks {
-            lines.push(DiffLine { old: 0, new: 0, sign: '@', text: text::verbatim(hunk.context) });
-            lines.extend(hunk.lines.iter().map(|line| {
-                let sign = match line.kind {
-                    LineKind::Same => ' ',
-                    LineKind::Added => '+',
-                    LineKind::Removed => '-',
-                    LineKind::Remark => '\\',
-                };
-                DiffLine { old: line.old, new: line.new, sign, text: text::verbatim(line.text) }
-            }));
-        }
-        let counts = file.counts();
-        files.push(DiffFile { path: text::verbatim(&file.path), counts, flags: file.flags.join(", "), lines });
-    }
-    files
 }

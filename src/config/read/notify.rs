@@ -75,7 +75,13 @@ fn email(r: &mut Reader, at: &dyn Fn(&str) -> String, env: &dyn Fn(&str) -> Opti
         r.refuse(&at("from"), "the channel has no sender", "write the address that mail comes from");
     }
     r.list(&at("to"), &mut to, address);
-    if to.is_empty() && !r.is_bad(&at("to")) {
+    let mut personal_domains: Vec<String> = Vec::new();
+    r.list(&at("personal_domains"), &mut personal_domains, |text| {
+        let is_domain = text.contains('.') && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+        if is_domain { Ok(()) } else { wrong("this is not a domain", "write one such as \"example.org\"") }
+    });
+    personal_domains.iter_mut().for_each(|domain| domain.make_ascii_lowercase());
+    if to.is_empty() && personal_domains.is_empty() && !r.is_bad(&at("to")) {
         r.refuse(&at("to"), "the channel has no recipient", "write to = [\"ann@example.org\"]");
     }
     if to.len() > EmailSettings::MAX_RECIPIENTS {
@@ -83,7 +89,15 @@ fn email(r: &mut Reader, at: &dyn Fn(&str) -> String, env: &dyn Fn(&str) -> Opti
     }
     to.sort_unstable();
     to.dedup();
-    EmailSettings { server, user, password: password.map(|(_, text)| Secret::new(text)), from, to, rules: rules(r, at) }
+    EmailSettings {
+        server,
+        user,
+        password: password.map(|(_, text)| Secret::new(text)),
+        from,
+        to,
+        personal_domains,
+        rules: rules(r, at),
+    }
 }
 
 /// Reads `smtps://HOST[:PORT]` or `smtp://HOST[:PORT]`, which means STARTTLS, or nothing on this machine.

@@ -162,6 +162,7 @@ pub fn open(opened: &Opened, at: Timestamp) -> Result<Decision, Refusal> {
         overtaken: 0,
         batch: None,
         change: None,
+        change_opened_at: None,
         closed_change: None,
         checks_since: 0,
         facts: Default::default(),

@@ -80,6 +80,9 @@ pub(super) fn finished(d: &mut DecisionBuilder, key: &EffectKey, outcome: &Effec
         }
         (EffectRef::Push(_), EffectOutcome::PushHeld { found }) => push_held(d, found),
         (EffectRef::EnsureChange(head, draft), EffectOutcome::ChangeOpened { change }) => {
+            if d.run.change.as_ref().is_none_or(|known| known.number != change.number) {
+                d.run.change_opened_at = Some(d.at);
+            }
             d.run.change = Some(change.clone());
             if *head == d.run.head {
                 d.run.facts.shown_as_draft = Some(*draft);

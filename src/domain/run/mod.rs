@@ -173,11 +173,13 @@ pub struct Run {
     /// The change, once it is open.
     #[serde(default)]
     pub change: Option<ChangeRef>,
+    /// When the change was opened, as far as recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_opened_at: Option<Timestamp>,
     /// An earlier change of this run that was closed, and that a person allowed the run to replace with a new one.
     #[serde(default)]
     pub closed_change: Option<ChangeNumber>,
-    /// The event since which the checks are those of the settings; 0 if they were never changed. Results of checks
-    /// ordered earlier do not count.
+    /// The event from which on results of checks count, because the checks changed there; 0 if they never changed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub checks_since: u64,
     /// Facts about `head`. A new head starts without any.
@@ -316,8 +318,7 @@ pub struct Review {
 }
 
 impl Review {
-    /// Returns the review as a text for the next attempt: the summary, the criteria that are not met, then each finding
-    /// with its location.
+    /// Returns the review as a text for the next attempt: the summary, unmet criteria, each finding with its location.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.summary);
         for unmet in self.criteria.iter().filter(|c| !c.met) {

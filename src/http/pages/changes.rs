@@ -7,10 +7,11 @@ use super::shell::{self, Page};
 use super::visit::{Person, Visit};
 use super::{State, look, run};
 use crate::domain::{Block, BlockKind, Run, Subject};
+use crate::ports::seen_changes::SeenChange;
 use crate::render;
 use crate::render::diff::{self, FileDiff};
 use crate::secrets::redact_all;
-use crate::service::{ErrorKind, artifacts, runs};
+use crate::service::{ErrorKind, artifacts, runs, seen};
 use axum::extract::{Path, Query, State as Shared};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -22,6 +23,8 @@ const MAX_LINES: usize = 3_000;
 const FILE_LINES: usize = 2_000;
 /// Files in the list.
 const MAX_FILES: usize = 1_000;
+/// Conflicting files that are named.
+const MAX_CONFLICTS: usize = 5;
 /// Bytes from which the patch is cut by the store of patches.
 const MAX_PATCH_BYTES: usize = 1 << 20;
 
@@ -33,6 +36,8 @@ pub struct ChangesQuery {
     file: Option<usize>,
     #[serde(default)]
     from: usize,
+    /// Whether only what changed since the person last looked is shown.
+    since: Option<String>,
     /// A line that the decline is about, `file:line`, with the file by its number.
     at: Option<String>,
 }
@@ -45,10 +50,25 @@ pub async fn changes(
     Query(query): Query<ChangesQuery>,
 ) -> PageResult<Markup> {
     let run = runs::show(&state.services, &person.caller, &id).await?;
-    let patch = match artifacts::patch(&state.services, &person.caller, &id, query.task.as_deref()).await {
-        Ok(file) => file.bytes,
-        Err(error) if error.kind == ErrorKind::NotFound && error.code == "no_patch" => Vec::new(),
-        Err(error) => return Err(error.into()),
+    // The changes of a task are not what a person approves, so it is not remembered that they were seen.
+    let before = match query.task {
+        None => seen::see(&state.services, &person.caller, &run).await?,
+        Some(_) => None,
+    };
+    let since = match before.as_ref().filter(|_| query.since.is_some()) {
+        Some(before) => match seen::since(&state.services, &person.caller, &run, before).await {
+            Ok(since) => Some(since),
+            Err(error) if error.code == "not_possible" => None,
+            Err(error) => return Err(error.into()),
+        },
+        None => None,
+    };
+    let is_since = since.is_some();
+    let is_lost = before.is_some() && query.since.is_some() && !is_since;
+    let conflicts = since.as_ref().map(|since| since.conflicts.clone()).unwrap_or_default();
+    let patch = match since {
+        Some(since) => since.patch.bytes,
+        None => whole_patch(&state, &person, &id, query.task.as_deref()).await?,
     };
     let is_cut = patch.len() >= MAX_PATCH_BYTES;
     let text = String::from_utf8_lossy(&patch);
@@ -58,7 +78,16 @@ pub async fn changes(
     let content = html! {
         (run::head(visit, &run, "/changes"))
         (toolbar(&run, &query, &files, question_about(&run, &query).is_some()))
-        @if files.is_empty() {
+        @if let Some(before) = &before { (switch_since(visit, &run, &query, before, is_since)) }
+        @if is_lost { p.notice { "What you saw is no longer stored: these are all changes." } }
+        @if !conflicts.is_empty() { p.notice { "The base changed in the same places of "
+            @for (n, path) in conflicts.iter().take(MAX_CONFLICTS).enumerate() { @if n > 0 { ", " } code { (look::line(path)) } }
+            @if conflicts.len() > MAX_CONFLICTS { " and " (conflicts.len() - MAX_CONFLICTS) " more files" }
+            ": what you saw there is shown between conflict markers." } }
+        @if files.is_empty() && is_since {
+            (look::empty("Nothing of the changes is different.", html! { "Only what they are based on has moved." }))
+            (decision(visit, &run, &query, &files))
+        } @else if files.is_empty() {
             (look::empty("Nothing has changed yet.", html! { "The work of a task appears here when its attempt ends." }))
         } @else {
             @if is_cut { p.notice { "The diff is larger than 1 MiB: the files below are its beginning. The branch "
@@ -75,16 +104,43 @@ pub async fn changes(
     Ok(shell::page(visit, Page { title: &format!("Changes · {}", run.goal.title()), live, content }))
 }
 
+/// Returns the diff of the run's branch or of a task; empty if nothing changed.
+async fn whole_patch(state: &State, person: &Person, id: &str, task: Option<&str>) -> PageResult<Vec<u8>> {
+    match artifacts::patch(&state.services, &person.caller, id, task).await {
+        Ok(file) => Ok(file.bytes),
+        Err(error) if error.kind == ErrorKind::NotFound && error.code == "no_patch" => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Returns the address of the page with another query.
 fn address(run: &Run, query: &ChangesQuery, anchor: &str) -> String {
     let mut pairs = Vec::new();
     pairs.extend(query.task.as_ref().map(|task| format!("task={}", look::in_query(task))));
     pairs.extend(query.view.as_ref().filter(|v| *v == "split").map(|_| "view=split".to_owned()));
+    pairs.extend(query.since.as_ref().map(|_| "since=seen".to_owned()));
     pairs.extend(query.file.map(|n| format!("file={n}")));
     pairs.extend(Some(query.from).filter(|from| *from > 0).map(|from| format!("from={from}")));
     pairs.extend(query.at.as_ref().map(|at| format!("at={}", look::in_query(at))));
     let sign = if pairs.is_empty() { "" } else { "?" };
     format!("/runs/{}/changes{sign}{}{anchor}", run.id, pairs.join("&"))
+}
+
+/// Returns the switch between all changes and those since the person last looked.
+fn switch_since(visit: &Visit, run: &Run, query: &ChangesQuery, before: &SeenChange, is_since: bool) -> Markup {
+    let of = |since: Option<String>| {
+        address(run, &ChangesQuery { since, file: None, from: 0, at: None, ..query.clone() }, "")
+    };
+    html! {
+        div.toolbar {
+            p.quiet { "You looked at " (look::sha(&before.head)) " " (look::ago(before.at, visit.at())) "."
+                @if before.base != run.base { " The base has moved since: " (look::sha(&before.base)) " → " (look::sha(&run.base)) "." } }
+            p.switch role="group" aria-label="Which changes" {
+                a.button href=(of(None)) aria-current=[(!is_since).then_some("true")] { "All changes" }
+                a.button href=(of(Some("seen".to_owned()))) aria-current=[is_since.then_some("true")] { "Since you last looked" }
+            }
+        }
+    }
 }
 
 fn layout(query: &ChangesQuery) -> Layout {

@@ -3,10 +3,11 @@
 use super::problem::PageResult;
 use super::shell::{self, Page};
 use super::visit::{Fields, Person};
-use super::{State, look, see_other};
+use super::{State, look, own_messages, see_other};
 use crate::domain::{Project, ProjectName, Timestamp};
 use crate::ports::accounts::AccessToken;
 use crate::ports::sessions::{LoginMethod, Session};
+use crate::service::messages::personal;
 use crate::service::tokens::{self, CreatedToken, Expiry, NewToken};
 use crate::service::{ErrorKind, Right, ServiceError, people, projects, sessions};
 use axum::extract::{Path, State as Shared};
@@ -90,6 +91,7 @@ async fn page(state: &State, person: &Person, created: Option<&CreatedToken>) ->
     let roles = entry.as_ref().map(|entry| entry.project_roles.clone()).unwrap_or_default();
     let projects = projects::list(s, caller).await.unwrap_or_default();
     let (tokens, sessions) = (tokens::own(s, caller).await?, sessions::own(s, caller).await?);
+    let messages = personal::offer(s, caller).await?;
     let is_usable = |right: &Right| *right != Right::People && caller.has_somewhere(*right);
     let rights: Vec<Right> = Right::ALL.into_iter().filter(is_usable).collect();
     let content = html! {
@@ -108,6 +110,7 @@ async fn page(state: &State, person: &Person, created: Option<&CreatedToken>) ->
                 (token_form(person, &rights, &projects))
             } }
         }
+        (own_messages::section(person, &messages))
         section aria-labelledby="sessions" { h2 id="sessions" { "Sessions" }
             @if sessions.is_empty() { p.quiet { "None: a proxy logs you in at each request." } }
             @else { (session_table(person, &sessions)) }

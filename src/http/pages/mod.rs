@@ -12,7 +12,8 @@
 //! The module in `assets/skep.js` only saves reloading: when the stream reports that a run moved, it fetches the same
 //! page again and replaces what differs. There is no second way to draw anything.
 //!
-//! Invariant: reading changes nothing; every change is a form that calls the function that REST calls.
+//! Invariant: reading changes nothing but which changes of a run its reader saw; every other change is a form that calls
+//! the function that REST calls.
 //! Invariant: what comes from outside is text. Links to other sites are checked in `look::outside`; classes, ids and
 //! addresses on this site are made from ids and fixed words only.
 //! Invariant: every list and every text on a page is bounded, and is marked when it is cut.
@@ -30,7 +31,9 @@ mod live;
 mod login;
 mod look;
 mod me;
+mod menu;
 mod output;
+mod own_messages;
 mod parts;
 mod people;
 mod problem;
@@ -39,6 +42,7 @@ mod question;
 mod run;
 mod run_parts;
 mod runs;
+mod settings;
 mod shell;
 mod single_sign_on;
 mod spending;
@@ -79,7 +83,12 @@ pub fn router(state: &State) -> Router<State> {
         .route("/deployments/{target}/{part}", get(deployments::report).post(deployments::act))
         .route("/agents", get(agents::list))
         .route("/audit", get(audit::audit))
+        .route("/menu", get(menu::menu))
+        .route("/settings", get(settings::health))
+        .route("/settings/{part}", get(settings::part))
         .route("/me", get(me::show))
+        .route("/me/messages", post(own_messages::choose))
+        .route("/me/messages/{action}", post(own_messages::act))
         .route("/me/tokens", post(me::create_token))
         .route("/me/tokens/{id}/{action}", post(me::change_token))
         .route("/me/sessions/end-others", post(me::end_others))

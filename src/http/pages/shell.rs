@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, html};
 
 /// Entries of the navigation: path, name, key after `g`, and the right in the whole service without which the page
 /// shows nothing.
-const NAVIGATION: [(&str, &str, &str, Option<Right>); 7] = [
+pub const NAVIGATION: [(&str, &str, &str, Option<Right>); 8] = [
     ("/", "Inbox", "i", None),
     ("/runs", "Runs", "r", None),
     ("/projects", "Projects", "p", None),
@@ -18,10 +18,11 @@ const NAVIGATION: [(&str, &str, &str, Option<Right>); 7] = [
     ("/spending", "Spending", "s", None),
     ("/agents", "Agents", "e", Some(Right::Read)),
     ("/audit", "Audit", "a", Some(Right::Admin)),
+    ("/settings", "Settings", "c", Some(Right::Admin)),
 ];
 
 /// Notices that a page may show after a form, by the word in its address.
-const NOTICES: [(&str, &str); 18] = [
+const NOTICES: [(&str, &str); 21] = [
     ("started", "The run has started."),
     ("reused", "An open run has the same goal: this is it."),
     ("reverting", "This open run already reverts it."),
@@ -38,6 +39,9 @@ const NOTICES: [(&str, &str); 18] = [
     ("probed", "Probed."),
     ("revoked", "The token was revoked."),
     ("ended", "The session was ended."),
+    ("messages", "Saved. Messages reach you about what happens from now on."),
+    ("no-messages", "No message reaches you personally any more."),
+    ("tested", "A test message was delivered."),
     ("added", "The person was added."),
     ("changed", "Saved. It takes effect with the next request."),
 ];
@@ -93,6 +97,8 @@ fn header(visit: &Visit) -> Markup {
                     a href=(at) aria-current=[is_here(at).then_some("page")] title={ "g " (key) } { (name) }
                 }
             }
+            // The script opens the same list in a dialog.
+            a.button.find href="/menu" data-menu title="Ctrl K" { "Find" }
             @if caller.is_some_and(|caller| caller.has_somewhere(Right::Run)) {
                 a.button.primary href="/runs/new" title="n" { "New run" }
             }

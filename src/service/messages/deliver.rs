@@ -25,6 +25,8 @@ const GIVE_UP_SECS: u64 = 24 * 3_600;
 /// If the store cannot be used.
 pub(super) async fn deliver(s: &Services, channel: &dyn Channel) -> PortResult<Option<Timestamp>> {
     let name = channel.name();
+    // A recipient is not a label.
+    let label = name.split(':').next().unwrap_or(name);
     let now = s.clock.now();
     let mut due = still_needed(s, name, s.messages.due(name, now, BATCH).await?).await?;
     if fold(s, name, &due, now).await? {
@@ -58,12 +60,12 @@ pub(super) async fn deliver(s: &Services, channel: &dyn Channel) -> PortResult<O
                 let step = usize::try_from(pending.tries).unwrap_or(usize::MAX).min(BACKOFF_SECS.len() - 1);
                 let until = now.plus_secs(BACKOFF_SECS[step]);
                 s.messages.postpone(name, &key, &error.what, until).await?;
-                metrics().messages.add(1, &[("channel", name), ("result", "postponed")]);
+                metrics().messages.add(1, &[("channel", label), ("result", "postponed")]);
                 // The channel is likely to fail for the others, too.
                 return Ok(Some(until));
             }
         };
-        metrics().messages.add(1, &[("channel", name), ("result", result)]);
+        metrics().messages.add(1, &[("channel", label), ("result", result)]);
     }
     Ok(None)
 }

@@ -5,6 +5,7 @@
 //! | `plan` | which messages a run gives rise to, and when |
 //! | `deliver` | sends what is in the outbox, and tries again |
 //! | `digest` | the message about a day |
+//! | `personal` | what single people choose, and their channels |
 //! | `worker` | looks for runs that may need a message, and delivers |
 //!
 //! What a message is about is read from the store, so a message that a crash prevented is found again. It is written to
@@ -15,6 +16,7 @@
 
 mod deliver;
 mod digest;
+pub mod personal;
 mod plan;
 mod worker;
 

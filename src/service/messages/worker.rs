@@ -1,8 +1,10 @@
 //! Looks for runs that may need a message, and delivers. One per service.
 
 use super::digest::DayOfRuns;
+use super::personal::Created;
 use super::{deliver, plan};
 use crate::domain::{Day, MessageEvent, RunId, Timestamp};
+use crate::ports::messages::Channel;
 use crate::ports::run_index::RunFilter;
 use crate::ports::{PortError, PortResult};
 use crate::service::Services;
@@ -10,6 +12,7 @@ use crate::service::moved_runs::MovedRuns;
 use futures::future::join_all;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest wait of the worker; everything it waits for also wakes it.
@@ -30,8 +33,12 @@ const MAX_KNOWN: usize = 50_000;
 pub struct Progress {
     moved: BTreeSet<RunId>,
     compared: Option<Instant>,
-    /// When each channel became known.
+    /// The channels, each with the time from which it gets messages.
+    channels: Vec<(Timestamp, Arc<dyn Channel>)>,
+    /// When each configured channel became known.
     since: BTreeMap<String, Timestamp>,
+    /// The channels of people.
+    personal: Created,
     /// Until when a channel is left alone.
     paused: BTreeMap<String, Timestamp>,
     /// When a message becomes due by itself.
@@ -46,9 +53,6 @@ pub struct Progress {
 
 /// Plans and delivers messages until the process ends.
 pub async fn run(s: Services) {
-    if s.channels.is_empty() {
-        return;
-    }
     let mut moved = MovedRuns::new(&s.notifications);
     let mut progress = Progress::default();
     loop {
@@ -77,14 +81,14 @@ pub async fn run(s: Services) {
 /// If the store cannot be used.
 pub async fn pass(s: &Services, progress: &mut Progress) -> PortResult<Duration> {
     let now = s.clock.now();
-    for channel in s.channels.iter() {
-        if !progress.since.contains_key(channel.name()) {
-            let since = s.messages.known_since(channel.name(), now).await?;
-            progress.since.insert(channel.name().to_owned(), since);
-        }
+    progress.channels = channels(s, progress, now).await?;
+    if progress.channels.is_empty() {
+        progress.moved.clear();
+        return Ok(MAX_WAIT);
     }
     plan_all(s, progress, now).await?;
-    let ready = s.channels.iter().filter(|channel| progress.paused.get(channel.name()).is_none_or(|at| *at <= now));
+    let is_ready = |channel: &&Arc<dyn Channel>| progress.paused.get(channel.name()).is_none_or(|at| *at <= now);
+    let ready = progress.channels.iter().map(|(_, channel)| channel).filter(is_ready);
     // Side by side: a channel that does not answer delays no other.
     let delivered = join_all(ready.map(async |channel| (channel.name(), deliver::deliver(s, &**channel).await))).await;
     for (name, result) in delivered {
@@ -93,14 +97,38 @@ pub async fn pass(s: &Services, progress: &mut Progress) -> PortResult<Duration>
             None => progress.paused.remove(name),
         };
     }
-    let outbox = s.messages.next_due().await?;
+    let mut next = progress.next;
+    for (_, channel) in &progress.channels {
+        let due = s.messages.next_due(channel.name()).await?;
+        // What is due on a channel that is left alone waits for it.
+        let paused = progress.paused.get(channel.name()).copied();
+        next = next.into_iter().chain(due.map(|at| paused.map_or(at, |paused| at.max(paused)))).min();
+    }
     let now = s.clock.now();
-    let paused = progress.paused.values().copied().filter(|at| *at > now).min();
-    // What is due on a channel that is left alone waits for it.
-    let outbox = outbox.map(|at| paused.map_or(at, |paused| at.max(paused)));
-    let next = outbox.into_iter().chain(progress.next).min();
     let until_next = next.map(|at| Duration::from_millis(u64::try_from(at.0 - now.0).unwrap_or(0).max(50)));
     Ok(until_next.unwrap_or(MAX_WAIT).min(MAX_WAIT))
+}
+
+/// Returns all channels: those of the configuration, and those of people.
+async fn channels(
+    s: &Services,
+    progress: &mut Progress,
+    now: Timestamp,
+) -> PortResult<Vec<(Timestamp, Arc<dyn Channel>)>> {
+    let mut all = Vec::new();
+    for channel in s.channels.iter() {
+        let since = match progress.since.get(channel.name()) {
+            Some(since) => *since,
+            None => {
+                let since = s.messages.known_since(channel.name(), now).await?;
+                progress.since.insert(channel.name().to_owned(), since);
+                since
+            }
+        };
+        all.push((since, channel.clone()));
+    }
+    all.extend(progress.personal.all(s).await?);
+    Ok(all)
 }
 
 /// Writes the messages that are due to the outbox.
@@ -132,8 +160,7 @@ async fn plan_all(s: &Services, progress: &mut Progress, now: Timestamp) -> Port
         };
         // One that has just moved to its end ended now, as far as a channel is concerned.
         let ended_at = ended_at.or(run.ended().then_some(now));
-        for channel in s.channels.iter() {
-            let Some(since) = progress.since.get(channel.name()).copied() else { continue };
+        for (since, channel) in progress.channels.clone() {
             let planned = plan::of_run(&run, ended_at, channel.rules(), since, now);
             progress.next = progress.next.into_iter().chain(planned.next).min();
             for message in planned.due {
@@ -160,7 +187,7 @@ async fn service(s: &Services, progress: &mut Progress, now: Timestamp) -> PortR
         let summary = format!("The sandbox cannot be used, so no run is admitted: {what}. {fix}.");
         messages.push(plan::broken(format!("skep.sandbox-{}.broken.1", Day::of(now)), summary, now));
     }
-    for channel in s.channels.iter() {
+    for (_, channel) in progress.channels.clone() {
         for message in &messages {
             if channel.rules().wants(MessageEvent::Broken, &message.project) {
                 put(s, progress, channel.name(), message, now).await?;
@@ -173,8 +200,8 @@ async fn service(s: &Services, progress: &mut Progress, now: Timestamp) -> PortR
 /// Plans the messages about days that ended.
 async fn days(s: &Services, progress: &mut Progress, now: Timestamp) -> PortResult<()> {
     let mut read: BTreeMap<Timestamp, DayOfRuns> = BTreeMap::new();
-    for channel in s.channels.iter().filter(|channel| channel.rules().wants(MessageEvent::Digest, "")) {
-        let Some(since) = progress.since.get(channel.name()).copied() else { continue };
+    let wants = |channel: &Arc<dyn Channel>| channel.rules().wants(MessageEvent::Digest, "");
+    for (since, channel) in progress.channels.clone().into_iter().filter(|(_, channel)| wants(channel)) {
         let (end, next) = channel.rules().digest_due(since, now);
         progress.next = progress.next.into_iter().chain([next]).min();
         let Some(end) = end.filter(|end| progress.days.get(channel.name()) != Some(end)) else { continue };

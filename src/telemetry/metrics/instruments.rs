@@ -10,6 +10,10 @@ const SHORT: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 const WORK: &[f64] = &[1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0];
 /// Seconds of runs, and of waiting for people.
 const LONG: &[f64] = &[10.0, 60.0, 300.0, 1_800.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 604_800.0];
+/// Seconds of agents, as the conventions advise, but from one second to an hour.
+const AGENT: &[f64] = &[0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6, 819.2, 1_638.4, 3_276.8];
+/// Seconds of workflows, as the conventions advise.
+const WORKFLOW: &[f64] = &[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0];
 /// Small numbers.
 const FEW: &[f64] = &[0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0, 89.0, 144.0, 256.0];
 
@@ -56,6 +60,22 @@ pub struct Instruments {
     pub tokens: Counter,
     /// Settled model calls.
     pub model_calls: Counter,
+    /// Settled input tokens, in the form of the conventions for generative AI.
+    pub gen_ai_input: Counter,
+    /// Those of them that were read from a cache.
+    pub gen_ai_cached: Counter,
+    /// Settled output tokens.
+    pub gen_ai_output: Counter,
+    /// Time of an attempt.
+    pub gen_ai_agent: Histogram,
+    /// Model calls of an attempt.
+    pub gen_ai_calls: Histogram,
+    /// Time from the opening to the end of a run.
+    pub gen_ai_workflow: Histogram,
+    /// Time from the opening of the last approved change to its approval.
+    pub vcs_approval: Gauge,
+    /// Time from the opening of the last merged change to its landing.
+    pub vcs_merge: Gauge,
     /// Settled cost.
     pub cost: FloatCounter,
     /// Limit of a shared budget.
@@ -155,6 +175,57 @@ impl Instruments {
             ),
             tokens: Counter::new(m, "skep.tokens", "{token}", "Tokens of settled attempts; adds up to the ledger"),
             model_calls: Counter::new(m, "skep.model_calls", "{call}", "Model calls of settled attempts"),
+            gen_ai_input: Counter::new(
+                m,
+                "gen_ai.client.inference.usage.input_tokens",
+                "{token}",
+                "Input tokens of settled attempts, those from a cache included",
+            ),
+            gen_ai_cached: Counter::new(
+                m,
+                "gen_ai.client.inference.usage.cache_read.input_tokens",
+                "{token}",
+                "Input tokens of settled attempts that were read from a cache",
+            ),
+            gen_ai_output: Counter::new(
+                m,
+                "gen_ai.client.inference.usage.output_tokens",
+                "{token}",
+                "Output tokens of settled attempts",
+            ),
+            gen_ai_agent: Histogram::new(
+                m,
+                "gen_ai.invoke_agent.duration",
+                "s",
+                AGENT,
+                "Time from the order of an attempt to its end; the agent is the role",
+            ),
+            gen_ai_calls: Histogram::new(
+                m,
+                "gen_ai.invoke_agent.inference_calls",
+                "{call}",
+                FEW,
+                "Model calls of an attempt",
+            ),
+            gen_ai_workflow: Histogram::new(
+                m,
+                "gen_ai.invoke_workflow.duration",
+                "s",
+                WORKFLOW,
+                "Time from the opening of a run to its end",
+            ),
+            vcs_approval: Gauge::new(
+                m,
+                "vcs.change.time_to_approval",
+                "s",
+                "Time from the opening of the change that was approved last to its first approval",
+            ),
+            vcs_merge: Gauge::new(
+                m,
+                "vcs.change.time_to_merge",
+                "s",
+                "Time from the opening of the change that landed last to its landing",
+            ),
             cost: FloatCounter::new(
                 m,
                 "skep.cost_usd",

@@ -43,14 +43,19 @@ impl Bounded {
 static PROJECTS: Bounded = Bounded::new(MAX_PROJECTS);
 static MODELS: Bounded = Bounded::new(MAX_MODELS);
 static ENGINES: Bounded = Bounded::new(MAX_MODELS);
+/// Models without their providers.
+static REQUESTED: Bounded = Bounded::new(MAX_MODELS);
+static PROVIDERS: Bounded = Bounded::new(MAX_MODELS);
 
-/// Converts labels for OpenTelemetry. The values of `project`, `model` and `engine` are names that people chose; those
-/// of the others are words of this program.
+/// Converts labels for OpenTelemetry. The values of projects, models, providers and engines are names that people
+/// chose; those of the others are words of this program.
 pub(super) fn attributes(labels: &[Label<'_>]) -> Vec<KeyValue> {
     let one = |(name, value): &Label<'_>| {
         let value = match *name {
-            "project" => PROJECTS.value(value),
+            "project" | "vcs.repository.name" => PROJECTS.value(value),
             "model" => MODELS.value(value),
+            "gen_ai.request.model" => REQUESTED.value(value),
+            "gen_ai.provider.name" => PROVIDERS.value(value),
             "engine" => ENGINES.value(value),
             _ => (*value).to_owned(),
         };

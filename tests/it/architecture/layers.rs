@@ -19,8 +19,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("platform", &["domain", "ports", "secrets", "telemetry", "providers"]),
     ("providers", &["domain", "ports", "secrets", "telemetry"]),
     ("adapters", &["domain", "ports", "secrets", "telemetry", "platform", "providers"]),
-    // Channels write messages for people.
-    ("adapters::notify", &["domain", "ports", "render", "secrets", "telemetry"]),
+    // Channels write messages for people, to addresses that are judged like those of the egress proxy.
+    ("adapters::notify", &["domain", "ports", "platform", "render", "secrets", "telemetry"]),
     // Exception: checks run on runners, which have no port.
     ("adapters::checks", &["domain", "ports", "secrets", "telemetry", "platform", "adapters::runner"]),
     // Exception: hosts of deployments are reached like runners.
@@ -97,7 +97,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("hyper", &["http", "platform::egress"]),
     ("maud", &["http::pages"]),
     ("cookie", &["http::pages"]),
-    ("similar", &["http::pages", "adapters::engine"]),
+    ("similar", &["render", "adapters::engine"]),
     ("anstyle_parse", &["http::pages", "cli::console"]),
     ("ratatui", &["cli::console"]),
     ("utoipa", &["http"]),

@@ -105,6 +105,16 @@ fn twelve_tabs_of_a_browser_follow_a_run() {
 }
 
 #[test]
+fn the_command_menu_goes_finds_and_does_by_keyboard() {
+    let Some(mut node) = program("menu.mjs") else { return };
+    let served = Served::new();
+    let run = served.start("Choose the first line", &[ASK], "true");
+    served.until(&run, "blocked");
+    node.args([&served.link(), &run, "Choose the first line"]);
+    passes(node);
+}
+
+#[test]
 fn judges_find_nothing_on_any_page() {
     let Some(mut node) = program("judge.mjs") else { return };
     let served = Served::new();
@@ -139,7 +149,15 @@ fn judges_find_nothing_on_any_page() {
         "/deployments",
         "/audit",
         "/me",
+        "/menu",
+        "/menu?q=notes",
         "/people",
+        "/settings",
+        "/settings/config",
+        "/settings/config?q=budget&changed=1",
+        "/settings/engines",
+        "/settings/sandbox",
+        "/settings/forges",
         "/runs/00000000",
     ]
     .map(str::to_owned)

@@ -74,6 +74,8 @@ async fn fill(b: &TestStore) {
         "INSERT INTO deployment VALUES ('h', 'test', '{}', 1)".to_owned(),
         format!("INSERT INTO rollout VALUES ('h', 'test', 1, 'k', 'queued', '{{}}', 1, {null})"),
         format!("INSERT INTO landing_watch VALUES ('h', '{id}', 'watching', '{{}}', 1, {null})"),
+        "INSERT INTO personal_messages VALUES ('h', 'user:ann', 'email', 'ann@example.org', 'question', 1)".to_owned(),
+        "INSERT INTO seen_change VALUES ('h', 'user:ann', '1', 'b1', 'h1', 1, NULL, NULL, NULL)".to_owned(),
         "INSERT INTO sponsor VALUES ('h', 'demo', 'acme', '{}')".to_owned(),
         format!("INSERT INTO memory_given VALUES ('{id}', 1, 'm', 'demo')"),
     ] {

@@ -33,7 +33,8 @@ async fn a_message_is_stored_once_and_settled_once(b: TestStore) {
     assert_eq!(stored.into_iter().filter(|new| *new.as_ref().unwrap()).count(), 1);
     assert!(sea.put("other", &message("a"), at(10)).await.unwrap(), "another channel has its own");
     assert!(sea.put("team", &message("b"), at(11)).await.unwrap());
-    assert_eq!(sea.next_due().await.unwrap(), Some(at(10)));
+    assert_eq!(sea.next_due("team").await.unwrap(), Some(at(10)));
+    assert_eq!(sea.next_due("nowhere").await.unwrap(), None);
     let keys = async |now| -> Vec<(String, u32)> {
         let due = sea.due("team", at(now), 10).await.unwrap();
         due.into_iter().map(|pending| (pending.message.key, pending.tries)).collect()

@@ -28,6 +28,8 @@ async fn an_older_schema_is_refused_and_migrated(b: TestStore) {
     for table in [
         "landing_watch",
         "sponsor",
+        "personal_messages",
+        "seen_change",
         "rollout",
         "deployment",
         "schedule",

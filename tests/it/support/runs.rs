@@ -79,6 +79,7 @@ pub fn run() -> Run {
         overtaken: 0,
         batch: None,
         change: None,
+        change_opened_at: None,
         closed_change: None,
         facts: Facts::default(),
         asked_base: None,

@@ -4,6 +4,7 @@ use super::super::keys;
 use super::super::state::{Act, Dialog, Field, State};
 use super::super::text;
 use super::{cell, heading, quiet, warn, wrap_into};
+use crate::http::rest::wire::NewRun;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -21,6 +22,7 @@ pub fn draw(state: &State, dialog: &Dialog, frame: &mut Frame<'_>, window: Rect)
         Dialog::Keys => (" Keys ", all_keys(state, inner)),
         Dialog::Write(field, _) => (" Write ", writing(field, inner)),
         Dialog::Confirm(act) => (" Are you sure? ", question(state, act, inner)),
+        Dialog::Start(new) => (" Are you sure? ", new_run(new, inner)),
     };
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(2).min(window.height);
     let area =
@@ -74,7 +76,9 @@ fn question(state: &State, act: &Act, width: u16) -> Vec<Line<'static>> {
     wrap_into(&mut lines, &format!("Do you want to {}?", act.what), "", bold, width);
     if let Some(written) = &act.body.text {
         let mut quoted = Vec::new();
-        wrap_into(&mut quoted, &text::verbatim(written), "  ", Style::new(), width);
+        for line in written.lines() {
+            wrap_into(&mut quoted, &text::verbatim(line), "  ", Style::new(), width);
+        }
         lines.push(Line::styled("You write:", quiet()));
         let more = quoted.len() > MAX_TEXT_LINES;
         lines.extend(quoted.into_iter().take(MAX_TEXT_LINES));
@@ -83,6 +87,19 @@ fn question(state: &State, act: &Act, width: u16) -> Vec<Line<'static>> {
         }
     }
     wrap_into(&mut lines, &format!("You saw: {}", act.seen.words()), "", warn(state), width);
+    lines.push(Line::default());
+    lines.push(Line::styled("n no   y yes", bold));
+    lines
+}
+
+fn new_run(new: &NewRun, width: u16) -> Vec<Line<'static>> {
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    let place = new.project.as_deref().or(new.repo.as_deref()).unwrap_or_default();
+    let mut lines = Vec::new();
+    wrap_into(&mut lines, &format!("Do you want to start a run on {}?", text::verbatim(place)), "", bold, width);
+    wrap_into(&mut lines, &text::verbatim(&new.goal), "  ", Style::new(), width);
+    let how = "It works with the engines, checks and limits of the project; `skep run` can choose others.";
+    wrap_into(&mut lines, how, "", quiet(), width);
     lines.push(Line::default());
     lines.push(Line::styled("n no   y yes", bold));
     lines

@@ -4,7 +4,7 @@ use super::super::state::{Diff, DiffFile, DiffLine, State};
 use super::{WIDE, cell, chosen, colored, good, heading, quiet, split_columns, split_lines, window};
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style};
+use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
@@ -51,7 +51,7 @@ pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
     let visible = file.lines.get(state.scroll..last).unwrap_or_default();
     let lines: Vec<Line<'static>> = match visible.is_empty() {
         true => vec![Line::styled(format!(" {}", file.flags), quiet())],
-        false => visible.iter().map(|line| of_line(state, line)).collect(),
+        false => (state.scroll..).zip(visible).map(|(at, line)| of_line(state, diff, &file.path, at, line)).collect(),
     };
     frame.render_widget(Paragraph::new(lines), text);
 }
@@ -80,7 +80,7 @@ fn row(state: &State, diff: &Diff, at: usize, file: &DiffFile, width: u16) -> Li
     Line::styled(text, style)
 }
 
-fn of_line(state: &State, line: &DiffLine) -> Line<'static> {
+fn of_line(state: &State, diff: &Diff, path: &str, at: usize, line: &DiffLine) -> Line<'static> {
     let number = |n: u64| if n > 0 { format!("{n:>5}") } else { " ".repeat(5) };
     let style = match line.sign {
         '+' => good(state),
@@ -89,11 +89,24 @@ fn of_line(state: &State, line: &DiffLine) -> Line<'static> {
         '\\' => quiet(),
         _ => Style::new(),
     };
+    let gutter = if at == diff.line { chosen() } else { quiet() };
     if line.sign == '@' {
-        return Line::styled(format!("{}@@ {}", " ".repeat(11), line.text), style);
+        let text = Span::styled(format!("@@ {}", line.text), style);
+        return Line::from(vec![Span::styled(" ".repeat(11), gutter), text]);
     }
-    Line::from(vec![
-        Span::styled(format!("{}{} ", number(line.old), number(line.new)), quiet()),
-        Span::styled(format!("{}{}", line.sign, line.text), style),
-    ])
+    let has_comment = line.new > 0 && diff.comments.contains_key(&(path.to_owned(), line.new));
+    let mark = if has_comment { '●' } else { ' ' };
+    let mut spans = vec![Span::styled(format!("{}{}{mark}", number(line.old), number(line.new)), gutter)];
+    spans.push(Span::styled(line.sign.to_string(), style));
+    let mut from = 0;
+    for marked in &line.marks {
+        let (Some(before), Some(changed)) = (line.text.get(from..marked.start), line.text.get(marked.clone())) else {
+            break;
+        };
+        spans.push(Span::styled(before.to_owned(), style));
+        spans.push(Span::styled(changed.to_owned(), style.add_modifier(Modifier::REVERSED)));
+        from = marked.end;
+    }
+    spans.push(Span::styled(line.text.get(from..).unwrap_or_default().to_owned(), style));
+    Line::from(spans)
 }

@@ -78,6 +78,16 @@ pub fn max_scroll(state: &State) -> usize {
     len.saturating_sub(usize::from(height))
 }
 
+/// Returns how many lines of a file the screen of changes shows.
+pub fn diff_height(state: &State) -> usize {
+    let (columns, rows) = state.size;
+    if columns < MIN_SIZE.0 || rows < MIN_SIZE.1 {
+        return 1;
+    }
+    let body = Areas::of(state, Rect::new(0, 0, columns, rows)).body;
+    usize::from(diff::areas(state, body).1.height).max(1)
+}
+
 /// Returns the text of a screen that is short enough to be laid out as a whole.
 fn lines(state: &State, width: u16) -> Vec<Line<'static>> {
     match state.screen {
@@ -148,10 +158,10 @@ fn footer(state: &State, width: u16) -> Line<'static> {
         keys.extend(act::keys(question.asked).into_iter().map(|(key, words)| (key.to_string(), words)));
     }
     let of_screen: &[(&str, &str)] = match state.screen {
-        Screen::Inbox => &[("v", "changes"), ("Enter", "run")],
-        Screen::Runs => &[("Enter", "open"), ("/", "filter")],
+        Screen::Inbox => &[("v", "changes"), ("Enter", "run"), ("n", "new run")],
+        Screen::Runs => &[("Enter", "open"), ("/", "filter"), ("n", "new run")],
         Screen::Run => &[("[ ]", "tab"), ("v", "changes"), ("f", "output"), ("C", "cancel")],
-        Screen::Diff => &[("n p", "file"), ("space", "on"), ("v", "viewed")],
+        Screen::Diff => &[("n p", "file"), ("c", "comment"), ("v", "viewed")],
         Screen::Spending => &[("b", "by")],
         Screen::Service => &[],
     };

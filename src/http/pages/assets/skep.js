@@ -9,6 +9,16 @@ const policy = window.trustedTypes?.createPolicy("skep", { createHTML: (text) =>
 const topic = document.body.dataset.live ?? "";
 const own = document.body.dataset.build;
 
+/** @param {string} text A page of this service. */
+const parsed = (text) => new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html");
+
+/** Makes an element. @param {string} name @param {object} values @param {(Node|string)[]} content */
+const make = (name, values = {}, ...content) => {
+  const node = Object.assign(document.createElement(name), values);
+  node.append(...content);
+  return node;
+};
+
 /** @param {string} text */
 const say = (text) => { $("#said").textContent = text; };
 
@@ -65,8 +75,7 @@ const refresh = async () => {
     if (reply.type === "opaqueredirect") { connection("Your session has ended: reload to log in"); return; }
     if (reply.status === 304 || !reply.ok) return;
     tag = reply.headers.get("etag") ?? "";
-    const text = await reply.text();
-    const page = new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html");
+    const page = parsed(await reply.text());
     const now = $("main", page);
     if (now) patch($("main"), now);
     if (document.title !== page.title) { document.title = page.title; say(page.title); }
@@ -205,39 +214,135 @@ const move = (by) => {
   all[row].scrollIntoView({ block: "nearest" });
   $("a, button, summary", all[row])?.focus({ preventScroll: true });
 };
-const go = { i: "/", r: "/runs", p: "/projects", d: "/deployments", s: "/spending", e: "/agents", a: "/audit" };
+const go = { i: "/", r: "/runs", p: "/projects", d: "/deployments", s: "/spending", e: "/agents", a: "/audit", c: "/settings" };
 const keys = [
-  ["g then i r p d s e a", "inbox, runs, projects, deployments, spending, agents, audit"], ["n", "new run"], ["j k", "next, previous row, file or question"],
+  ["g then i r p d s e a c", "inbox, runs, projects, deployments, spending, agents, audit, settings"], ["n", "new run"], ["j k", "next, previous row, file or question"],
   ["Enter", "open"], ["1 … 5", "pages of a run"], ["x", "unified or side by side"], ["v", "file viewed"],
   ["c", "to the line numbers of a file; ↑ ↓ choose, Enter comments"], ["d", "to the reason of a decline"],
-  ["/", "filter"], ["?", "this list"], ["Esc", "close"],
+  ["/", "filter"], ["Ctrl or ⌘ K", "command menu: pages, projects, runs, and what can be done here"], ["?", "this list"], ["Esc", "close"],
 ];
-const help = () => {
-  if ($("dialog[open]")) return;
-  const dialog = document.createElement("dialog");
-  dialog.setAttribute("aria-labelledby", "keys");
-  const title = document.createElement("h2");
-  title.id = "keys";
-  title.textContent = "Keys";
-  const close = document.createElement("button");
-  close.className = "button";
-  close.textContent = "Close";
-  close.addEventListener("click", () => dialog.close());
-  const table = document.createElement("table");
-  for (const [key, what] of keys) {
-    const line = table.insertRow();
-    line.insertCell().appendChild(document.createElement("kbd")).textContent = key;
-    line.insertCell().textContent = what;
-  }
-  dialog.append(title, table, close);
+
+/** Opens a dialog with a heading, unless one is open. @param {string} title @param {(Node|string)[]} content */
+const open = (title, className, ...content) => {
+  if ($("dialog[open]")) return null;
+  const heading = make("h2", { id: "dialog-title" }, title);
+  const dialog = make("dialog", { className }, heading, ...content);
+  dialog.setAttribute("aria-labelledby", heading.id);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
+  return dialog;
 };
+
+// Keys of one letter can be switched off, for people whose voice or hand presses them by accident.
+const KEYS_OFF = "skep-keys-off";
+const areKeysOff = () => { try { return localStorage.getItem(KEYS_OFF) !== null; } catch { return false; } };
+const help = () => {
+  const table = make("table");
+  for (const [key, what] of keys) {
+    const line = table.insertRow();
+    line.insertCell().append(make("kbd", {}, key));
+    line.insertCell().append(what);
+  }
+  const single = make("input", { type: "checkbox", checked: !areKeysOff() });
+  single.addEventListener("change", () => {
+    try { if (single.checked) localStorage.removeItem(KEYS_OFF); else localStorage.setItem(KEYS_OFF, "1"); } catch { single.checked = true; }
+  });
+  const close = make("button", { className: "button" }, "Close");
+  close.addEventListener("click", () => close.closest("dialog").close());
+  open("Keys", "keys", table, make("label", { className: "check" }, single, " Keys of one letter"), close);
+};
+
+// --- command menu: the list of /menu, and what can be done on this page ---------------------------------------------
+
+/** Returns the controls of this page by name. A link is followed; on any other, the focus is put, so that nothing is sent
+ * by a slip. */
+const controls = () => {
+  const all = document.querySelectorAll("main :is(a.button, .tabs a, button[type=submit], summary), #reason");
+  const named = [...all].filter((node) => node.checkVisibility()).map((node) => {
+    const own = (node.ariaLabel || (node.id && $(`label[for=${node.id}]`)?.textContent) || node.textContent).trim().replace(/\s+/g, " ");
+    const of = node.closest(".question, .file, section, details.menu")?.querySelector("h2, h3, summary")?.textContent.trim() ?? "";
+    return { node, name: own.slice(0, 80), of: of === own ? "" : of.slice(0, 80) };
+  });
+  return named.filter(({ name }) => name !== "");
+};
+
+const command = () => {
+  const input = make("input", { type: "search", maxLength: 100, autocomplete: "off", placeholder: "Page, project, run or action" });
+  input.setAttribute("aria-label", input.placeholder);
+  const found = make("div", { className: "found" });
+  const count = make("p", { className: "quiet" }, "↑ ↓ choose, Enter opens, Esc closes");
+  const dialog = open("Find", "command", input, found, count);
+  if (!dialog) return;
+  const all = controls();
+  const entries = () => [...found.querySelectorAll(".entries :is(a, button)")];
+  const act = (node) => {
+    dialog.close();
+    if (node.matches("a")) { node.click(); return; }
+    node.scrollIntoView({ block: "center" });
+    node.focus();
+  };
+  const here = (words) => {
+    const list = make("ul", { className: "plain entries" });
+    const actions = all.map(({ node, name, of }) => ({ name, of, run: () => act(node) }));
+    actions.push({ name: "List of keys", of: "", run: () => { dialog.close(); help(); } });
+    const fits = actions.filter(({ name, of }) => words.every((word) => `${name} ${of}`.toLowerCase().includes(word)));
+    for (const { name, of, run } of fits.slice(0, 8)) {
+      const button = make("button", { className: "text", type: "button" }, name);
+      button.addEventListener("click", run);
+      list.append(make("li", {}, button, " ", make("span", { className: "quiet" }, of)));
+    }
+    return fits.length ? [make("section", {}, make("h3", {}, "On this page"), list)] : [];
+  };
+  let asked = 0;
+  let shown = -1;
+  const ask = async () => {
+    const mine = asked += 1;
+    const text = input.value.trim();
+    try {
+      const reply = await fetch(`/menu?q=${encodeURIComponent(text)}`, { redirect: "manual" });
+      if (!reply.ok || mine < shown) return;
+      const list = $("#found", parsed(await reply.text()));
+      if (mine < shown) return;
+      shown = mine;
+      for (const title of list.querySelectorAll("h2")) title.replaceWith(make("h3", {}, title.textContent));
+      for (const part of list.querySelectorAll("section")) part.removeAttribute("aria-labelledby");
+      const first = here(text.toLowerCase().split(/\s+/));
+      const groups = text ? [...first, ...list.children] : [...list.children, ...first];
+      const at = entries().indexOf(document.activeElement);
+      found.replaceChildren(...groups);
+      if (at >= 0) (entries()[at] ?? input).focus();
+      say(`${entries().length} found`);
+    } catch { found.replaceChildren("Not connected"); }
+  };
+  input.addEventListener("input", ask);
+  dialog.addEventListener("keydown", (event) => {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const places = [input, ...entries()];
+    if (by) {
+      event.preventDefault();
+      places[(places.indexOf(document.activeElement) + by + places.length) % places.length].focus();
+    } else if (event.key === "Enter" && document.activeElement === input) {
+      event.preventDefault();
+      // What is on its way counts, not what is still shown.
+      ask().then(() => entries()[0]?.click());
+    } else if (event.key.length === 1 && document.activeElement !== input && !event.ctrlKey && !event.metaKey && event.key !== " ") input.focus();
+  });
+  input.focus();
+  ask();
+};
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[data-menu]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  command();
+});
+
 let waiting = false;
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") for (const menu of document.querySelectorAll("details.menu[open]")) { menu.open = false; $("summary", menu).focus(); }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+  if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "k") { event.preventDefault(); command(); return; }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog") || areKeysOff()) return;
   const { key } = event;
   if (waiting) { waiting = false; if (go[key]) { event.preventDefault(); location.href = go[key]; } return; }
   const act = {

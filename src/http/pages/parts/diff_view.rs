@@ -2,18 +2,14 @@
 
 use super::hidden::push_char;
 use crate::render::diff::{FileDiff, Hunk, Line, LineKind};
+use crate::render::words;
 use maud::{Markup, PreEscaped, html};
-use similar::{ChangeTag, TextDiff};
 use std::cell::Cell;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Characters of a line that are shown.
 const MAX_LINE_CHARS: usize = 4_000;
-/// Bytes of a line above which its words are not compared.
-const MAX_WORDS_BYTES: usize = 1_000;
-/// How alike two lines must be for their words to be worth marking.
-const MIN_RATIO: f32 = 0.4;
 /// Time for the comparison of words on one page. Lines that are left are shown without marks.
 const WORDS_TIME: Duration = Duration::from_millis(120);
 
@@ -41,8 +37,6 @@ struct Comments<'a> {
     address: CommentLink<'a>,
     is_first: Cell<bool>,
 }
-
-type Marks = Vec<Range<usize>>;
 
 impl View {
     /// Creates a view.
@@ -74,7 +68,8 @@ impl View {
 
     fn hunk(&self, hunk: &Hunk<'_>, part: Range<usize>, comment: Option<&Comments<'_>>) -> Markup {
         let lines = &hunk.lines[part];
-        let marks = self.marks(lines);
+        let until = self.words_until;
+        let marks = words::marks(lines, Some(until), || Instant::now() < until);
         let columns = if self.layout == Layout::Split { 4 } else { 3 };
         let first = lines.iter().find(|l| l.new > 0 || l.old > 0);
         html! {
@@ -111,46 +106,13 @@ impl View {
             }
         }
     }
-
-    /// Returns the changed words of each line: removed lines are compared with the added lines that follow them.
-    fn marks(&self, lines: &[Line<'_>]) -> Vec<Marks> {
-        let mut marks: Vec<Marks> = vec![Vec::new(); lines.len()];
-        for (removed, added) in blocks(lines) {
-            for (old, new) in removed.zip(added) {
-                if Instant::now() >= self.words_until {
-                    return marks;
-                }
-                let (a, b) = (lines[old].text, lines[new].text);
-                if a.len().max(b.len()) <= MAX_WORDS_BYTES {
-                    (marks[old], marks[new]) = words(a, b, self.words_until);
-                }
-            }
-        }
-        marks
-    }
-}
-
-/// Returns the runs of removed lines with the runs of added lines that follow them.
-fn blocks(lines: &[Line<'_>]) -> Vec<(Range<usize>, Range<usize>)> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    let run = |from: usize, kind| lines[from..].iter().take_while(|l| l.kind == kind).count();
-    while at < lines.len() {
-        let removed = run(at, LineKind::Removed);
-        let added = run(at + removed, LineKind::Added);
-        if removed + added > 0 {
-            found.push((at..at + removed, at + removed..at + removed + added));
-        }
-        at += (removed + added).max(1);
-    }
-    found
 }
 
 /// Returns the rows of the side-by-side layout, as indices of lines.
 fn pairs(lines: &[Line<'_>]) -> Vec<(Option<usize>, Option<usize>)> {
     let mut rows = Vec::with_capacity(lines.len());
     let mut at = 0;
-    for (removed, added) in blocks(lines) {
+    for (removed, added) in words::blocks(lines) {
         rows.extend((at..removed.start).map(|n| (Some(n), Some(n))));
         for n in 0..removed.len().max(added.len()) {
             let index = |range: &Range<usize>| Some(range.start + n).filter(|i| *i < range.end);
@@ -160,35 +122,6 @@ fn pairs(lines: &[Line<'_>]) -> Vec<(Option<usize>, Option<usize>)> {
     }
     rows.extend((at..lines.len()).map(|n| (Some(n), Some(n))));
     rows
-}
-
-/// Returns the byte ranges of the words that differ; none if the lines have too little in common.
-fn words(a: &str, b: &str, until: Instant) -> (Marks, Marks) {
-    let diff = TextDiff::configure().deadline(until).diff_words(a, b);
-    if diff.ratio() < MIN_RATIO {
-        return (Vec::new(), Vec::new());
-    }
-    let (mut old, mut new): (Marks, Marks) = (Vec::new(), Vec::new());
-    let (mut old_at, mut new_at) = (0, 0);
-    let add = |marks: &mut Marks, range: Range<usize>| match marks.last_mut() {
-        Some(last) if last.end == range.start => last.end = range.end,
-        _ => marks.push(range),
-    };
-    for change in diff.iter_all_changes() {
-        let len = change.value().len();
-        match change.tag() {
-            ChangeTag::Equal => (old_at, new_at) = (old_at + len, new_at + len),
-            ChangeTag::Delete => {
-                add(&mut old, old_at..old_at + len);
-                old_at += len;
-            }
-            ChangeTag::Insert => {
-                add(&mut new, new_at..new_at + len);
-                new_at += len;
-            }
-        }
-    }
-    (old, new)
 }
 
 fn class(kind: LineKind) -> &'static str {
@@ -276,7 +209,7 @@ mod tests {
     proptest! {
         #[test]
         fn marks_neither_add_nor_lose_text(a in "[a-c <&\u{200b}é]{0,30}", b in "[a-c <&\u{200b}é]{0,30}") {
-            let (old, new) = words(&a, &b, Instant::now() + Duration::from_secs(5));
+            let (old, new) = words::between(&a, &b, None);
             for (line, marks) in [(&a, &old), (&b, &new)] {
                 let plain = text(line, &[]).into_string();
                 let marked = text(line, marks).into_string();
