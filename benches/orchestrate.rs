@@ -101,6 +101,7 @@ fn request(n: usize) -> RunRequest {
         }],
         limits: Default::default(),
         may_raise: false,
+        must_approve: false,
         carry_on: false,
         on_difference: Default::default(),
         traceparent: None,
