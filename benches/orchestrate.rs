@@ -149,7 +149,8 @@ async fn one(runtime: &RuntimeHandle, deps: &skep::actors::Deps, ends: &Ends, n:
     let run = runtime.open(request(n)).await.expect("a run").id;
     let moved = ends.of(run);
     loop {
-        moved.notified().await;
+        // A notification that was lost before this one waited for it is made up for.
+        let _lost = tokio::time::timeout(Duration::from_secs(10), moved.notified()).await;
         let now: Run = deps.store.load(run).await.expect("an answer").expect("a run");
         if now.ended() {
             ends.waiters.lock().expect("ends").remove(&run);
