@@ -82,7 +82,7 @@ async fn health_shows_what_doctor_finds() {
     assert!(browser.open("/settings").await.is(200).contains("<bdi>budget</bdi>"));
     let broken = browser.open("/settings/config").await;
     assert_eq!(broken.status, 503, "{broken:?}");
-    assert!(broken.text.contains("budgt") && broken.text.contains("</nav>"), "{broken:?}");
+    assert!(broken.text.contains("unknown key") && broken.text.contains("</nav>"), "{broken:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -268,7 +268,7 @@ const controls = () => {
 };
 
 const command = () => {
-  const input = make("input", { type: "search", maxLength: 100, autocomplete: "off", placeholder: "Page, project, run or action" });
+  const input = make("input", { maxLength: 100, autocomplete: "off", placeholder: "Page, project, run or action" });
   input.setAttribute("aria-label", input.placeholder);
   const found = make("div", { className: "found" });
   const count = make("p", { className: "quiet" }, "↑ ↓ choose, Enter opens, Esc closes");
