@@ -1,17 +1,11 @@
 //! Text for the terminal: escaping of foreign text, tables, times, shell quoting.
 
+use crate::domain::is_hidden;
 use crate::http::rest::wire::{Timestamp, Usage};
 use crate::render;
 pub use crate::render::{count, duration, money};
-use crate::telemetry::is_unsafe_to_print;
 use chrono::{Local, TimeZone};
 use comfy_table::{ContentArrangement, Table, presets};
-
-/// Returns whether a character must be printed as its code point.
-fn is_hidden(c: char) -> bool {
-    // Also the Arabic letter mark, which reverses text, and tag characters, which hide a second text in the first.
-    is_unsafe_to_print(c) || matches!(c, '\u{61c}' | '\u{e0000}'..='\u{e007f}')
-}
 
 /// Escapes one line of foreign text: whatever could move the cursor, forge a line or hide text becomes its code point.
 pub fn escape(text: &str) -> String {
@@ -122,6 +116,13 @@ mod tests {
             assert_eq!(escape(text), shown);
         }
         assert_eq!(escape_lines("a\tb\r\nc\rd\n"), "a\tb\nc\\rd\n");
+    }
+
+    #[test]
+    fn logs_hide_no_more_than_the_terminal() {
+        for c in '\0'..=char::MAX {
+            assert_eq!(is_hidden(c), crate::telemetry::is_unsafe_to_print(c), "{:04x}", u32::from(c));
+        }
     }
 
     #[test]

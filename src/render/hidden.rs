@@ -3,18 +3,13 @@
 //! Letters that look alike and no-break spaces are not among them: they are common in honest text, and marks that are
 //! everywhere are read nowhere.
 
+use crate::domain;
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Returns whether a character changes what is seen without being seen.
+/// Returns whether a character changes what is seen without being seen. Line feeds and tabs do not.
 pub fn is_hidden(c: char) -> bool {
-    match c {
-        '\n' | '\t' => false,
-        '\u{ad}' | '\u{61c}' | '\u{feff}' => true,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
-        '\u{e0000}'..='\u{e007f}' => true,
-        c => c.is_control(),
-    }
+    !matches!(c, '\n' | '\t') && domain::is_hidden(c)
 }
 
 /// Replaces hidden characters by their codes: `⟦202E⟧`.

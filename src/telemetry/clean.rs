@@ -2,10 +2,15 @@
 
 use std::borrow::Cow;
 
-/// Returns whether a character can move the cursor, forge a line or hide text (bidirectional and zero-width marks).
+/// Returns whether a character can move the cursor, forge a line or hide text. These are the hidden characters of the
+/// domain, which this layer does not know; a test compares the two.
 pub fn is_unsafe_to_print(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    match c {
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' => true,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' => true,
+        '\u{e0000}'..='\u{e01ef}' => true,
+        c => c.is_control(),
+    }
 }
 
 /// Returns the text with unsafe characters escaped (`\n`, `\u{1b}`).

@@ -62,7 +62,7 @@ fn as_the_first_process_it_reaps_orphans_and_ends_with_a_signal() {
     let run = ["run", "--repo", repo.to_str().unwrap(), "--goal", "Add a line", "--engine", engine, "--check", "true"];
     cli.run(&run).exits_with(4);
     let id = cli.newest();
-    cli.until("it waits for a person", || cli.show(&id)["status"] == "waiting");
+    cli.until("it waits for a person", || cli.show(&id)["status"] == "blocked");
     cli.until("none is left", || children(init).len() == 1);
 
     let pid = rustix::process::Pid::from_raw(i32::try_from(init).unwrap()).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no template can print such a text without markers, and none is ever parsed as a template.
 
+use crate::domain::is_hidden;
 use minijinja::value::{Object, ObjectRepr, Value};
 use minijinja::{Error, ErrorKind, State};
 use sha2::{Digest as _, Sha256};
@@ -56,10 +57,7 @@ fn visible(text: &str) -> String {
         let hidden = match c {
             '\n' | '\t' => false,
             '\r' => chars.peek() != Some(&'\n'),
-            // Zero-width and direction marks, and tags that spell invisible words.
-            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
-            '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' | '\u{e0100}'..='\u{e01ef}' => true,
-            c => c.is_control(),
+            c => is_hidden(c),
         };
         match (hidden, c) {
             (true, c) => out.extend(c.escape_unicode()),

@@ -3,6 +3,8 @@
 //! The order of the masks is that of log parsers such as Drain: what would be mistaken for a part of something else is
 //! masked first.
 
+use crate::domain::is_hidden;
+
 /// Upper bound on the characters of a masked line.
 pub const MAX_CHARS: usize = 200;
 /// Upper bound on the characters of a line that are read.
@@ -38,16 +40,11 @@ fn without_escapes(line: &str) -> String {
                 Some(']') => while chars.next().is_some_and(|c| c != '\u{7}' && c != '\u{1b}') {},
                 _ => {}
             },
-            c if c.is_control() || is_invisible(c) => clean.push(' '),
+            c if is_hidden(c) => clean.push(' '),
             c => clean.push(c),
         }
     }
     clean
-}
-
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Masks words: runs of letters, digits and the characters that join them.

@@ -23,6 +23,7 @@ pub use derive::{Derived, Draft, Place, ShownEvent, derive};
 pub use effect::{Arm, ArmResult, Effect};
 pub use rank::{Query, Record, rank};
 
+use super::hidden::is_hidden;
 use super::id::{Principal, RunId, Timestamp};
 use super::order::Step;
 use super::policy::Policy;
@@ -211,19 +212,14 @@ impl Memory {
 
 /// Returns a text on one line, without control and invisible characters, of at most `max_chars`.
 pub fn one_line(text: &str, max_chars: usize) -> String {
-    let visible: String = text.chars().map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c }).collect();
+    // Variation selectors, too: only a font could show them.
+    let is_blank = |c: char| is_hidden(c) || matches!(c, '\u{fe00}'..='\u{fe0f}');
+    let visible: String = text.chars().map(|c| if is_blank(c) { ' ' } else { c }).collect();
     let line = visible.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(max_chars) {
         None => line,
         Some(_) => line.chars().take(max_chars.saturating_sub(1)).chain(['…']).collect(),
     }
-}
-
-/// Characters that are not shown, or that change how others are.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e01ef}')
 }
 
 /// What a run is given from memory. Pinned when the run is opened.
