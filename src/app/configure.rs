@@ -19,6 +19,11 @@ pub fn allow_hosts(
     project: &ProjectName,
     hosts: &[String],
 ) -> HostResult<AllowedHosts> {
+    for host in hosts {
+        config::check_host(host).map_err(|(why, fix)| {
+            HostError::usage(format!("cannot allow {host:?}: {why}; nothing was changed"), fix)
+        })?;
+    }
     // The list of a project replaces the one for all projects, so that it repeats it.
     let known = &config.granted.for_project(project).hosts;
     let mut all = known.clone();

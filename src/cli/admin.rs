@@ -9,6 +9,7 @@ use super::terminal::{Style, Terminal};
 use super::text::{brief, shell_quoted, table};
 use crate::http::backend::{ServiceReady, local_url};
 use crate::http::rest::wire::LoginLink;
+use crate::render;
 use crate::service::host::{Diagnosis, IsolationLevel, Severity};
 use serde_json::json;
 
@@ -171,7 +172,11 @@ pub async fn doctor(cli: &CliContext<'_>, propose: bool) -> Result<ExitStatus, S
     }
     match errors {
         0 => {
-            terminal.print("Everything Skep needs is in place.")?;
+            let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning).count();
+            terminal.print(&match warnings {
+                0 => "Everything Skep needs is in place.".to_owned(),
+                n => format!("Everything Skep needs is in place, with {} above.", render::count(n as u64, "warning")),
+            })?;
             return Ok(ExitStatus::Success);
         }
         1 => terminal.styled(Style::Red, "1 problem found.")?,

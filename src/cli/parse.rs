@@ -3,6 +3,7 @@
 use crate::config::units;
 use crate::http::rest::wire::Role;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
@@ -85,17 +86,20 @@ pub fn origin(text: &str) -> Result<Origin, String> {
         }
         Err(e) => return Err(format!("{}: {e}; pass a directory that exists, or a URL", path.display())),
     }
-    match path.into_os_string().into_string() {
-        Ok(path) => Ok(Origin(path)),
-        Err(path) => Err(format!("{} is not valid UTF-8; rename it, or pass a symbolic link to it", path.display())),
-    }
+    utf8(path).map(Origin)
+}
+
+fn utf8(path: PathBuf) -> Result<String, String> {
+    let unusable =
+        |path: OsString| format!("{} is not valid UTF-8; rename it, or pass a symbolic link to it", path.display());
+    path.into_os_string().into_string().map_err(unusable)
 }
 
 /// Returns the repository around the current directory.
 pub fn origin_here() -> Result<Origin, String> {
     let here = std::env::current_dir().map_err(|e| format!("cannot read the current directory: {e}"))?;
     match repository_around(&here) {
-        Some(root) => origin(&root.to_string_lossy()),
+        Some(root) => origin(&utf8(root)?),
         None => Err(format!("{} is not inside a git repository", here.display())),
     }
 }

@@ -21,7 +21,7 @@ pub use crate::telemetry::settings::{LogFormat, Telemetry};
 pub use data_dir::{default_data_dir, network_file_system, prepare_data_dir, private_by_default};
 pub use models::{ApiKeySource, Keyed, SandboxSettings};
 pub use problem::{Problem, Problems};
-pub use read::{engine, is_engine_kind, key_in};
+pub use read::{check_host, engine, is_engine_kind, key_in};
 pub use reader::Entry;
 pub use sections::{Checks, Config, Database, Engines, Git, Improve, Retention, Runs, Secrets, Server, Store};
 

@@ -14,6 +14,13 @@ pub enum Notice {
         /// The first of them.
         paths: Vec<String>,
     },
+    /// In the working copy, a person has begun a merge, rebase or the like and not finished it.
+    Unfinished {
+        /// The branch.
+        branch: String,
+        /// The operation: `merge`, `rebase`, `cherry-pick` or `revert`.
+        operation: String,
+    },
     /// The working copy has files that git ignores, so no worktree has them.
     Ignored {
         /// The first of them.

@@ -8,13 +8,21 @@ const RULES_FILE: &str = ".skep.toml";
 
 /// Returns what a person should know when a run starts.
 pub fn notices(run: &Run) -> Vec<String> {
-    let is_shown = |n: &&Notice| !matches!(n, Notice::Ignored { .. } | Notice::Remote { .. });
+    let is_shown = |n: &&Notice| match n {
+        Notice::Ignored { .. } | Notice::Remote { .. } => false,
+        Notice::Unfinished { branch, .. } => *branch == run.settings.base_branch,
+        _ => true,
+    };
     run.settings.notices.iter().filter(is_shown).map(line).collect()
 }
 
 /// Returns what a person should know when they approve the merge.
 pub(super) fn at_merge(run: &Run) -> Vec<String> {
-    let matters = |n: &&Notice| matches!(n, Notice::Hooks { .. } | Notice::Unsigned);
+    let matters = |n: &&Notice| match n {
+        Notice::Hooks { .. } | Notice::Unsigned => true,
+        Notice::Unfinished { branch, .. } => *branch == run.settings.base_branch,
+        _ => false,
+    };
     run.settings.notices.iter().filter(matters).map(line).collect()
 }
 
@@ -25,7 +33,7 @@ pub(super) fn at_failure(run: &Run, output: &str) -> Vec<String> {
         Notice::Ignored { paths } => paths.iter().any(|path| output.contains(&name(path))),
         Notice::Submodules { .. } | Notice::Filters { .. } | Notice::Shallow => true,
         Notice::Uncommitted { paths, .. } => paths.iter().any(|path| output.contains(path.trim_end_matches('/'))),
-        Notice::Hooks { .. } | Notice::Unsigned | Notice::Remote { .. } => false,
+        Notice::Hooks { .. } | Notice::Unsigned | Notice::Unfinished { .. } | Notice::Remote { .. } => false,
     };
     run.settings.notices.iter().filter(matters).map(line).collect()
 }
@@ -47,6 +55,9 @@ fn line(notice: &Notice) -> String {
             };
             format!("{} not part of this run: {}{rules}", files_are(*files), listed(paths, *files))
         }
+        Notice::Unfinished { branch, operation } => format!(
+            "a {operation} of {branch} is under way in the working copy: finish or abort it before the change lands"
+        ),
         Notice::Ignored { paths } => format!(
             "only committed files are in the worktrees of a run; git ignores {}",
             listed(paths, paths.len() as u64)

@@ -71,7 +71,9 @@ fn hosts_that_the_setup_needs_are_named_before_anything_runs() {
     let dry = cli.run(&dry).exits_with(0);
     assert!(!dry.out.contains("packages.example"), "{}", dry.out);
     cli.run(&["config", "check"]).exits_with(0).prints("project.\"my.tool\".egress.hosts");
-    cli.run(&["project", "allow", "my.tool", "https://packages.example/x"]).exits_with(78);
+    cli.run(&["project", "allow", "my.tool", "https://packages.example/x"])
+        .exits_with(2)
+        .one_error("one entry is a URL; nothing was changed", "write only its host: \"packages.example\"");
 }
 
 #[test]

@@ -407,3 +407,21 @@ async fn looking_at_a_branch_of_a_local_repository_needs_no_mirror() {
     // git would have been started in the mirror.
     assert!(!w.mirror().exists());
 }
+
+#[tokio::test]
+async fn an_operation_that_a_person_has_begun_is_named_at_the_start() {
+    let w = World::new().await;
+    let base = w.base().await;
+    let unfinished = async |w: &World| {
+        notices(w, &base).await.into_iter().find_map(|notice| match notice {
+            Notice::Unfinished { branch, operation } => Some((branch, operation)),
+            _ => None,
+        })
+    };
+    assert_eq!(unfinished(&w).await, None);
+    write(&w.origin(), ".git/MERGE_HEAD", format!("{base}\n"));
+    assert_eq!(unfinished(&w).await, Some(("main".to_owned(), "merge".to_owned())));
+    std::fs::remove_file(w.origin().join(".git/MERGE_HEAD")).unwrap();
+    write(&w.origin(), ".git/rebase-merge/head-name", "refs/heads/topic\n");
+    assert_eq!(unfinished(&w).await, Some(("topic".to_owned(), "rebase".to_owned())));
+}

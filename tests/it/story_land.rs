@@ -78,10 +78,7 @@ fn a_working_copy_is_updated_only_when_it_is_clean() {
     assert_eq!(std::fs::read_to_string(cli.path("greet/notes")).unwrap(), "one\n");
 
     std::fs::write(cli.path("greet/notes"), "mine\n").unwrap();
-    run("dirty", "command: echo two >> notes")
-        .exits_with(4)
-        .prints("landing the change failed")
-        .prints("commit or stash");
+    run("dirty", "command: echo two >> notes").exits_with(4).prints("landing the change failed").prints("git stash -u");
     assert_eq!(std::fs::read_to_string(cli.path("greet/notes")).unwrap(), "mine\n", "nothing is lost");
     git(&cli.path("greet"), &["stash", "-q"]);
     cli.run(&["unblock", &cli.newest()]).exits_with(0);

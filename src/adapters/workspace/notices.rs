@@ -31,6 +31,20 @@ const HOOKS: &[&str] = &[
     "post-update",
 ];
 
+/// Refuses a repository to which the branch of a run cannot be pushed, before anything is worked on.
+fn require_writable(git_dir: &Path) -> PortResult<()> {
+    for part in ["objects", "refs"] {
+        let dir = git_dir.join(part);
+        if let Err(error) = rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK) {
+            return Err(PortError::permanent(
+                format!("cannot write to {}: {error}; a run pushes its branch there", dir.display()),
+                "give the user Skep runs as write access to the repository, or start from a clone of it",
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl GitWorkspaces {
     /// Refuses a branch name that the origin cannot have, and returns what a person should know.
     pub(super) async fn inspect_origin(&self, repo: &Repo, base: &Sha, branch: &str) -> PortResult<Vec<Notice>> {
@@ -38,6 +52,7 @@ impl GitWorkspaces {
         let mut notices = Vec::new();
         let access = self.mirrors.access(repo).await?;
         if let Some(view) = &access.view {
+            require_writable(&view.repository.common_dir)?;
             notices.extend(self.of_working_copy(repo, view).await);
             let settings = match &self.home {
                 Some(home) => personal_settings(self.git(), view, home).await,
@@ -87,6 +102,10 @@ impl GitWorkspaces {
         if is_on(&view.settings, "core.bare") {
             return Vec::new();
         }
+        let mut notices = Vec::new();
+        if let Some((operation, branch)) = copy.operation() {
+            notices.push(Notice::Unfinished { branch, operation: operation.to_owned() });
+        }
         let look = async {
             let looked = self.mirrors.working_copy_move(repo, view, &copy).await?;
             PortResult::Ok((looked.uncommitted().await?, looked.ignored().await?))
@@ -95,11 +114,10 @@ impl GitWorkspaces {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "cannot list the uncommitted files");
-                return Vec::new();
+                return notices;
             }
-            Err(_) => return Vec::new(),
+            Err(_) => return notices,
         };
-        let mut notices = Vec::new();
         if !uncommitted.is_empty() {
             let files = uncommitted.len() as u64;
             notices.push(Notice::Uncommitted { files, paths: uncommitted.into_iter().take(MAX_PATHS).collect() });

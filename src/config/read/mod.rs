@@ -14,6 +14,7 @@ mod sandbox;
 mod schedules;
 
 pub use engines::{engine, is_engine_kind, key_in};
+pub use projects::check_host;
 
 use super::reader::Reader;
 use super::sections::{Config, Database};

@@ -94,6 +94,14 @@ fn reaches(entry: &str, api: SocketAddr) -> bool {
         && (is_loopback(name) || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip == api.ip()))
 }
 
+/// Checks an entry of a list of hosts.
+///
+/// # Errors
+/// Why it cannot be one, and what to write instead.
+pub fn check_host(text: &str) -> Result<(), (String, String)> {
+    host(text).map_err(|unreadable| (unreadable.why, unreadable.fix))
+}
+
 /// Checks a host that commands may connect to: `pypi.org`, `*.crates.io`, either with `:PORT`.
 fn host(text: &str) -> Parsed<()> {
     let fix = "write names such as \"pypi.org\", \"*.crates.io\" or \"proxy.example.org:8443\"";

@@ -143,6 +143,18 @@ const TRANSIENT: &[&str] = &[
     "cannot lock ref",
 ];
 
+/// Parts of the messages about objects that are missing or unreadable. They say so in the first line about an object; what
+/// follows is about the connection that ends because of it.
+const DAMAGED: &[&str] =
+    &["fatal: unable to read ", "bad tree object ", "bad object ", ") is corrupt", "error: unable to unpack "];
+
+/// Returns the line that names a missing or unreadable object.
+fn damage(message: &str) -> Option<&str> {
+    let line = message.lines().find(|line| DAMAGED.iter().any(|part| line.contains(part)))?;
+    let has_id = line.split(|c: char| !c.is_ascii_hexdigit()).any(|word| matches!(word.len(), 40 | 64));
+    has_id.then(|| line.trim().trim_start_matches("remote: "))
+}
+
 /// Creates the error for a git command that failed while `doing` something.
 pub fn command_error(doing: &str, finished: &ProcessOutput) -> PortError {
     let message = String::from_utf8_lossy(&finished.stderr);
@@ -161,6 +173,13 @@ pub fn command_error(doing: &str, finished: &ProcessOutput) -> PortError {
             what,
             "the proxy in between refused the connection: correct HTTPS_PROXY and NO_PROXY in Skep's environment, or \
              let the proxy allow this host",
+        );
+    }
+    let is_full = ["No space left on device", "Disk quota exceeded"].iter().any(|t| message.contains(t));
+    if let Some(line) = damage(&message).filter(|_| !is_full) {
+        return PortError::permanent(
+            format!("cannot {doing}: the repository is damaged: {}", output_tail(line.as_bytes())),
+            "run `git fsck --full` in it, which names the damaged objects, and restore them from another clone or a backup",
         );
     }
     // A full disk or a lost connection explains every other message, but a refusal ends the connection, too.
@@ -252,6 +271,29 @@ mod tests {
             " ! [remote rejected] b -> b (pre-receive hook declined)",
         ] {
             assert!(matches!(error_of(lasting), PortError::Permanent { .. }), "{lasting}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_repository_is_named_with_the_object() {
+        let id = "5579f981046952da205bb630d4fac26bda178436";
+        let rest = "error: git upload-pack: git-pack-objects died with error.\n\
+            remote: aborting due to possible repository corruption on the remote side.\nfatal: early EOF";
+        for line in [
+            format!("remote: fatal: unable to read {id}        \n{rest}"),
+            format!("remote: fatal: bad tree object {id}\n{rest}"),
+            format!("error: unable to unpack {id} header\nfatal: the remote end hung up unexpectedly"),
+            format!("fatal: loose object {id} (stored in ./objects/55/79f9) is corrupt\n{rest}"),
+        ] {
+            let error = error_of(&line);
+            let PortError::Permanent { what, fix } = &error else { panic!("{line}: {error:?}") };
+            assert!(what.contains("is damaged") && what.contains(id) && fix.contains("git fsck"), "{what}: {fix}");
+        }
+        // What is sent badly may be sent well the next time, and a full disk explains the rest.
+        for passing in
+            [rest.to_owned(), format!("error: unable to unpack {id}\nfatal: write error: No space left on device")]
+        {
+            assert!(matches!(error_of(&passing), PortError::Transient { .. }), "{passing}");
         }
     }
 

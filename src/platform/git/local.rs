@@ -127,16 +127,22 @@ impl WorkingCopy {
         Some(text.strip_prefix("ref: refs/heads/")?.trim_end().to_owned())
     }
 
-    /// Returns the operation of git on `branch` that a person has begun here and not finished.
-    pub fn unfinished(&self, branch: &str) -> Option<&'static str> {
+    /// Returns the operation of git that a person has begun here and not finished, and its branch.
+    pub fn operation(&self) -> Option<(&'static str, String)> {
         let rebased = ["rebase-merge/head-name", "rebase-apply/head-name"];
-        let branch_ref = format!("refs/heads/{branch}");
-        if rebased.iter().filter_map(|f| small_file(&self.git_dir.join(f))).any(|name| name.trim_end() == branch_ref) {
-            return Some("rebase");
+        let rebased = rebased.iter().filter_map(|file| small_file(&self.git_dir.join(file)));
+        let of_branch = |name: String| name.trim_end().strip_prefix("refs/heads/").map(str::to_owned);
+        if let Some(branch) = rebased.filter_map(of_branch).next() {
+            return Some(("rebase", branch));
         }
         let marks = [("MERGE_HEAD", "merge"), ("CHERRY_PICK_HEAD", "cherry-pick"), ("REVERT_HEAD", "revert")];
-        let begun = marks.iter().find(|(file, _)| self.git_dir.join(file).exists()).map(|(_, name)| *name);
-        begun.filter(|_| self.branch().as_deref() == Some(branch))
+        let (_, begun) = marks.iter().find(|(file, _)| self.git_dir.join(file).exists())?;
+        Some((begun, self.branch()?))
+    }
+
+    /// Returns the operation of git on `branch` that a person has begun here and not finished.
+    pub fn unfinished(&self, branch: &str) -> Option<&'static str> {
+        self.operation().filter(|(_, of)| of == branch).map(|(operation, _)| operation)
     }
 }
 

@@ -256,6 +256,12 @@ fn is_name_conflict(stderr: &[u8]) -> bool {
 
 fn choose_base(remote: &RemoteHeads, base: Option<&str>, access: &Access) -> PortResult<String> {
     let origin = access.redacted();
+    if remote.heads.is_empty() && remote.has_head {
+        return Err(PortError::permanent(
+            format!("{origin} has commits, but no branch: its HEAD is detached"),
+            "give them a branch, such as with `git switch -c main`, and try again",
+        ));
+    }
     if remote.heads.is_empty() {
         return Err(PortError::permanent(
             format!("{origin} has no commit on any branch"),

@@ -31,7 +31,7 @@ impl Origin {
             return refuse("it is empty or longer than 2048 bytes", FORMS);
         }
         if text.chars().any(char::is_control) {
-            return refuse("it contains control characters", FORMS);
+            return refuse("it contains control characters", "rename the folder, or use a symbolic link to it");
         }
         if text.starts_with('-') {
             return refuse("it starts with a dash, like an option", FORMS);

@@ -144,7 +144,7 @@ impl WorkingCopyMove<'_> {
         let dir = self.copy.dir.display();
         PortError::permanent(
             format!("uncommitted changes in {dir} are in the way: {why}; nothing was landed"),
-            format!("commit or stash the changes in {dir}, then run `skep unblock`"),
+            format!("commit the changes in {dir}, or set them aside with `git stash -u`, then run `skep unblock`"),
         )
     }
 
