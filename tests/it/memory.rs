@@ -538,6 +538,9 @@ async fn rest_lists_adds_searches_and_forgets() {
 
     // What should hold for good becomes a change like any other.
     s.post("/api/v1/memories/0123456789ab/promote", &json!({})).await.is_problem(404, "no_memory");
+    let settings = json!({"name": project, "repo": s.origin, "checks": ["true"],
+        "engines": {"dev": "command:true"}, "replace": true});
+    assert_eq!(s.post("/api/v1/projects", &settings).await.status, 201);
     let lesson = added["id"].as_str().expect("an id");
     let promoted = s.post(&format!("/api/v1/memories/{lesson}/promote"), &json!({})).await;
     assert_eq!(promoted.status, 201, "{promoted:?}");

@@ -9,10 +9,6 @@ use crate::domain::block::{Block, BlockKind};
 use crate::domain::{Answer, BlockId, Event, Outcome, Phase, Principal, Run, Sha, Timestamp};
 use crate::http::backend::{Backend, InProcessServer, RunningService, ServiceReady};
 use crate::http::rest::wire::{self, NewRun};
-use crate::service::host::evaluation::{
-    Evaluation, Evaluator, ExportRequest, FinishedTrial, PredictionGrade, PredictionsRequest, SuiteRequest, TaskProof,
-    TrialsRequest,
-};
 use crate::service::host::{
     AddedForge, AllowedHosts, BackupReport, BackupRequest, CleanupReport, CleanupRequest, DemoSetup, Diagnosis,
     EngineOffer, EngineRow, EngineTest, ForgeRow, ForgeTest, Host, HostContext, HostError, HostResult, IsolationLevel,
@@ -29,6 +25,8 @@ use clap::Parser;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+
+mod evaluator;
 
 /// State behind the routes.
 struct Fake {
@@ -242,40 +240,6 @@ impl Host for FakeBackend {
         unreachable!()
     }
     async fn prepare_demo(&self, _: &HostContext) -> HostResult<DemoSetup> {
-        unreachable!()
-    }
-}
-
-#[async_trait]
-impl Evaluator for FakeBackend {
-    async fn check_suite(
-        &self,
-        _: &HostContext,
-        _: &SuiteRequest,
-        _: &(dyn Fn(TaskProof) + Send + Sync),
-    ) -> HostResult<Vec<TaskProof>> {
-        unreachable!()
-    }
-    async fn run_trials(
-        &self,
-        _: &HostContext,
-        _: &TrialsRequest,
-        _: &(dyn Fn(FinishedTrial) + Send + Sync),
-    ) -> HostResult<Evaluation> {
-        unreachable!()
-    }
-    async fn read_evaluation(&self, _: &HostContext, _: &std::path::Path) -> HostResult<Evaluation> {
-        unreachable!()
-    }
-    async fn export_evaluation(&self, _: &HostContext, _: &ExportRequest) -> HostResult<u64> {
-        unreachable!()
-    }
-    async fn grade_predictions(
-        &self,
-        _: &HostContext,
-        _: &PredictionsRequest,
-        _: &(dyn Fn(PredictionGrade) + Send + Sync),
-    ) -> HostResult<Vec<PredictionGrade>> {
         unreachable!()
     }
 }

@@ -33,9 +33,7 @@ pub(super) fn read(r: &mut Reader, c: &mut Config, env: &dyn Fn(&str) -> Option<
         let read = agent(r, &name, c);
         c.agents.insert(name, read);
     }
-    for role in ENGINE_ROLES {
-        self::role(r, c, role);
-    }
+    ENGINE_ROLES.into_iter().for_each(|role| self::role(r, c, role));
     pass_env(r, "engines.pass_env", &mut c.engines.pass_env);
     r.numbers("engines.partial_exit_codes", &mut c.engines.partial_exit_codes, 1..=255);
     r.number("engines.checks_per_session", &mut c.engines.checks_per_session, 0..=20);
