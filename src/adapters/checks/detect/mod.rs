@@ -225,5 +225,6 @@ fn check(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
         timeout_secs: TIMEOUT_SECS,
         junit: None,
         runner: None,
+        detected: true,
     }
 }

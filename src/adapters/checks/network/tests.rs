@@ -180,6 +180,7 @@ async fn a_manager_is_asked_where_nothing_is_configured() {
         timeout_secs: 1,
         junit: None,
         runner: None,
+        detected: false,
     };
     let found = needed(std::slice::from_ref(&check), &["package.json".to_owned()], &BTreeMap::new(), &user).await;
     let checks = vec!["npm-install".to_owned()];
