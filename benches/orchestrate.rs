@@ -98,6 +98,7 @@ fn request(n: usize) -> RunRequest {
             timeout_secs: 60,
             junit: None,
             runner: None,
+            detected: false,
         }],
         limits: Default::default(),
         may_raise: false,

@@ -23,7 +23,7 @@ pub struct CheckPlan {
     pub trust: Trust,
     /// The checks; empty = a person has to name them.
     pub checks: Vec<CheckSpec>,
-    /// Why there are none, or which of several signs was not used.
+    /// Why there are none, or which projects of the repository the detected ones do not cover.
     pub missing: Vec<String>,
     /// Commands of the repository's CI, each with its file.
     pub proposals: Vec<(String, String)>,
@@ -44,9 +44,24 @@ pub(super) async fn plan(
     let inspected = intake::inspect_checks(deps, &request, &project, &parts, working_copy).await?;
     let network = network(deps, &project.name, &inspected).await?;
     let Inspected { repo, base_branch, base, rules, checks, .. } = inspected;
-    let (missing, proposals) = (rules.missing, rules.proposals);
+    // What detection left out says nothing about checks that somebody named.
+    let missing = if checks.iter().all(|check| check.detected) { rules.missing } else { Vec::new() };
+    let proposals = rules.proposals;
     let trust = if working_copy.is_some() { Trust::Unproven } else { Trust::Base };
     Ok(CheckPlan { project: project.name, repo, base_branch, base, trust, checks, missing, proposals, network })
+}
+
+/// Explains how a person names a check: with the nearest command that the repository's CI runs, and with what remains
+/// where there is nothing to run.
+pub fn how_to_name(proposals: &[(String, String)]) -> String {
+    let nearest = proposals.first().map_or_else(String::new, |(command, file)| {
+        let command = shlex::try_quote(command).unwrap_or_default();
+        format!(", such as --check {command} from {file}")
+    });
+    format!(
+        "Give the command that proves a change with --check{nearest}, or name it in .skep.toml. If there is nothing to \
+         run, use --check true: it accepts every change, so that only the review and your approval decide"
+    )
 }
 
 /// Returns what the checks need from the network and may not reach.

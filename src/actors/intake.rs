@@ -1,5 +1,6 @@
 //! Intake: turns a goal and a repository into a run with its rules pinned, and refuses what could never succeed.
 
+use super::check_plan;
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::parts::Parts;
@@ -257,17 +258,12 @@ fn set_limits(policy: &mut Policy, request: &RunRequest) -> Result<(), RuntimeEr
     Ok(())
 }
 
-/// Refuses a repository in which nothing could be verified: with what was found instead, and the nearest command to
-/// write.
+/// Refuses a repository in which nothing could be verified: with what was found instead, and how to name a check.
 fn no_checks(project: &Project, base_branch: &str, base: &Sha, rules: &RepoRules) -> RuntimeError {
     let found = if rules.missing.is_empty() { String::new() } else { format!(": {}", rules.missing.join("; ")) };
-    let nearest = rules.proposals.first().map_or_else(String::new, |(command, file)| {
-        let command = shlex::try_quote(command).unwrap_or_default();
-        format!(", such as --check {command} from {file}")
-    });
     RuntimeError::Invalid {
         what: format!("no checks were found in {} at {} of {base_branch}{found}", project.repo, base.abbrev()),
-        fix: format!("Give the command that proves a change with --check{nearest}, or name it in .skep.toml"),
+        fix: check_plan::how_to_name(&rules.proposals),
     }
 }
 

@@ -259,6 +259,7 @@ pub fn services(ports: &Ports, runtime: RuntimeHandle) -> Services {
             timeout_secs,
             junit: None,
             runner: None,
+            detected: false,
         };
         (1..).zip(lines).map(check).collect()
     };

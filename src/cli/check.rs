@@ -164,7 +164,7 @@ fn verdict(terminal: &Terminal, plan: Option<&CheckPlan>, results: &[CheckResult
     if red.is_empty() {
         let count = super::text::count(u64::try_from(results.len()).unwrap_or(u64::MAX), "check");
         terminal.styled(Style::Green, &format!("{count} passed. A run can prove changes of this repository."))?;
-        return Ok(ExitStatus::Success);
+        return not_covered(terminal, plan).map(|()| ExitStatus::Success);
     }
     let names: Vec<&str> = red.iter().map(|r| r.name.as_str()).collect();
     terminal.styled(Style::Red, &format!("failed: {}. A run could not land a change as it is.", names.join(", ")))?;
@@ -177,5 +177,13 @@ fn verdict(terminal: &Terminal, plan: Option<&CheckPlan>, results: &[CheckResult
         terminal.print("  The setup failed, so that nothing was checked: fix what it prints above.")?;
     }
     terminal.suggest("  `skep check --check COMMAND` tries another command; [[check]] in .skep.toml keeps it.")?;
-    Ok(ExitStatus::Undelivered)
+    not_covered(terminal, plan).map(|()| ExitStatus::Undelivered)
+}
+
+/// Prints which projects of the repository its checks do not cover.
+fn not_covered(terminal: &Terminal, plan: Option<&CheckPlan>) -> Result<(), Stop> {
+    for text in plan.iter().flat_map(|plan| &plan.missing) {
+        terminal.styled(Style::Yellow, &format!("{text}; if it has tests, name them as [[check]] in .skep.toml."))?;
+    }
+    Ok(())
 }

@@ -111,6 +111,9 @@ fn show(terminal: &Terminal, proposal: &Proposal) -> Result<(), Stop> {
         let title = "Skep's configuration, addresses outside the public internet that these hosts lead to:";
         section(terminal, title, &format!("{}\n", addresses.join("\n")))?;
     }
+    for text in &plan.missing {
+        terminal.line(Style::Yellow, &format!("  {text}; add [[check]] for it to {REPO_FILE} if it has tests"))?;
+    }
     for need in plan.network.iter().filter(|need| network::is_unknown(need)) {
         let checks = need.checks.join(", ");
         terminal.line(Style::Dim, &format!("  {checks} starts {}, which may need more hosts", need.manager))?;
@@ -135,7 +138,10 @@ fn no_checks(plan: &CheckPlan) -> CliError {
     };
     CliError::usage(
         format!("no checks were found in {}{found}", plan.repo),
-        format!("name the command that proves a change with --check{nearest}"),
+        format!(
+            "name the command that proves a change with --check{nearest}; if there is nothing to run, use --check \
+             true: it accepts every change, so that only the review and your approval decide"
+        ),
     )
 }
 

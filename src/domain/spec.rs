@@ -73,6 +73,7 @@ impl Criterion {
             timeout_secs: test.timeout_secs,
             junit: None,
             runner: None,
+            detected: false,
         })
     }
 }

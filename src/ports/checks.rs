@@ -24,7 +24,8 @@ pub struct RepoRules {
     pub checks: Vec<CheckSpec>,
     /// Where it makes the policy stricter.
     pub tightening: Tightening,
-    /// Why no checks were found, such as a missing test script; empty if nothing was recognized.
+    /// Why no checks were found, such as a missing test script, or which projects of the repository the detected ones do
+    /// not cover; empty if nothing was recognized, or everything is covered.
     pub missing: Vec<String>,
     /// Commands of the repository's CI that a person may choose as checks, each with its file.
     pub proposals: Vec<(String, String)>,

@@ -2,7 +2,7 @@
 
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, specs};
 pub use crate::actors::CheckPlan;
-use crate::actors::RunRequest;
+use crate::actors::{RunRequest, how_to_name};
 use crate::domain::{CheckKind, CheckResult, Goal, GoalSource, OnDifference, RunId};
 pub use crate::ports::checks::{CheckProgress, NetworkNeed};
 use crate::ports::{PortResult, Repo};
@@ -107,7 +107,7 @@ pub fn run(s: &Services, caller: &Caller, plan: CheckPlan) -> ServiceResult<mpsc
     if plan.checks.is_empty() {
         let found = if plan.missing.is_empty() { String::new() } else { format!(": {}", plan.missing.join("; ")) };
         let detail = format!("no checks were found in {} at {}{found}", plan.repo.origin, plan.base.abbrev());
-        return Err(ServiceError::invalid(detail, "Name the command that proves a change"));
+        return Err(ServiceError::invalid(detail, how_to_name(&plan.proposals)));
     }
     let (sender, receiver) = mpsc::channel(MAX_BACKLOG);
     let (s, run) = (s.clone(), s.clock.new_run_id());

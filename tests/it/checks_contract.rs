@@ -23,7 +23,15 @@ pub fn repo() -> Repo {
 }
 
 fn spec(name: &str, kind: CheckKind, command: &str) -> CheckSpec {
-    CheckSpec { name: name.to_owned(), kind, command: command.to_owned(), timeout_secs: 60, junit: None, runner: None }
+    CheckSpec {
+        name: name.to_owned(),
+        kind,
+        command: command.to_owned(),
+        timeout_secs: 60,
+        junit: None,
+        runner: None,
+        detected: false,
+    }
 }
 
 async fn run(dir: &Path, specs: &[CheckSpec]) -> Vec<Checked> {
@@ -55,6 +63,35 @@ async fn the_exit_code_decides() {
     assert_eq!(red.tail, "broken\n");
     assert!(one("no-such-program-here").await.result.why.contains("not found"));
     assert!(one("kill -9 $$").await.result.why.contains("signal 9"));
+}
+
+#[tokio::test]
+async fn a_detected_test_check_in_which_no_test_ran_fails_unless_another_check_tests() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("tests")).unwrap();
+    let file = dir.path().join("tests/test_a.py");
+    std::fs::write(&file, "import unittest\n").unwrap();
+    let named = spec("named", CheckKind::Test, "python3 -m unittest discover -s tests || test $? = 5");
+    let detected = CheckSpec { name: "unittest".to_owned(), detected: true, ..named.clone() };
+    let result = run(dir.path(), std::slice::from_ref(&detected)).await.remove(0).result;
+    assert_eq!((result.green, result.exit_code), (false, Some(0)));
+    assert!(result.why.starts_with("no test ran, according to its output; "), "{}", result.why);
+    // A person said that the exit code decides.
+    let result = run(dir.path(), &[named]).await.remove(0).result;
+    assert!(result.green && result.tests == Some(TestCounts::default()), "{result:?}");
+    // A linter proves no more than before; a test elsewhere in the repository does.
+    let lint = spec("lint", CheckKind::Lint, "true");
+    assert!(!run(dir.path(), &[detected.clone(), lint]).await[0].result.green);
+    let other =
+        CheckSpec { name: "other".to_owned(), command: "echo 'ok  x  0.1s' # go test".to_owned(), ..detected.clone() };
+    for specs in [[detected.clone(), other.clone()], [other, detected.clone()]] {
+        let results = run(dir.path(), &specs).await;
+        assert!(results.iter().all(|checked| checked.result.green), "{results:?}");
+    }
+    std::fs::write(&file, "import unittest\nclass A(unittest.TestCase):\n    def test_a(self): pass\n").unwrap();
+    assert!(run(dir.path(), &[detected]).await[0].result.green);
+    let red = one("echo 'no tests ran in 0.01s'; exit 5 # python3 -m pytest").await.result;
+    assert_eq!(red.why, "no test ran: the command exited with code 5");
 }
 
 #[tokio::test]

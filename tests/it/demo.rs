@@ -24,6 +24,7 @@ fn write_sample(dir: &Path) -> Vec<CheckSpec> {
         timeout_secs: 60,
         junit: None,
         runner: None,
+        detected: false,
     }]
 }
 

@@ -278,6 +278,66 @@ fn projects_in_folders_are_found_where_the_root_has_none() {
 }
 
 #[test]
+fn every_project_in_a_folder_is_checked_or_named() {
+    let web = r#"{"scripts":{"test":"x"}}"#;
+    // A module of Go does not hide what lies beside it.
+    let both = [("services/api/go.mod", ""), ("services/api/a_test.go", ""), ("services/web/package.json", web)];
+    let expected = ["cd services/api && { go test ./...; }", "cd services/web && { npm test; }"];
+    assert_eq!(commands(&both), expected);
+    assert_eq!(found(&both).missing, [""; 0]);
+    // Neither does a package without a test, around it or in the root folder, and tests of Python need no project.
+    let python = ("backend/test_a.py", "import unittest\n");
+    for outer in ["package.json", "frontend/package.json"] {
+        let files = [(outer, "{}"), ("frontend/app/package.json", web), python];
+        let expected = ["cd frontend/app && { npm test; }", "python3 -m unittest discover -s backend"];
+        assert_eq!(commands(&files), expected, "{outer}");
+    }
+    let pytest = [("web/package.json", web), ("web/test_b.py", ""), ("backend/test_a.py", "import pytest\n")];
+    assert_eq!(commands(&pytest).last().unwrap(), "PATH=\"$PWD/.venv/bin:$PATH\" python3 -m pytest -q backend");
+    // What is not checked is named.
+    let deep = [("api/go.mod", ""), ("a/b/c/package.json", web), ("tools/Gemfile", "")];
+    assert_eq!(found(&deep).missing, ["no check covers tools/Gemfile, a/b/c/package.json"]);
+    let beside = [("Cargo.toml", ""), ("web/package.json", web), ("crates/a/Cargo.toml", ""), ("x/package.json", "{}")];
+    assert_eq!(
+        (commands(&beside), found(&beside).missing),
+        (vec!["cargo test".to_owned()], vec!["no check covers web/package.json".to_owned()])
+    );
+    let many: Vec<(String, &str)> = (0..20).map(|n| (format!("p{n:02}/package.json"), web)).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    assert_eq!(commands(&many).len(), 16);
+    assert!(
+        found(&many).missing[0].starts_with("no check covers p16/package.json, p17/"),
+        "{:?}",
+        found(&many).missing
+    );
+    // Names stay unique.
+    assert_eq!(names(&[("a-b/package.json", web), ("a/b/package.json", web)]), ["a-b-npm-test", "a-b-npm-test-2"]);
+}
+
+#[test]
+fn unittest_starts_in_every_folder_that_it_would_not_enter_by_itself() {
+    let test = "import unittest\n";
+    for (files, expected) in [
+        (&[("libs/deep/er/test_a.py", test)][..], "python3 -m unittest discover -s libs/deep/er"),
+        (
+            &[("app/__init__.py", ""), ("app/tests/__init__.py", ""), ("app/tests/test_a.py", test)],
+            "python3 -m unittest discover",
+        ),
+        (&[("src/app/__init__.py", ""), ("src/app/test_a.py", test)], "python3 -m unittest discover -s src"),
+        (
+            &[("a_test.py", test), ("sub/test_b.py", test)],
+            "python3 -m unittest discover -p '*_test.py' && python3 -m unittest discover -s sub",
+        ),
+        (&[("vendor/x/test_a.py", test), ("tests/test_b.py", test)], "python3 -m unittest discover -s tests"),
+    ] {
+        assert_eq!(commands(files), [expected], "{files:?}");
+    }
+    let locked = [("uv.lock", ""), ("pyproject.toml", ""), ("x/test_a.py", test), ("y/test_a.py", test)];
+    let command = commands(&locked).pop().unwrap();
+    assert_eq!(command.matches("uv run --no-sync python -m unittest").count(), 2, "{command}");
+}
+
+#[test]
 fn several_languages_and_none() {
     let both = [("Cargo.toml", ""), ("package.json", r#"{"scripts":{"test":"x"}}"#), ("package-lock.json", "")];
     assert_eq!(names(&both), ["npm-install", "cargo-test", "npm-test"]);
@@ -291,5 +351,9 @@ fn commands_of_ci_are_only_proposed() {
     let found = found(&[(".github/workflows/ci.yml", ci)]);
     assert!(found.checks.is_empty());
     let proposals: Vec<_> = found.proposals.iter().map(|(command, _)| command.as_str()).collect();
-    assert_eq!(proposals, ["npm run lint", "make test-all"]);
+    assert_eq!(proposals, ["make test-all", "npm run lint"], "tests come first");
+    let travis = "script:\n  - luacheck lua spec --std=min\n  - busted --verbose\n  - make install\n";
+    let found = self::found(&[(".travis.yml", travis)]);
+    let proposals: Vec<_> = found.proposals.iter().map(|(command, _)| command.as_str()).collect();
+    assert_eq!(proposals, ["busted --verbose", "luacheck lua spec --std=min"]);
 }

@@ -81,6 +81,7 @@ impl World {
                 timeout_secs: 60,
                 junit: None,
                 runner: None,
+                detected: false,
             }],
             criteria: Vec::new(),
             results: review.then(|| result(false)).into_iter().collect(),

@@ -83,7 +83,7 @@ fn plant(rng: &mut Rng) -> String {
 
 fn spec(command: String) -> CheckSpec {
     let (name, kind) = ("test".to_owned(), CheckKind::Test);
-    CheckSpec { name, kind, command, timeout_secs: 60, junit: None, runner: None }
+    CheckSpec { name, kind, command, timeout_secs: 60, junit: None, runner: None, detected: false }
 }
 
 /// Returns the verdict on a commit whose test is right or wrong, and whether it saw anything that was planted.

@@ -231,6 +231,7 @@ impl World {
                 timeout_secs: 60,
                 junit: None,
                 runner: None,
+                detected: false,
             }],
             limits: Default::default(),
             may_raise: false,

@@ -6,6 +6,7 @@ mod fault;
 pub mod junit;
 mod live_output;
 pub mod network;
+mod no_tests;
 pub mod repo_file;
 pub mod self_test;
 mod verdict;
@@ -14,6 +15,7 @@ pub use super::runner::RemoteSessions;
 use super::runner::settings::{LOCAL, Runner};
 use super::runner::{self, LocalSession, NoReport, RunnerSession};
 use crate::domain::change::failure_lines;
+use crate::domain::check::TestCounts;
 use crate::domain::{ArtifactKind, CheckKind, CheckResult, CheckSpec, Fault, ProjectName};
 use crate::platform::access::broker::{AccessBroker, AccessRequest, Audience, CommandAccess};
 use crate::platform::access::{Grants, ProjectGrants};
@@ -32,7 +34,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
-use verdict::{as_in_repository, command_failure, failed_without_running, report_failure};
+use verdict::{as_in_repository, command_failure, failed_without_running, report_failure, require_a_test};
 
 /// Upper bound on the end of a check's output that goes into its result, in bytes.
 const MAX_TAIL_BYTES: usize = 4 * 1024;
@@ -149,6 +151,10 @@ impl CommandChecks {
             Err(why) => return Ok(failed_without_running(spec, format!("its report path {why}"))),
         };
         let (mut why, mut tests) = (command_failure(spec, &finished), None);
+        if no_tests::says_none(spec, &finished) {
+            tests = Some(TestCounts::default());
+            why = why.map(|why| format!("no test ran: {why}"));
+        }
         let exit = if finished.timed_out { None } else { finished.code };
         let duration_ms = u64::try_from(finished.took.as_millis()).unwrap_or(u64::MAX);
         let tail = as_in_repository(&terminal_text::tail(&finished.stdout, MAX_TAIL_BYTES), dir);
@@ -238,8 +244,10 @@ impl Checks for CommandChecks {
             None => repo_file::RepoFile::default(),
         };
         let texts = files.iter().map(|(path, bytes)| (path.clone(), String::from_utf8_lossy(bytes).into_owned()));
-        let Detected { checks, missing, proposals } = detect::detect(paths, &texts.collect());
-        let checks = if file.checks.is_empty() { checks } else { file.checks };
+        let Detected { mut checks, mut missing, proposals } = detect::detect(paths, &texts.collect());
+        if !file.checks.is_empty() {
+            (checks, missing) = (file.checks, Vec::new());
+        }
         Ok(RepoRules { checks, tightening: file.policy, missing, proposals })
     }
 
@@ -347,9 +355,13 @@ impl Checks for CommandChecks {
             if spec.kind == CheckKind::Setup && !checked.result.green && failed_setup.is_none() {
                 failed_setup = Some(&spec.name);
             }
-            watch(CheckProgress::Finished(checked.result.clone()));
+            // Whether that suffices is known once all checks ran.
+            if !no_tests::proves_nothing(spec, &checked.result) {
+                watch(CheckProgress::Finished(checked.result.clone()));
+            }
             results.push(checked);
         }
+        require_a_test(specs, &mut results, &watch);
         for session in sessions.into_values() {
             session.close().await;
         }

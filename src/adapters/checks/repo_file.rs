@@ -167,6 +167,7 @@ fn check(text: &str, at: &str, raw: RawCheck) -> Result<CheckSpec, String> {
         timeout_secs,
         junit: raw.junit,
         runner: raw.runner,
+        detected: false,
     })
 }
 

@@ -61,6 +61,7 @@ pub async fn run(name: &str, runner: &Runner, scratch: &Path) -> PortResult<Vec<
         timeout_secs,
         junit: junit.map(str::to_owned),
         runner: Some(name.to_owned()),
+        detected: false,
     };
     let specs = [
         check("tree", TIMEOUT_SECS, "grep -q content 'file with a name' && test -d .", None),

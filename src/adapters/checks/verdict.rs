@@ -1,10 +1,11 @@
 //! Judges a finished check: it passes only if its command succeeded and its report shows that something was tested.
 
+use super::no_tests;
 use crate::domain::change::failure_lines::missing_program;
 use crate::domain::check::TestCounts;
 use crate::domain::{CheckKind, CheckResult, CheckSpec};
 use crate::platform::process::ProcessOutput;
-use crate::ports::checks::Checked;
+use crate::ports::checks::{CheckProgress, CheckWatch, Checked};
 use std::path::Path;
 
 /// Creates a failed check whose command was not run.
@@ -72,6 +73,26 @@ pub fn report_failure(kind: CheckKind, counts: TestCounts) -> Option<String> {
         _ => None,
     }
 }
+
+/// Turns detected test checks red in which no test ran, unless another check tested something: a part of a repository
+/// may have no tests, but then another part proves the commit. Reports the end of those checks.
+pub fn require_a_test(specs: &[CheckSpec], results: &mut [Checked], watch: &CheckWatch) {
+    let nothing = |(spec, checked): (&CheckSpec, &Checked)| no_tests::proves_nothing(spec, &checked.result);
+    let tested = specs.iter().zip(results.iter()).any(|(spec, c)| spec.kind == CheckKind::Test && !nothing((spec, c)));
+    for (spec, checked) in specs.iter().zip(results) {
+        if nothing((spec, checked)) {
+            if !tested {
+                checked.result.green = false;
+                checked.result.why = NO_TEST_RAN.to_owned();
+            }
+            watch(CheckProgress::Finished(checked.result.clone()));
+        }
+    }
+}
+
+/// Why a detected test check is red whose command succeeded.
+const NO_TEST_RAN: &str = "no test ran, according to its output; if its exit code is enough, name the command with --check \
+                           or in .skep.toml";
 
 #[cfg(test)]
 mod tests {

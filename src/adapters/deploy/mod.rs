@@ -187,6 +187,7 @@ impl Deploys {
             timeout_secs,
             junit: None,
             runner: None,
+            detected: false,
         };
         let dir = self.workspaces.check_dir(&order.repo, order.id, CHECKOUT, &order.sha).await?;
         let (cache, _) = self.workspaces.scratch_dirs(order.id, CHECKOUT);

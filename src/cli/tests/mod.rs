@@ -38,6 +38,7 @@ fn opened() -> Opened {
                 timeout_secs: 60,
                 junit: None,
                 runner: None,
+                detected: false,
             }],
             origin: "/srv/tool.git".into(),
             forge: Default::default(),

@@ -38,6 +38,9 @@ pub struct CheckSpec {
     /// The runner it runs on, by its name in the configuration; `None` = the sandbox on Skep's own machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<String>,
+    /// Whether it was detected. Nobody said what its exit code proves, so that it also fails if no test ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detected: bool,
 }
 
 impl CheckSpec {
@@ -83,7 +86,8 @@ pub struct CheckResult {
     pub name: String,
     /// Its purpose.
     pub kind: CheckKind,
-    /// Whether it exited with code 0 within its limits, and its report, if any, has no failures.
+    /// Whether it exited with code 0 within its limits, its report, if any, has no failures, and, if it was detected, a
+    /// test ran.
     pub green: bool,
     /// The exit code; `None` if it was killed (timeout, signal) or could not start.
     pub exit_code: Option<i32>,
@@ -99,7 +103,7 @@ pub struct CheckResult {
     /// The end of its output, at most 4 KiB, control characters removed.
     #[serde(default)]
     pub tail: String,
-    /// Test counts from its JUnit report.
+    /// Test counts from its JUnit report; all zero if its output says that no test ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests: Option<TestCounts>,
     /// Its output and report (capped).

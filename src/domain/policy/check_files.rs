@@ -140,6 +140,7 @@ mod tests {
             timeout_secs: 1,
             junit: None,
             runner: None,
+            detected: false,
         });
         let file = FileChange { path: path.to_owned(), kind, added: 1, removed: 1, binary: false };
         decides_checks(&file, &checks)

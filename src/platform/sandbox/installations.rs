@@ -161,8 +161,12 @@ impl Found {
     }
 }
 
-/// Returns the directory of the package in `/opt` that a path belongs to.
+/// Returns the directory that a path belongs to and that is shown as a whole: of a package in `/opt`, or of packages of
+/// Node.js, which load each other's files.
 fn whole_package(path: &Path) -> Option<PathBuf> {
+    if let Some(packages) = path.ancestors().filter(|dir| dir.file_name().is_some_and(|n| n == "node_modules")).last() {
+        return Some(packages.to_owned());
+    }
     match path.strip_prefix("/opt").ok()?.components().next() {
         Some(Component::Normal(package)) => Some(Path::new("/opt").join(package)),
         _ => None,
@@ -287,6 +291,22 @@ mod tests {
         }
         assert_eq!(of_path([root.join("bin")].into_iter()), [root.join("bin"), root.join("lib")]);
         assert_eq!(of_path([root.join("lib")].into_iter()), [root.join("lib")]);
+    }
+
+    #[test]
+    fn a_program_of_node_comes_with_all_packages_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for path in ["node_modules/pnpm/bin/pnpm.cjs", "node_modules/pnpm/dist/pnpm.cjs", "secret"] {
+            file(root.join(path));
+        }
+        for bin in ["node_modules/.bin", "local"] {
+            fs::create_dir_all(root.join(bin)).unwrap();
+            symlink(root.join("node_modules/pnpm/bin/pnpm.cjs"), root.join(bin).join("pnpm")).unwrap();
+        }
+        let packages = root.join("node_modules");
+        assert_eq!(of_path([root.join("local")].into_iter()), [root.join("local"), packages.clone()]);
+        assert_eq!(of_path([root.join("node_modules/.bin")].into_iter()), [packages]);
     }
 
     #[test]

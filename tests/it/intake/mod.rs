@@ -204,6 +204,7 @@ impl World {
             timeout_secs: 60,
             junit: None,
             runner: None,
+            detected: false,
         };
         let project = Project {
             name: ProjectName::new("calc").unwrap(),

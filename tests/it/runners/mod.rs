@@ -33,7 +33,15 @@ fn checks(runner: Runner) -> CommandChecks {
 
 fn spec(name: &str, command: &str) -> CheckSpec {
     let (name, command) = (name.to_owned(), command.to_owned());
-    CheckSpec { name, kind: CheckKind::Test, command, timeout_secs: 30, junit: None, runner: Some("box".to_owned()) }
+    CheckSpec {
+        name,
+        kind: CheckKind::Test,
+        command,
+        timeout_secs: 30,
+        junit: None,
+        runner: Some("box".to_owned()),
+        detected: false,
+    }
 }
 
 async fn run(checks: &CommandChecks, dir: &Path, specs: &[CheckSpec]) -> Result<Vec<Checked>, PortError> {

@@ -39,6 +39,7 @@ pub fn opened(policy: Policy) -> Opened {
         timeout_secs: 60,
         junit: None,
         runner: None,
+        detected: false,
     };
     Opened {
         id: RunId(uuid::Uuid::from_u128(7)),

@@ -97,6 +97,7 @@ async fn start(engines: Option<Arc<dyn skep::ports::Engines>>, configure: impl F
             timeout_secs: 60,
             junit: None,
             runner: None,
+            detected: false,
         };
         commands.iter().enumerate().map(spec).collect()
     };

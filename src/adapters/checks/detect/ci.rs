@@ -10,30 +10,80 @@ const MAX_CHARS: usize = 160;
 /// Files of CI systems whose commands are lines of YAML.
 pub const FILES: &[&str] =
     &[".github/workflows/*.yml", ".github/workflows/*.yaml", ".gitlab-ci.yml", ".circleci/config.yml", ".travis.yml"];
-/// Words of commands that test something.
-const WORDS: &[&str] = &[
-    "test", "tests", "check", "pytest", "tox", "nox", "spec", "rspec", "ctest", "lint", "clippy", "vet", "verify",
+/// Words of commands that run tests.
+const TESTS: &[&str] = &[
+    "test",
+    "tests",
+    "unittest",
+    "pytest",
+    "tox",
+    "nox",
+    "nosetests",
+    "nose2",
+    "behave",
+    "rspec",
+    "minitest",
+    "cucumber",
+    "ctest",
+    "nextest",
     "phpunit",
+    "pest",
+    "phpspec",
+    "behat",
+    "codecept",
+    "jest",
+    "vitest",
+    "mocha",
+    "ava",
+    "jasmine",
+    "karma",
+    "cypress",
+    "playwright",
+    "busted",
+    "vusted",
+    "bats",
+    "shellspec",
+    "prove",
+    "kaocha",
+    "eunit",
+    "spec",
 ];
+/// Words of commands that look for other faults.
+const OTHERS: &[&str] = &["check", "lint", "clippy", "vet", "verify"];
+/// Ends of the names of programs that look for other faults, whatever they are given to read.
+const LINTERS: &[&str] = &["lint", "check", "flake8", "ruff", "rubocop", "mypy", "pyright"];
 
-/// Returns the commands that test something, each with its file.
+/// Returns the commands that test something, each with its file: those that run tests first.
 pub fn proposals(tree: Tree<'_>) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for file in FILES.iter().flat_map(|pattern| tree.matches(pattern)).take(MAX_FILES) {
         for command in commands(tree.text(file)) {
-            if found.len() < MAX_PROPOSALS && is_test(&command) && found.iter().all(|(c, _)| *c != command) {
+            if rank(&command).is_some() && found.iter().all(|(c, _)| *c != command) {
                 found.push((command, file.to_owned()));
             }
         }
     }
+    found.sort_by_key(|(command, _)| rank(command));
+    found.truncate(MAX_PROPOSALS);
     found
 }
 
-fn is_test(command: &str) -> bool {
+/// Returns the place of a command among the proposals; `None` if it tests nothing, or can't be run elsewhere.
+fn rank(command: &str) -> Option<usize> {
     let is_part = |c: char| c.is_ascii_alphanumeric();
     // An expression of the CI system, or a line that only prints, can't be run elsewhere.
     let runs = !command.contains("${{") && !command.starts_with("echo") && command.chars().count() <= MAX_CHARS;
-    runs && !command.chars().any(char::is_control) && command.split(|c| !is_part(c)).any(|word| WORDS.contains(&word))
+    if !runs || command.chars().any(char::is_control) {
+        return None;
+    }
+    let has = |list: &[&str]| command.split(|c| !is_part(c)).any(|word| list.contains(&word));
+    let program = command.split_whitespace().next().unwrap_or_default();
+    let is_linter = LINTERS.iter().any(|end| program.ends_with(end));
+    match (has(TESTS), has(OTHERS)) {
+        (true, _) if !is_linter => Some(0),
+        (true, _) | (_, true) => Some(1),
+        _ => None,
+    }
 }
 
 /// Returns the lines of `run:` and `script:` entries, on one line, in a block, or in a list.

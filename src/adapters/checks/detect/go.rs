@@ -4,33 +4,38 @@ use super::table::quoted;
 use super::tree::Tree;
 use crate::domain::CheckKind::{self, Test};
 
-/// Upper bound on the modules that are tested one by one.
-const MAX_MODULES: usize = 16;
 /// Folders that Go itself leaves out, or that hold code of others.
 const LEFT_OUT: &[&str] = &["testdata/", "vendor/", "_"];
 
-/// Returns the checks of a Go repository. `./...` ends at the border of a module, so that each module is named.
+/// Returns the check of the module or workspace of this folder. `./...` ends at the border of a module, so that each
+/// module of a workspace is named.
 pub fn checks(tree: Tree<'_>) -> Vec<(String, CheckKind, String)> {
+    let modules = if tree.has("go.work") { work_modules(tree.text("go.work")) } else { Vec::new() };
+    let patterns: Vec<String> = modules.iter().map(|dir| pattern(dir)).collect();
+    let command = match patterns.is_empty() {
+        false => format!("go test {}", patterns.join(" ")),
+        true if tree.has("go.mod") => "go test ./...".to_owned(),
+        true => return Vec::new(),
+    };
+    vec![("go-test".to_owned(), Test, command)]
+}
+
+/// Returns the modules in folders of any depth that have tests, each with its check; none in a workspace, which names
+/// its modules.
+pub fn nested<'a>(tree: Tree<'a>) -> Vec<(&'a str, (String, CheckKind, String))> {
     if tree.has("go.work") {
-        let modules: Vec<String> = work_modules(tree.text("go.work"));
-        let patterns: Vec<String> = modules.iter().map(|dir| pattern(dir)).collect();
-        if !patterns.is_empty() {
-            return vec![("go-test".to_owned(), Test, format!("go test {}", patterns.join(" ")))];
-        }
+        return Vec::new();
     }
-    let mut found = Vec::new();
-    if tree.has("go.mod") {
-        found.push(("go-test".to_owned(), Test, "go test ./...".to_owned()));
-    }
-    let nested = tree.matches("**/go.mod").filter_map(|file| file.strip_suffix("go.mod"));
-    let own = nested.filter(|dir| !dir.split_inclusive('/').any(|part| LEFT_OUT.iter().any(|l| part.starts_with(l))));
+    let folders = tree.matches("**/go.mod").filter_map(|file| file.strip_suffix("go.mod"));
+    let own = folders.filter(|dir| !dir.split_inclusive('/').any(|part| LEFT_OUT.iter().any(|l| part.starts_with(l))));
     // Modules without tests, such as tools, prove nothing.
     let tested = own.filter(|dir| tree.has(&format!("{dir}**_test.go")));
-    for dir in tested.take(MAX_MODULES) {
-        let dir = dir.trim_end_matches('/');
-        found.push((format!("go-test-{}", super::slug(dir)), Test, format!("cd {} && go test ./...", quoted(dir))));
-    }
-    found
+    let check = |dir: &'a str| {
+        let path = dir.trim_end_matches('/');
+        let name = format!("go-test-{}", super::slug(path));
+        (dir, (name, Test, format!("cd {} && go test ./...", quoted(path))))
+    };
+    tested.map(check).collect()
 }
 
 /// Returns the folders of the `use` lines of a go.work file.

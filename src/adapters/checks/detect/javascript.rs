@@ -111,6 +111,9 @@ pub fn missing(tree: Tree<'_>) -> Option<String> {
         (false, _) => None,
         (true, false) => Some("package.json is not valid JSON".to_owned()),
         (true, true) => match manager(tree, &package) {
+            Ok(_) if package["scripts"]["test"].is_string() => {
+                Some("package.json has only the script \"test\" that `npm init` writes, which always fails".to_owned())
+            }
             Ok(_) => Some("package.json has no script \"test\"".to_owned()),
             Err(unknown) => {
                 Some(format!("package.json names the package manager {unknown:?}, which Skep does not know"))

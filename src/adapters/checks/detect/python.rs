@@ -4,6 +4,7 @@ use super::python_deps::{Declared, declared};
 use super::table::{quoted, uncommented};
 use super::tree::{Tree, key};
 use crate::domain::CheckKind::{self, Setup, Test};
+use std::collections::BTreeSet;
 
 /// A tool that installs dependencies and runs programs with them.
 struct Manager {
@@ -56,48 +57,50 @@ const PYTEST_FILES: &str = "pytest.ini|.pytest.ini|pytest.toml|.pytest.toml|conf
 /// Sections of shared files that configure pytest.
 const PYTEST_SECTIONS: &[(&str, &str)] =
     &[("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]"), ("pyproject.toml", "[tool.pytest")];
-/// Files of tests.
-const TEST_FILES: &[&str] =
-    &["test_*.py", "tests/**.py", "test/**.py", "src/**test_*.py", "**_test.py", "**/test_*.py"];
+/// Files of a folder that is a project by itself.
+const PROJECT_FILES: &str = "pyproject.toml|setup.py|setup.cfg|tox.ini|noxfile.py|Pipfile|requirements.txt|manage.py";
 /// Test files whose imports are read.
 pub const MAX_TEST_FILES: usize = 24;
+/// Upper bound on the folders in which unittest searches.
+const MAX_STARTS: usize = 64;
+/// Folders with code of others, or with data of tests.
+const NOT_TESTS: &[&str] = &["vendor", "third_party", "third-party", "node_modules", "testdata", "fixtures"];
 
-/// Returns the files of tests whose imports decide.
+/// Returns the files of tests, those near the root first.
 pub fn test_files<'a>(tree: Tree<'a>) -> Vec<&'a str> {
     let is_test = |path: &&str| {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        name.starts_with("test") || name.ends_with("_test.py") || name == "tests.py"
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let in_tests = matches!(folder.split('/').next(), Some("tests" | "test"));
+        name.ends_with(".py")
+            && (name.starts_with("test_") || name.ends_with("_test.py") || in_tests && name.starts_with("test"))
+            && !folder.split('/').any(|part| part.starts_with('.') || NOT_TESTS.contains(&part))
     };
-    let mut found: Vec<&str> = Vec::new();
-    for pattern in TEST_FILES {
-        for file in tree.matches(pattern).filter(is_test) {
-            if found.len() == MAX_TEST_FILES {
-                return found;
-            }
-            if !found.contains(&file) {
-                found.push(file);
-            }
-        }
-    }
+    let mut found: Vec<&str> = tree.files().filter(is_test).collect();
+    found.sort_by_key(|path| path.matches('/').count());
     found
 }
 
-/// Returns the checks of a Python project. Tests without a project count only where no other language was found.
-pub fn checks(tree: Tree<'_>, is_only: bool) -> Vec<(String, CheckKind, String)> {
-    let tests = test_files(tree);
-    let is_project =
-        tree.has("pyproject.toml|setup.py|setup.cfg|tox.ini|noxfile.py|Pipfile|requirements.txt|manage.py");
-    if !is_project && !is_only {
-        return Vec::new();
-    }
+/// Returns whether a folder is a Python project by itself. Where no other language was found, a configuration of pytest
+/// says so as well.
+pub fn is_project(tree: Tree<'_>, is_only: bool) -> bool {
+    tree.has(PROJECT_FILES) || (is_only && tree.has(PYTEST_FILES))
+}
+
+/// Returns the checks of a Python project with these test files. `is_complete` = they are all that the folder has.
+pub fn checks(tree: Tree<'_>, tests: &[&str], is_complete: bool) -> Vec<(String, CheckKind, String)> {
     let declared = declared(tree);
-    let Some(runner) = runner(tree, &declared, &tests) else {
-        return environments(tree, &tests);
+    let Some(runner) = runner(tree, &declared, tests) else {
+        return environments(tree, tests);
     };
-    let command = match runner {
-        Runner::Pytest => "python3 -m pytest -q".to_owned(),
-        Runner::Django => "python3 manage.py test".to_owned(),
-        Runner::Unittest => unittest(tree, &tests),
+    let commands = match runner {
+        Runner::Pytest if is_complete => vec!["python3 -m pytest -q".to_owned()],
+        Runner::Pytest => {
+            let parts: BTreeSet<&str> = tests.iter().filter_map(|test| test.split('/').next()).collect();
+            let parts: Vec<String> = parts.into_iter().map(quoted).collect();
+            vec![format!("python3 -m pytest -q {}", parts.join(" "))]
+        }
+        Runner::Django => vec!["python3 manage.py test".to_owned()],
+        Runner::Unittest => unittest(tree, tests),
     };
     let name = match runner {
         Runner::Pytest => "pytest",
@@ -115,10 +118,11 @@ pub fn checks(tree: Tree<'_>, is_only: bool) -> Vec<(String, CheckKind, String)>
     match manager {
         Some(manager) => {
             let (setup, run) = managed(manager, tree, &declared, runner);
-            let command = command.strip_prefix("python3").map_or(command.clone(), |rest| format!("{run} python{rest}"));
-            vec![(format!("{}-install", manager.name), Setup, setup), (name.to_owned(), Test, command)]
+            let command = |line: &String| line.replacen("python3", &format!("{run} python"), 1);
+            let commands: Vec<String> = commands.iter().map(command).collect();
+            vec![(format!("{}-install", manager.name), Setup, setup), (name.to_owned(), Test, commands.join(" && "))]
         }
-        None => with_pip(tree, &declared, runner, name, command),
+        None => with_pip(tree, &declared, runner, name, &commands),
     }
 }
 
@@ -203,15 +207,24 @@ fn environments(tree: Tree<'_>, tests: &[&str]) -> Vec<(String, CheckKind, Strin
     }
 }
 
-fn unittest(tree: Tree<'_>, tests: &[&str]) -> String {
-    // Discovery from the root imports tests as a package; a folder of tests without one is searched by itself.
-    let folder = tests.iter().find_map(|t| t.split_once('/')).map(|(folder, _)| folder);
-    match folder.filter(|_| !tests.iter().any(|t| !t.contains('/'))) {
-        Some(folder) if !tree.has(&format!("{folder}/__init__.py")) && folder != "src" => {
-            format!("python3 -m unittest discover -s {}", quoted(folder))
+/// Returns the commands that run all tests. Discovery enters only packages, so that it starts in each folder that is
+/// none: with a package, in the folder that contains it.
+fn unittest(tree: Tree<'_>, tests: &[&str]) -> Vec<String> {
+    let parent = |path: &str| path.rfind('/').unwrap_or(0);
+    let mut starts: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for test in tests {
+        let mut folder = &test[..parent(test)];
+        let name = test.rsplit('/').next().unwrap_or(test);
+        while !folder.is_empty() && tree.has(&format!("{folder}/__init__.py")) {
+            folder = &folder[..parent(folder)];
         }
-        _ => "python3 -m unittest discover".to_owned(),
+        starts.insert((folder, if name.starts_with("test") { "" } else { " -p '*_test.py'" }));
     }
+    let command = |(folder, names): (&str, &str)| {
+        let start = if folder.is_empty() { String::new() } else { format!(" -s {}", quoted(folder)) };
+        format!("python3 -m unittest discover{start}{names}")
+    };
+    starts.into_iter().take(MAX_STARTS).map(command).collect()
 }
 
 /// Returns how a manager installs, and how it runs a program.
@@ -244,11 +257,15 @@ fn with_pip(
     declared: &Declared,
     runner: Runner,
     name: &str,
-    command: String,
+    commands: &[String],
 ) -> Vec<(String, CheckKind, String)> {
     // The checkout's own code comes before an installed copy of it.
     let source =
         if tree.has("src/**.py") && tree.has("pyproject.toml|setup.py|setup.cfg") { "PYTHONPATH=src " } else { "" };
+    let prefixed = |prefix: &str| {
+        let lines: Vec<String> = commands.iter().map(|line| format!("{prefix}{line}")).collect();
+        lines.join(" && ")
+    };
     let mut needed = declared.names.clone();
     if !source.is_empty() {
         needed.extend(declared.project.clone());
@@ -267,13 +284,13 @@ fn with_pip(
         }
     }
     if needed.is_empty() || args.is_empty() {
-        return vec![(name.to_owned(), Test, format!("{source}{command}"))];
+        return vec![(name.to_owned(), Test, prefixed(source))];
     }
     let setup = format!(
         "{PROBE}{}{OTHERWISE}{{ python3 -m venv .venv && .venv/bin/python -m pip install -q {}; }}",
         needed.join(" "),
         args.join(" ")
     );
-    let test = format!("PATH=\"$PWD/.venv/bin:$PATH\" {source}{command}");
+    let test = prefixed(&format!("PATH=\"$PWD/.venv/bin:$PATH\" {source}"));
     vec![("pip-install".to_owned(), Setup, setup), (name.to_owned(), Test, test)]
 }

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use table::{MANAGERS, Manager, Source};
+use table::{MANAGERS, Manager, OF_ARCHIVES, REDIRECTS, SHORT_FORMS, Source};
 
 /// Upper bounds on a file of the home directory, on listed hosts, and on the time a manager has to answer.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -221,6 +221,10 @@ fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>,
                 found.extend(source.before.iter().flat_map(|before| addresses(&text, before)));
             }
         }
+        if OF_ARCHIVES.contains(&manager.name) {
+            let redirected = REDIRECTS.iter().filter(|(from, _)| found.contains(*from)).map(|(_, to)| (*to).to_owned());
+            found.extend(redirected.collect::<Vec<_>>());
+        }
         found
     };
     let mut configured = of_repo(manager.repo);
@@ -318,6 +322,10 @@ async fn run(line: &str, user: &UserFiles) -> Option<String> {
 /// Returns the hosts of the addresses that follow `before` in a text.
 fn addresses(text: &str, before: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
+    if let Some((_, host)) = SHORT_FORMS.iter().find(|(short, _)| before.ends_with(short)) {
+        found.extend(text.contains(before).then(|| (*host).to_owned()));
+        return found;
+    }
     for (at, _) in text.match_indices(before) {
         let rest = &text[at + before.len()..];
         let end = rest.find(['\n', ' ', ',', '<', ';']).unwrap_or(rest.len());

@@ -1,7 +1,7 @@
 //! Package managers: where each of them reads the addresses of its packages.
 //!
-//! Invariant: no host is listed here. Every one is read from a lock file, from a configuration, or from the manager
-//! itself.
+//! Invariant: no host of packages is listed here. Every one is read from a lock file, from a configuration, or from the
+//! manager itself; only what a short form of an address stands for, and where a forge redirects downloads to, is known.
 
 /// A file, and the texts that precede an address in it.
 pub struct Source {
@@ -49,7 +49,20 @@ const MAVEN_ASK: &str = "m=$(readlink -f \"$(command -v mvn)\") && ${JAVA_HOME:+
 const PIP_HOME: &[Source] = &[source(".config/pip/pip.conf", &["index-url"]), source(".pip/pip.conf", &["index-url"])];
 const PYPROJECT: Source = source("pyproject.toml", &["url = \""]);
 /// Before version 2, a lock file of npm names git repositories as versions.
-const NPM_LOCK: &[&str] = &["\"resolved\": \"", "\"version\": \"git+"];
+const NPM_LOCK: &[&str] = &[
+    "\"resolved\": \"",
+    "\"version\": \"git+",
+    "\"version\": \"github:",
+    "\"version\": \"gitlab:",
+    "\"version\": \"bitbucket:",
+];
+/// Short forms of addresses in lock files, and the hosts they stand for.
+pub const SHORT_FORMS: &[(&str, &str)] =
+    &[("github:", "github.com"), ("gitlab:", "gitlab.com"), ("bitbucket:", "bitbucket.org")];
+/// Managers that download a commit as an archive, and where forges redirect such a download to.
+pub const OF_ARCHIVES: &[&str] = &["npm", "pnpm", "yarn", "composer"];
+pub const REDIRECTS: &[(&str, &str)] =
+    &[("github.com", "codeload.github.com"), ("api.github.com", "codeload.github.com")];
 const NPM_RC: Source = source(".npmrc", &["registry=", "registry = "]);
 const GRADLE: &[Source] = &[
     source("gradle/wrapper/gradle-wrapper.properties", &["distributionUrl="]),

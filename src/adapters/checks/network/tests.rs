@@ -21,6 +21,19 @@ fn hosts_come_from_lock_files_and_configuration() {
         ("npm ci", "package-lock.json", r#""resolved": "https://npm.example/a.tgz","#, lock("npm.example")),
         ("npm ci", "package-lock.json", r#""version": "git+https://git.example/a.git#1","#, lock("git.example")),
         ("npm ci", "package-lock.json", r#""version": "2.0.0-rc.beta","#, lock("")),
+        (
+            "npm ci",
+            "package-lock.json",
+            r#""version": "github:some.one/tool#1a2b","#,
+            lock("codeload.github.com github.com"),
+        ),
+        ("npm ci", "package-lock.json", r#""version": "gitlab:a/b#1","#, lock("gitlab.com")),
+        (
+            "composer install",
+            "composer.lock",
+            "\"type\": \"zip\",\n                \"url\": \"https://api.github.com/repos/a/b/zipball/1\",",
+            lock("api.github.com codeload.github.com"),
+        ),
         ("npm ci", "package-lock.json", r#"{"funding": {"url": "https://give.example"}}"#, lock("")),
         ("pnpm install", "pnpm-lock.yaml", "lockfileVersion: 9", None),
         ("yarn install", "yarn.lock", "  resolved \"https://yarn.example/a#1\"", lock("yarn.example")),
@@ -180,6 +193,7 @@ async fn a_manager_is_asked_where_nothing_is_configured() {
         timeout_secs: 1,
         junit: None,
         runner: None,
+        detected: false,
     };
     let found = needed(std::slice::from_ref(&check), &["package.json".to_owned()], &BTreeMap::new(), &user).await;
     let checks = vec!["npm-install".to_owned()];

@@ -110,6 +110,7 @@ fn full(step: Step) -> Order {
             timeout_secs: 60,
             junit: None,
             runner: None,
+            detected: false,
         }],
         criteria: vec![
             Criterion {

@@ -38,7 +38,7 @@ pub struct CheckPlan {
     pub base: String,
     /// Checks; empty if none are named or detected.
     pub checks: Vec<Check>,
-    /// Why no checks were detected.
+    /// Why no checks were detected, or which projects of the repository the detected ones do not cover.
     pub missing: Vec<String>,
     /// Commands of the repository's CI that may be chosen as checks.
     pub proposals: Vec<ProposedCheck>,
