@@ -70,6 +70,8 @@ pub struct CommandAccess {
     /// Session of the egress proxy, if the command has one.
     pub session: Option<ProxySession>,
     secrets: Vec<(String, Secret)>,
+    /// Hosts that the command is known to need, and may not reach.
+    known_hosts: Vec<String>,
 }
 
 impl AccessBroker {
@@ -220,7 +222,8 @@ impl CommandAccess {
     ) -> CommandAccess {
         let (project, level) = (request.project.clone(), request.level);
         let file = grants.file.clone();
-        CommandAccess { grants: grants.for_project(&project).clone(), project, level, file, session, secrets }
+        let (grants, known_hosts) = (grants.for_project(&project).clone(), Vec::new());
+        CommandAccess { grants, project, level, file, session, secrets, known_hosts }
     }
 
     /// Returns an access that grants nothing, for a command that runs on another machine.
@@ -265,19 +268,33 @@ impl CommandAccess {
         Some(format!("it tried to reach {listed}, which egress.hosts of project {project} does not allow{how}"))
     }
 
+    /// Returns whether a command was denied a host, or has no network access and its output shows that it needed some.
+    pub fn lacks_network(&self, output: &str) -> bool {
+        self.denied_hosts().is_some() || self.is_offline(output)
+    }
+
+    /// Sets the hosts that the command is known to need and may not reach. They are proposed with those it tried.
+    pub fn set_known_hosts(&mut self, hosts: Vec<String>) {
+        self.known_hosts = hosts;
+    }
+
+    fn is_offline(&self, output: &str) -> bool {
+        self.session.is_none() && self.level != Level::None && network_need::is_needed(output)
+    }
+
     /// Explains that a command has no network access and how to open it, if its output shows that it needed some.
     pub fn offline_hint(&self, output: &str) -> Option<String> {
-        let isolated = self.session.is_none() && self.level != Level::None;
-        (isolated && network_need::is_needed(output)).then(|| {
+        self.is_offline(output).then(|| {
             let (project, how) = (&self.project, self.how_to_allow(&network_need::hosts(output)));
             format!("it needs the network, which is closed on purpose (egress.hosts of project {project} allows no host): {how}")
         })
     }
 
-    /// Describes how to allow more hosts: the command, and the same as a line, its table and the file.
+    /// Describes how to allow the known hosts and more: the command, and the same as a line, its table and the file.
     fn how_to_allow(&self, more: &[String]) -> String {
         // A name may have been chosen by the command. Only what is valid in the list is proposed.
-        let valid = more.iter().filter(|host| Hosts::parse(std::slice::from_ref(*host)).is_ok());
+        let named = self.known_hosts.iter().chain(more.iter().filter(|host| !self.known_hosts.contains(host)));
+        let valid = named.filter(|host| Hosts::parse(std::slice::from_ref(*host)).is_ok());
         let more: Vec<String> = valid.filter(|host| !self.grants.hosts.contains(host)).cloned().collect();
         let more = if more.is_empty() { vec!["HOST".to_owned()] } else { more };
         let command = format!("skep project allow {} {}", self.project, more.join(" "));

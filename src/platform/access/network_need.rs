@@ -66,7 +66,10 @@ const HOST_FOLLOWS: &[&str] = &[
 ];
 
 /// Words, in lower case, of lines whose addresses are for people.
-const HELP: &[&str] = &["more help", "more information"];
+const HELP: &[&str] = &["more help", "more information", "[help ", "learn more", "read more", "for more details"];
+
+/// Words, in lower case, directly before an address that is for people.
+const BEFORE_HELP: &[&str] = &["see", "see:", "visit", "visit:", "docs:", "documentation:"];
 
 /// Returns whether the output shows that the command needed a network.
 pub fn is_needed(output: &str) -> bool {
@@ -91,7 +94,14 @@ pub fn hosts(output: &str) -> Vec<String> {
     let lines = output.lines().map(str::to_lowercase);
     let output = lines.filter(|line| !HELP.iter().any(|words| line.contains(words))).collect::<Vec<_>>().join("\n");
     let mut found = BTreeSet::new();
-    let after = |mark: &str| output.match_indices(mark).map(|(at, _)| &output[at + mark.len()..]).collect::<Vec<_>>();
+    let is_help = |before: &str| {
+        let word = before.trim_end_matches([' ', '<', '"', '\'', '`', '(']).rsplit(char::is_whitespace).next();
+        word.is_some_and(|word| BEFORE_HELP.contains(&word))
+    };
+    let after = |mark: &str| {
+        let found = output.match_indices(mark).filter(|(at, _)| !is_help(&output[..*at]));
+        found.map(|(at, _)| &output[at + mark.len()..]).collect::<Vec<_>>()
+    };
     for mark in ["https://", "http://", "git+ssh://", "ssh://"].iter().chain(HOST_FOLLOWS) {
         for rest in after(mark) {
             let rest = rest.trim_start_matches(['\'', '"', '`', '(']);
@@ -161,6 +171,10 @@ mod tests {
             (
                 "Could not GET 'https://a.example.org/m2'.\na.example.org: Name or service not known\n* Get more help at https://help.example.org",
                 "a.example.org",
+            ),
+            (
+                "[ERROR] Unknown host repo.example.org\n[ERROR] https://repo.example.org/m2\n[ERROR] [Help 1] http://cwiki.example.net/x\nread error, see https://docs.example.net/y",
+                "repo.example.org",
             ),
         ] {
             assert!(is_needed(output), "{output}");

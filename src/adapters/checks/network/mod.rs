@@ -3,6 +3,7 @@
 //!
 //! Invariant: of a configuration only host names are kept. It may hold tokens and passwords.
 
+pub mod checkout;
 mod gradle;
 mod table;
 #[cfg(test)]
