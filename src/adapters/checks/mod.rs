@@ -164,9 +164,7 @@ impl CommandChecks {
         if spec.runner.is_none() && why.is_some() && access.lacks_network(&tail) {
             access.set_known_hosts(self.known_hosts(project, spec, dir).await);
         }
-        // Tests may also try hosts that they do not need; a setup check seldom does.
-        let was_denied = spec.kind == CheckKind::Setup && access.denied_hosts().is_some();
-        let needs_network = spec.runner.is_none() && (was_denied || access.offline_hint(&tail).is_some());
+        let needs_network = spec.runner.is_none() && access.failed_for_network(&tail, spec.kind == CheckKind::Setup);
         let fault = match &finished.stop_reason {
             Some(StopReason::FullDisk(_)) => Some(Fault::Space),
             _ => why.as_ref().and_then(|_| fault::of(exit, &finished.stdout, needs_network, dir)),
@@ -177,7 +175,7 @@ impl CommandChecks {
         };
         let mut log = finished.into_log();
         let withheld = match &spec.runner {
-            None => access.denied_hosts().or_else(|| access.offline_hint(&tail).filter(|_| why.is_some())),
+            None => access.network_note(&tail, why.is_some()),
             Some(runner) => {
                 let names = self.access_broker.grants(project).check_secrets.join(", ");
                 let may_matter = why.is_some() && !names.is_empty();
