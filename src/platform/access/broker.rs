@@ -283,7 +283,8 @@ impl CommandAccess {
             let known = |known: &String| known == host || known.rsplit_once(':').is_some_and(|(name, _)| name == host);
             only_installs || self.known_hosts.iter().any(known) || network_need::blames(output, host)
         };
-        self.is_offline(output) || self.denials().iter().chain(&self.unreachable()).any(is_needed)
+        // A person allowed a host because it is needed.
+        self.is_offline(output) || !self.unreachable().is_empty() || self.denials().iter().any(is_needed)
     }
 
     /// Sets the hosts that the command is known to need and may not reach. They are proposed with those it tried.
