@@ -138,16 +138,20 @@ fn what(needs: &[NetworkNeed]) -> String {
     let known = needs.iter().filter(|need| !is_unknown(need));
     let each = known.map(|need| {
         let names = if need.hosts.is_empty() { &need.addresses } else { &need.hosts };
-        format!("{} needs {}.", need.checks.join(", "), names.join(", "))
+        let need_word = if need.checks.len() == 1 { "needs" } else { "need" };
+        format!("{} {need_word} {}.", need.checks.join(", "), names.join(", "))
     });
     let text = each.collect::<Vec<_>>().join(" ");
-    match (addresses(needs).as_slice(), hosts(needs).is_empty()) {
-        ([], _) => text,
-        (_, true) => format!("{text} An allowed host leads there, outside the public internet."),
-        ([one], _) => format!("{text} Here this leads to {one}, an address outside the public internet."),
-        (more, _) => {
-            format!("{text} Here this leads to {}, addresses outside the public internet.", more.join(", "))
-        }
+    let leads = match hosts(needs).len() {
+        0 if addresses(needs).is_empty() => return text,
+        0 => return format!("{text} An allowed host leads there, outside the public internet."),
+        1 => "it leads",
+        _ => "at least one of them leads",
+    };
+    match addresses(needs).as_slice() {
+        [] => text,
+        [one] => format!("{text} Here {leads} to {one}, an address outside the public internet."),
+        more => format!("{text} Here {leads} to {}, addresses outside the public internet.", more.join(", ")),
     }
 }
 
@@ -156,15 +160,18 @@ pub fn lines(project: &str, needs: &[NetworkNeed]) -> Vec<String> {
     let mut lines = Vec::new();
     let entries = entries(needs);
     if !entries.is_empty() {
-        lines.push(format!("{} The project may not reach it. To allow it:", what(needs)));
+        let named = if hosts(needs).is_empty() { addresses(needs) } else { hosts(needs) };
+        let they = if named.len() == 1 { "it" } else { "them" };
+        lines.push(format!("{} The project may not reach {they}. To allow {they}:", what(needs)));
         lines.push(format!("  {}", allow_command(project, &entries)));
     }
     for need in needs.iter().filter(|need| is_unknown(need)) {
         let checks = need.checks.join(", ");
-        lines.push(format!(
-            "{checks} starts {}, which may need the network. If it fails, it names the host to allow.",
-            need.manager
-        ));
+        let (start, fail) = match need.checks.len() {
+            1 => ("starts", "If it fails, it names"),
+            _ => ("start", "If they fail, they name"),
+        };
+        lines.push(format!("{checks} {start} {}, which may need the network. {fail} the host to allow.", need.manager));
     }
     lines
 }
@@ -190,12 +197,18 @@ mod tests {
             ),
             (
                 vec![need(&["a"], &["npm.example"], &["10.1.2.3"]), need(&["b"], &["npm.example"], &["10.1.2.3"])],
-                "a needs npm.example. b needs npm.example. Here this leads to 10.1.2.3, an address outside the public \
+                "a needs npm.example. b needs npm.example. Here it leads to 10.1.2.3, an address outside the public \
                  internet. The project may not reach it. To allow it:\n  skep project allow tally npm.example 10.1.2.3",
             ),
             (
                 vec![need(&["a"], &[], &["10.1.2.3", "10.1.2.4"])],
-                "a needs 10.1.2.3, 10.1.2.4. An allowed host leads there, outside the public internet. The project may not reach it. To allow it:\n  skep project allow tally 10.1.2.3 10.1.2.4",
+                "a needs 10.1.2.3, 10.1.2.4. An allowed host leads there, outside the public internet. The project may not reach them. To allow them:\n  skep project allow tally 10.1.2.3 10.1.2.4",
+            ),
+            (
+                vec![need(&["a", "b"], &["one.example", "two.example"], &["10.1.2.3"])],
+                "a, b need one.example, two.example. Here at least one of them leads to 10.1.2.3, an address outside \
+                 the public internet. The project may not reach them. To allow them:\n  \
+                 skep project allow tally one.example two.example 10.1.2.3",
             ),
             (
                 vec![need(&["a"], &[], &[])],

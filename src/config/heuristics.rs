@@ -146,6 +146,8 @@ mod tests {
         ("missing_program", "develop", "failed", "command", "bash: line 1: cargo: command not found"),
         ("missing_module", "develop", "red", "unit", "ModuleNotFoundError: No module named 'yaml'"),
         ("missing_module", "develop", "red", "unit", "Error: Cannot find module 'left-pad'"),
+        ("missing_service", "check", "missing_service", "unit", "Error: connect ECONNREFUSED 127.0.0.1:5432"),
+        ("other_toolchain", "check", "other_toolchain", "unit", "go: go.mod requires go >= 1.22 (running go 1.19)"),
         (
             "out_of_memory",
             "develop",

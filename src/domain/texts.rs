@@ -135,8 +135,10 @@ fn checks(results: &mut [CheckResult], clean: Clean<'_>) {
         clean(why);
         clean(tail);
         failures.iter_mut().for_each(&mut *clean);
-        if let Some(Fault::Program { name } | Fault::Module { name }) = fault {
-            clean(name);
+        match fault {
+            Some(Fault::Program { name } | Fault::Module { name } | Fault::Service { name }) => clean(name),
+            Some(Fault::Toolchain { line, .. }) => clean(line),
+            Some(Fault::Network | Fault::Space) | None => {}
         }
         self::artifacts(artifacts, clean);
     }

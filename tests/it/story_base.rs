@@ -145,3 +145,32 @@ fn a_long_output_leaves_the_question_in_sight() {
     assert!(at("Answer with one of:") - happened <= 14, "{}", output.out);
     assert!(output.out.contains(" more lines: skep logs ") && output.out.contains("  | 300"), "{}", output.out);
 }
+
+#[test]
+fn what_the_environment_lacks_is_asked_about_before_any_engine_works() {
+    let dir = "[project.tool.egress]\nhosts = [\"nosuch.invalid\"]\n";
+    let fetch = |url: &str| format!("/usr/bin/python3 -c 'import urllib.request as u; u.urlopen(\"{url}\")'");
+    for (config, check, expected) in [
+        // The lock file names the host that the output leaves out.
+        ("", "true npm ci; echo getaddrinfo EAI_AGAIN; false", "skep project allow tool npm.example.org"),
+        // One host is allowed, and the check is denied another.
+        (dir, &*fetch("https://denied.example.org/"), "skep project allow tool denied.example.org"),
+        (dir, &*fetch("https://nosuch.invalid/"), "the egress proxy could not reach nosuch.invalid:443 ("),
+        (
+            "",
+            "echo 'Error 111 connecting to localhost:6379. Connection refused.'; false",
+            "1) The service at localhost:6379, for check ",
+        ),
+        ("", "echo 'go: go.mod requires go >= 1.99 (running go 1.19)'; false", "1) Another version of Go, for check "),
+    ] {
+        let cli = Cli::new();
+        let lock = r#"{"packages": {"a": {"resolved": "https://npm.example.org/a.tgz"}}}"#;
+        cli.repo("tool", &[("a.txt", "one\n"), ("package-lock.json", lock)]);
+        std::fs::write(cli.path("skep.toml"), config).unwrap();
+        let output = run(&cli, "Add", check, "command: echo two >> a.txt", &["--config", "skep.toml"]).exits_with(4);
+        let out = output.out;
+        assert!(out.contains("Escalation: the checks cannot run here yet, before any change: "), "{out}");
+        assert!(out.contains(expected), "{expected}: {out}");
+        assert_eq!(attempts(&cli.show(&cli.newest())), 0, "{out}");
+    }
+}

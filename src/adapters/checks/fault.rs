@@ -14,6 +14,8 @@ const MAX_SEARCHED_BYTES: usize = 64 * 1024;
 const MAX_MANIFEST_BYTES: u64 = 256 * 1024;
 /// Longest name of a program or package.
 const MAX_NAME_CHARS: usize = 100;
+/// Longest line that is quoted.
+const MAX_LINE_CHARS: usize = 200;
 
 /// Files in the root folder in which a repository declares its packages.
 const MANIFESTS: &[&str] = &[
@@ -33,6 +35,45 @@ const MANIFESTS: &[&str] = &[
     "Gemfile",
     "composer.json",
     "mix.exs",
+];
+
+/// Messages, in lower case, of clients that found no service at an address.
+const REFUSED: &[&str] =
+    &["connection refused", "econnrefused", "error 111 connecting", "(111)", "connect to server", "connect to local "];
+/// Names of this machine, in lower case.
+const LOOPBACK: &[&str] = &["localhost", "127.0.0.1", "[::1]", "::1"];
+/// Lowest port that the kernel gives out: the servers of tests themselves listen there.
+const MIN_OWN_PORT: u16 = 32_768;
+/// Longest distance between the name of this machine and the port, in characters.
+const MAX_PORT_DISTANCE: usize = 40;
+
+/// Messages, in lower case, about a toolchain of another version than the repository needs, and the toolchain.
+const TOOLCHAINS: &[(&str, &str)] = &[
+    ("is not in goroot", "Go"),
+    ("is not in std", "Go"),
+    ("requires go >= ", "Go"),
+    ("module requires go 1.", "Go"),
+    ("invalid go version '", "Go"),
+    ("toolchain not available", "Go"),
+    ("requires rustc ", "Rust"),
+    ("is not supported by the following package", "Rust"),
+    ("does not understand this lock file", "Rust"),
+    ("requires `-znext-lockfile-bump`", "Rust"),
+    ("feature `edition20", "Rust"),
+    ("code ebadengine", "Node.js"),
+    ("the engine \"node\" is incompatible", "Node.js"),
+    ("err_pnpm_unsupported_engine", "Node.js"),
+    ("requires a different python", "Python"),
+    ("incompatible with the project's python requirement", "Python"),
+    ("current python version (", "Python"),
+    ("your ruby version is ", "Ruby"),
+    ("invalid target release", "Java"),
+    ("error: release version ", "Java"),
+    ("by a more recent version of the java runtime", "Java"),
+    ("your php version (", "PHP"),
+    ("does not support targeting .net", ".NET"),
+    ("a compatible .net sdk was not found", ".NET"),
+    ("is using swift tools version", "Swift"),
 ];
 
 /// How a message names what is missing.
@@ -89,7 +130,11 @@ fn fault_in(line: &str, no_program: bool, checkout: &Path) -> Option<Fault> {
             return Some(Fault::Program { name });
         }
     }
-    MESSAGES.iter().find_map(|(message, names)| {
+    if let Some((_, name)) = TOOLCHAINS.iter().find(|(message, _)| lower.contains(message)) {
+        let line = line.trim().chars().take(MAX_LINE_CHARS).collect();
+        return Some(Fault::Toolchain { name: (*name).to_owned(), line });
+    }
+    let found = MESSAGES.iter().find_map(|(message, names)| {
         let at = lower.find(message)?;
         // Names keep their case where lower case has the same length.
         let line = if lower.len() == line.len() { line } else { lower.as_str() };
@@ -117,7 +162,27 @@ fn fault_in(line: &str, no_program: bool, checkout: &Path) -> Option<Fault> {
                 Fault::Module { name }
             }
         })
-    })
+    });
+    found.or_else(|| service_in(&lower))
+}
+
+/// Returns the service on this machine that a line, in lower case, reports as missing.
+fn service_in(line: &str) -> Option<Fault> {
+    if !REFUSED.iter().any(|message| line.contains(message)) {
+        return None;
+    }
+    // `localhost:6379`; `"localhost" (127.0.0.1), port 5432`; `localhost port 8080`
+    let of_host = LOOPBACK.iter().find_map(|host| {
+        let rest = &line[line.find(host)? + host.len()..];
+        let rest: String = rest.chars().take(MAX_PORT_DISTANCE).collect();
+        let digits = rest.strip_prefix(':').or_else(|| Some(rest.split_once("port ")?.1))?;
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let port = digits[..end].parse::<u16>().ok().filter(|port| (1..MIN_OWN_PORT).contains(port))?;
+        Some(format!("localhost:{port}"))
+    });
+    // `server on socket "/run/postgresql/.s.PGSQL.5432"`, `through socket '/run/mysqld/mysqld.sock'`
+    let of_socket = || line.split_once("socket ").map(|(_, rest)| word(rest)).filter(|path| path.starts_with('/'));
+    of_host.or_else(of_socket).map(|name| Fault::Service { name })
 }
 
 /// Returns the word at the start of a text, without quotes.
@@ -155,7 +220,47 @@ mod tests {
             .unwrap();
         let program = |name: &str| Some(Fault::Program { name: name.to_owned() });
         let module = |name: &str| Some(Fault::Module { name: name.to_owned() });
+        let service = |name: &str| Some(Fault::Service { name: name.to_owned() });
+        let toolchain =
+            |name: &str, line: &str| Some(Fault::Toolchain { name: name.to_owned(), line: line.to_owned() });
+        let go = "go: go.mod requires go >= 1.22 (running go 1.19)";
+        let rust = "error: package `a v1.0.0` cannot be built because it requires rustc 1.90 or newer";
+        let node = "npm error code EBADENGINE";
+        let python = "ERROR: Package 'a' requires a different Python: 3.9.2 not in '>=3.10'";
         let table = [
+            (1, "a.go:3:2: package slices is not in GOROOT (/usr/lib/go-1.19/src/slices)\n", {
+                toolchain("Go", "a.go:3:2: package slices is not in GOROOT (/usr/lib/go-1.19/src/slices)")
+            }),
+            (1, go, toolchain("Go", go)),
+            (101, rust, toolchain("Rust", rust)),
+            (1, node, toolchain("Node.js", node)),
+            (1, python, toolchain("Python", python)),
+            (1, "npm warn EBADENGINE Unsupported engine", None),
+            (
+                1,
+                "redis.exceptions.ConnectionError: Error 111 connecting to localhost:6379. Connection refused.",
+                service("localhost:6379"),
+            ),
+            (1, "Error: connect ECONNREFUSED ::1:5432", service("localhost:5432")),
+            (
+                1,
+                "connection to server at \"localhost\" (127.0.0.1), port 5432 failed: Connection refused",
+                service("localhost:5432"),
+            ),
+            (
+                1,
+                "curl: (7) Failed to connect to localhost port 8080 after 0 ms: Couldn't connect to server",
+                service("localhost:8080"),
+            ),
+            (1, "dial tcp 127.0.0.1:9200: connect: connection refused", service("localhost:9200")),
+            (
+                2,
+                "psql: error: connection to server on socket \"/run/pg/.s.PGSQL.5432\" failed: Connection refused",
+                service("/run/pg/.s.pgsql.5432"),
+            ),
+            (1, "dial tcp 127.0.0.1:41233: connect: connection refused", None),
+            (1, "dial tcp 192.0.2.7:5432: connect: connection refused", None),
+            (1, "listening on localhost:6379", None),
             (127, "sh: 1: go: not found", program("go")),
             (127, "bash: line 1: pytest: command not found\n", program("pytest")),
             (127, "/tmp/x.sh: line 3: cargo-nextest: command not found", program("cargo-nextest")),

@@ -123,6 +123,15 @@ impl CommandChecks {
         runner::open_session(name, runner, &self.sessions, dir, cache).await
     }
 
+    /// Returns what a command that needs the network is known to need and may not reach, by the files of its checkout.
+    async fn known_hosts(&self, project: &ProjectName, spec: &CheckSpec, dir: &Path) -> Vec<String> {
+        let dir = dir.to_owned();
+        let (paths, files) =
+            tokio::task::spawn_blocking(move || network::checkout::read(&dir)).await.unwrap_or_default();
+        let needs = self.network_needs(project, std::slice::from_ref(spec), &paths, &files).await;
+        needs.into_iter().flat_map(|need| need.hosts.into_iter().chain(need.addresses)).collect()
+    }
+
     async fn run_one(
         &self,
         project: &ProjectName,
@@ -140,7 +149,7 @@ impl CommandChecks {
         }
         let label = format!("the check {}", spec.name);
         let request = AccessRequest { project, audience: Audience::Check, level: self.sandbox.level(), label: &label };
-        let access = match spec.runner {
+        let mut access = match spec.runner {
             None => self.access_broker.grant(request).await?,
             // The owner of another machine could read everything that is passed to a command there.
             Some(_) => CommandAccess::none(&request),
@@ -158,9 +167,10 @@ impl CommandChecks {
         let exit = if finished.timed_out { None } else { finished.code };
         let duration_ms = u64::try_from(finished.took.as_millis()).unwrap_or(u64::MAX);
         let tail = as_in_repository(&terminal_text::tail(&finished.stdout, MAX_TAIL_BYTES), dir);
-        // Tests may also try hosts that they do not need; a setup check seldom does.
-        let was_denied = spec.kind == CheckKind::Setup && access.denied_hosts().is_some();
-        let needs_network = spec.runner.is_none() && (was_denied || access.offline_hint(&tail).is_some());
+        if spec.runner.is_none() && why.is_some() && access.lacks_network(&tail) {
+            access.set_known_hosts(self.known_hosts(project, spec, dir).await);
+        }
+        let needs_network = spec.runner.is_none() && access.failed_for_network(&tail, spec.kind == CheckKind::Setup);
         let fault = match &finished.stop_reason {
             Some(StopReason::FullDisk(_)) => Some(Fault::Space),
             _ => why.as_ref().and_then(|_| fault::of(exit, &finished.stdout, needs_network, dir)),
@@ -171,7 +181,7 @@ impl CommandChecks {
         };
         let mut log = finished.into_log();
         let withheld = match &spec.runner {
-            None => access.denied_hosts().or_else(|| access.offline_hint(&tail).filter(|_| why.is_some())),
+            None => access.network_note(&tail, why.is_some()),
             Some(runner) => {
                 let names = self.access_broker.grants(project).check_secrets.join(", ");
                 let may_matter = why.is_some() && !names.is_empty();

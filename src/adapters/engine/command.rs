@@ -125,7 +125,7 @@ impl Engine for CommandEngine {
         let mut result = outcome(order, env, &ended, &output, report, &self.partial_exit_codes);
         let mut transcript = ended.into_log();
         let failed = matches!(result, StepOutcome::Failed(_));
-        let refused = given.denied_hosts().or_else(|| given.offline_hint(&output).filter(|_| failed));
+        let refused = given.network_note(&output, failed);
         if let Some(refused) = refused {
             transcript.extend_from_slice(format!("\nSkep: {refused}\n").as_bytes());
             if let StepOutcome::Failed(why) | StepOutcome::EditedInPart { why, .. } = &mut result {

@@ -131,6 +131,18 @@ pub enum Fault {
         /// Its name.
         name: String,
     },
+    /// A service that it uses does not run where it runs, such as a database.
+    Service {
+        /// Its address.
+        name: String,
+    },
+    /// The repository needs another version of a toolchain.
+    Toolchain {
+        /// The toolchain.
+        name: String,
+        /// The line of the output that says so.
+        line: String,
+    },
     /// It needs the network, or a host that is not allowed.
     Network,
     /// There was no space left on a disk.

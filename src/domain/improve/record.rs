@@ -44,6 +44,8 @@ pub const ENDINGS: &[&str] = &[
     "timeout",
     "missing_program",
     "missing_module",
+    "missing_service",
+    "other_toolchain",
     "network",
     "no_space",
     "push_held",
@@ -242,6 +244,8 @@ fn red(result: &CheckResult, scope: Scope) -> Signature {
     let ending = match &result.fault {
         Some(Fault::Program { .. }) => "missing_program",
         Some(Fault::Module { .. }) => "missing_module",
+        Some(Fault::Service { .. }) => "missing_service",
+        Some(Fault::Toolchain { .. }) => "other_toolchain",
         Some(Fault::Network) => "network",
         Some(Fault::Space) => "no_space",
         None if result.exit_code.is_none() && result.why.contains("exceeded its timeout") => "timeout",

@@ -70,6 +70,8 @@ pub struct CommandAccess {
     /// Session of the egress proxy, if the command has one.
     pub session: Option<ProxySession>,
     secrets: Vec<(String, Secret)>,
+    /// Hosts that the command is known to need, and may not reach.
+    known_hosts: Vec<String>,
 }
 
 impl AccessBroker {
@@ -220,7 +222,8 @@ impl CommandAccess {
     ) -> CommandAccess {
         let (project, level) = (request.project.clone(), request.level);
         let file = grants.file.clone();
-        CommandAccess { grants: grants.for_project(&project).clone(), project, level, file, session, secrets }
+        let (grants, known_hosts) = (grants.for_project(&project).clone(), Vec::new());
+        CommandAccess { grants, project, level, file, session, secrets, known_hosts }
     }
 
     /// Returns an access that grants nothing, for a command that runs on another machine.
@@ -245,39 +248,76 @@ impl CommandAccess {
 
     /// Describes the hosts that the proxy denied, for people; `None` = it denied none.
     pub fn denied_hosts(&self) -> Option<String> {
-        let mut denials = self.session.as_ref()?.denials();
-        // Model calls are not hosts; their errors are reported where they occur.
-        denials.retain(|(what, _)| !what.starts_with('/'));
-        let describe = |(host, why): &(String, String)| {
-            // The command chose the name, so it is untrusted text.
-            let host: String = terminal_text::sanitize(host.as_bytes()).chars().take(HOST_CHARS_MAX).collect();
-            format!("{host} ({why})")
-        };
-        let mut listed: Vec<String> = denials.iter().take(LISTED_HOSTS_MAX).map(describe).collect();
-        match denials.len() {
-            0 => return None,
-            all if all > listed.len() => listed.push(format!("and {} more", all - listed.len())),
-            _ => {}
-        }
+        let listed = list(&self.denials())?;
         let missing = self.session.as_ref().map(ProxySession::missing_hosts).unwrap_or_default();
-        let (listed, project) = (listed.join(", "), &self.project);
+        let project = &self.project;
         let how = if missing.is_empty() { String::new() } else { format!(": {}", self.how_to_allow(&missing)) };
         Some(format!("it tried to reach {listed}, which egress.hosts of project {project} does not allow{how}"))
     }
 
-    /// Explains that a command has no network access and how to open it, if its output shows that it needed some.
-    pub fn offline_hint(&self, output: &str) -> Option<String> {
-        let isolated = self.session.is_none() && self.level != Level::None;
-        (isolated && network_need::is_needed(output)).then(|| {
+    /// Explains what a command lacked of the network, and what to do. Denied hosts are always named, the rest only if
+    /// it failed.
+    pub fn network_note(&self, output: &str, failed: bool) -> Option<String> {
+        let unreachable = || {
+            let listed = list(&self.unreachable())?;
+            Some(format!(
+                "the egress proxy could not reach {listed}, which is allowed: check the name, and that this machine can reach it"
+            ))
+        };
+        let of_failure = failed.then(|| unreachable().or_else(|| self.offline_hint(output))).flatten();
+        let notes: Vec<String> = self.denied_hosts().into_iter().chain(of_failure).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
+    /// Returns whether a failed command was denied a host, could not reach one, or has no network access and its output
+    /// shows that it needed some.
+    pub fn lacks_network(&self, output: &str) -> bool {
+        !self.denials().is_empty() || !self.unreachable().is_empty() || self.is_offline(output)
+    }
+
+    /// Returns whether that is why it failed. A test may also try hosts that it does not need: unless the command
+    /// `only_installs`, what is known of it or its output has to name the host, or a refusal by the proxy.
+    pub fn failed_for_network(&self, output: &str, only_installs: bool) -> bool {
+        let is_needed = |(name, _): &(String, String)| {
+            let host = name.rsplit_once(':').map_or(name.as_str(), |(host, _)| host);
+            let known = |known: &String| known == host || known.rsplit_once(':').is_some_and(|(name, _)| name == host);
+            only_installs || self.known_hosts.iter().any(known) || network_need::blames(output, host)
+        };
+        // A person allowed a host because it is needed.
+        self.is_offline(output) || !self.unreachable().is_empty() || self.denials().iter().any(is_needed)
+    }
+
+    /// Sets the hosts that the command is known to need and may not reach. They are proposed with those it tried.
+    pub fn set_known_hosts(&mut self, hosts: Vec<String>) {
+        self.known_hosts = hosts;
+    }
+
+    /// Returns the denied hosts. Model calls are not hosts; their errors are reported where they occur.
+    fn denials(&self) -> Vec<(String, String)> {
+        let denials = self.session.as_ref().map(ProxySession::denials).unwrap_or_default();
+        denials.into_iter().filter(|(what, _)| !what.starts_with('/')).collect()
+    }
+
+    fn unreachable(&self) -> Vec<(String, String)> {
+        self.session.as_ref().map(ProxySession::unreachable).unwrap_or_default()
+    }
+
+    fn is_offline(&self, output: &str) -> bool {
+        self.session.is_none() && self.level != Level::None && network_need::is_needed(output)
+    }
+
+    fn offline_hint(&self, output: &str) -> Option<String> {
+        self.is_offline(output).then(|| {
             let (project, how) = (&self.project, self.how_to_allow(&network_need::hosts(output)));
             format!("it needs the network, which is closed on purpose (egress.hosts of project {project} allows no host): {how}")
         })
     }
 
-    /// Describes how to allow more hosts: the command, and the same as a line, its table and the file.
+    /// Describes how to allow the known hosts and more: the command, and the same as a line, its table and the file.
     fn how_to_allow(&self, more: &[String]) -> String {
         // A name may have been chosen by the command. Only what is valid in the list is proposed.
-        let valid = more.iter().filter(|host| Hosts::parse(std::slice::from_ref(*host)).is_ok());
+        let named = self.known_hosts.iter().chain(more.iter().filter(|host| !self.known_hosts.contains(host)));
+        let valid = named.filter(|host| Hosts::parse(std::slice::from_ref(*host)).is_ok());
         let more: Vec<String> = valid.filter(|host| !self.grants.hosts.contains(host)).cloned().collect();
         let more = if more.is_empty() { vec!["HOST".to_owned()] } else { more };
         let command = format!("skep project allow {} {}", self.project, more.join(" "));
@@ -290,4 +330,18 @@ impl CommandAccess {
         let line = format!("`hosts = [{}]` below [project.{project}.egress] in {file}", hosts.join(", "));
         format!("to allow it: `{command}`, or {line}")
     }
+}
+
+/// Lists hosts with the reasons why they were not reached; `None` = there are none.
+fn list(hosts: &[(String, String)]) -> Option<String> {
+    let describe = |(host, why): &(String, String)| {
+        // The command chose the name, so it is untrusted text.
+        let host: String = terminal_text::sanitize(host.as_bytes()).chars().take(HOST_CHARS_MAX).collect();
+        format!("{host} ({why})")
+    };
+    let mut listed: Vec<String> = hosts.iter().take(LISTED_HOSTS_MAX).map(describe).collect();
+    if hosts.len() > listed.len() {
+        listed.push(format!("and {} more", hosts.len() - listed.len()));
+    }
+    (!listed.is_empty()).then(|| listed.join(", "))
 }

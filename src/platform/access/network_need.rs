@@ -44,6 +44,7 @@ const MESSAGES: &[&str] = &[
     "network connectivity is disabled",
     "in offline mode and the artifact",
     "in offline mode",
+    "in the offline mode",
     "for offline mode",
     "hex is running in offline mode",
     "network disabled, request canceled",
@@ -52,6 +53,29 @@ const MESSAGES: &[&str] = &[
     "could not fetch specs",
     "auto-install is disabled",
 ];
+
+/// Messages, in lower case, that also stand for other failures: they count on a line that names a public host.
+const MESSAGES_WITH_HOST: &[&str] = &[
+    // Programs in Rust (uv, Deno), and the imports of Deno.
+    "error sending request for url",
+    "client error (connect)",
+    "import 'http",
+];
+
+/// Messages, in lower case, by which programs report that a proxy did not connect them: curl, git, Cargo, pip, uv, Deno,
+/// npm, Java.
+const REFUSALS: &[&str] = &[
+    "tunnel failed",
+    "tunnel connection failed",
+    "tunnel error",
+    "tunneling socket could not be established",
+    "proxy connect aborted",
+    "from proxy after connect",
+    "unable to tunnel through proxy",
+];
+
+/// The answers of the proxy, in lower case. They count on a line that names the host.
+const ANSWERS: &[&str] = &["403", "502", "504", "forbidden", "access denied", "bad gateway", "gateway time"];
 
 /// Beginnings, in lower case, of texts that name a host without a URL.
 const HOST_FOLLOWS: &[&str] = &[
@@ -66,12 +90,24 @@ const HOST_FOLLOWS: &[&str] = &[
 ];
 
 /// Words, in lower case, of lines whose addresses are for people.
-const HELP: &[&str] = &["more help", "more information"];
+const HELP: &[&str] = &["more help", "more information", "[help ", "learn more", "read more", "for more details"];
+
+/// Words, in lower case, directly before an address that is for people.
+const BEFORE_HELP: &[&str] = &["see", "see:", "visit", "visit:", "docs:", "documentation:"];
 
 /// Returns whether the output shows that the command needed a network.
 pub fn is_needed(output: &str) -> bool {
     let output = output.to_lowercase();
-    MESSAGES.iter().any(|message| contains_whole(&output, message))
+    let names_host = |line: &str| MESSAGES_WITH_HOST.iter().any(|m| line.contains(m)) && !hosts(line).is_empty();
+    MESSAGES.iter().any(|message| contains_whole(&output, message)) || output.lines().any(names_host)
+}
+
+/// Returns whether the output of a failed command says that the proxy did not connect it, to this host or at all.
+pub fn blames(output: &str, host: &str) -> bool {
+    let (output, host) = (output.to_lowercase(), host.to_lowercase());
+    let names_answer = |line: &str| line.contains(&host) && ANSWERS.iter().any(|answer| contains_whole(line, answer));
+    let is_refusal = MESSAGES.iter().chain(REFUSALS).any(|message| contains_whole(&output, message));
+    is_refusal || output.lines().any(names_answer)
 }
 
 /// Returns whether `text` contains `part`, not as a piece of a longer word.
@@ -91,7 +127,14 @@ pub fn hosts(output: &str) -> Vec<String> {
     let lines = output.lines().map(str::to_lowercase);
     let output = lines.filter(|line| !HELP.iter().any(|words| line.contains(words))).collect::<Vec<_>>().join("\n");
     let mut found = BTreeSet::new();
-    let after = |mark: &str| output.match_indices(mark).map(|(at, _)| &output[at + mark.len()..]).collect::<Vec<_>>();
+    let is_help = |before: &str| {
+        let word = before.trim_end_matches([' ', '<', '"', '\'', '`', '(']).rsplit(char::is_whitespace).next();
+        word.is_some_and(|word| BEFORE_HELP.contains(&word))
+    };
+    let after = |mark: &str| {
+        let found = output.match_indices(mark).filter(|(at, _)| !is_help(&output[..*at]));
+        found.map(|(at, _)| &output[at + mark.len()..]).collect::<Vec<_>>()
+    };
     for mark in ["https://", "http://", "git+ssh://", "ssh://"].iter().chain(HOST_FOLLOWS) {
         for rest in after(mark) {
             let rest = rest.trim_start_matches(['\'', '"', '`', '(']);
@@ -162,9 +205,38 @@ mod tests {
                 "Could not GET 'https://a.example.org/m2'.\na.example.org: Name or service not known\n* Get more help at https://help.example.org",
                 "a.example.org",
             ),
+            (
+                "[ERROR] Unknown host repo.example.org\n[ERROR] https://repo.example.org/m2\n[ERROR] [Help 1] http://cwiki.example.net/x\nread error, see https://docs.example.net/y",
+                "repo.example.org",
+            ),
+            (
+                "  can't checkout from 'https://git.example.org/foo': you are in the offline mode (--offline)",
+                "git.example.org",
+            ),
+            (
+                "error: JSR package manifest for '@std/assert' failed to load. Import 'https://jsr.example.org/a' failed.",
+                "jsr.example.org",
+            ),
         ] {
             assert!(is_needed(output), "{output}");
             assert_eq!(hosts(output).join(" "), expected, "{output}");
+        }
+    }
+
+    #[test]
+    fn refusals_by_the_proxy_are_recognized() {
+        for output in [
+            "go: a.example.org/m@v1: Get \"https://proxy.example.org/m/@v/v1.mod\": Forbidden",
+            "curl: (56) CONNECT tunnel failed, response 502",
+            "npm error 403 403 Forbidden - GET https://proxy.example.org/a",
+            "[ERROR] Could not transfer artifact a from/to central (https://proxy.example.org/m2): status code: 403",
+            "OSError('Tunnel connection failed: 403 Forbidden')",
+            "client error (Connect): tunnel error: unsuccessful",
+        ] {
+            assert!(blames(output, "proxy.example.org"), "{output}");
+        }
+        for output in ["AssertionError: 403 != 200", "GET https://other.example.org: Forbidden", "port 15023: ok"] {
+            assert!(!blames(output, "proxy.example.org"), "{output}");
         }
     }
 
@@ -181,6 +253,8 @@ mod tests {
             "AssertionError: 404 != 200",
             "ResourceNotFoundError",
             "XENOTFOUND_Y",
+            "test 'reads https' failed",
+            "error sending request for url (http://127.0.0.1:8000/)",
         ] {
             assert!(!is_needed(output), "{output}");
         }

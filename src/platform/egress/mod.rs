@@ -212,6 +212,12 @@ impl ProxySession {
         self.state.missing_hosts()
     }
 
+    /// Returns the allowed hosts that could not be resolved or connected to the last time, each with the reason; at
+    /// most 256.
+    pub fn unreachable(&self) -> Vec<(String, String)> {
+        self.state.unreachable()
+    }
+
     /// Returns the number of bytes relayed to and from hosts (not providers).
     pub fn traffic(&self) -> u64 {
         self.state.traffic.load(Ordering::Relaxed)

@@ -84,6 +84,8 @@ pub struct SessionState {
     denials: Mutex<BTreeSet<(String, String)>>,
     /// Entries of the list of hosts that would have allowed what was denied.
     missing_hosts: Mutex<BTreeSet<String>>,
+    /// Allowed hosts that could not be reached, with the reason.
+    unreachable: Mutex<BTreeMap<String, String>>,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -107,6 +109,7 @@ impl SessionState {
             label: spec.label,
             denials: Mutex::default(),
             missing_hosts: Mutex::default(),
+            unreachable: Mutex::default(),
             fault: Mutex::default(),
         })
     }
@@ -130,6 +133,22 @@ impl SessionState {
 
     pub(super) fn missing_hosts(&self) -> Vec<String> {
         self.missing_hosts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Records whether an allowed host could be reached the last time; `Err` has the reason.
+    pub(super) fn set_reached(&self, name: &str, reached: Result<(), String>) {
+        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        match reached {
+            Ok(()) => drop(unreachable.remove(name)),
+            Err(why) if unreachable.len() < DENIALS_MAX => drop(unreachable.insert(name.to_owned(), why)),
+            Err(_) => {}
+        }
+    }
+
+    /// Returns the allowed hosts that could not be reached, with the reasons.
+    pub(super) fn unreachable(&self) -> Vec<(String, String)> {
+        let unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        unreachable.iter().map(|(name, why)| (name.clone(), why.clone())).collect()
     }
 
     /// Returns the denials so far, with their reasons.

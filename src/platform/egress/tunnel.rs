@@ -68,10 +68,15 @@ async fn respond(session: &Arc<SessionState>, request: Request, tunnel: bool) ->
             return refuse(session, &name, &why, entry);
         }
         Ok(Err(DialError::Failed(error))) => {
+            session.set_reached(&name, Err(error.to_string()));
             return text(StatusCode::BAD_GATEWAY, &format!("Skep: cannot reach {name}: {error}"));
         }
-        Err(_) => return text(StatusCode::GATEWAY_TIMEOUT, &format!("Skep: timed out connecting to {name}")),
+        Err(_) => {
+            session.set_reached(&name, Err("the connection timed out".to_owned()));
+            return text(StatusCode::GATEWAY_TIMEOUT, &format!("Skep: timed out connecting to {name}"));
+        }
     };
+    session.set_reached(&name, Ok(()));
     if tunnel { connect(session, request, stream) } else { forward(session, request, stream, &host, port).await }
 }
 

@@ -200,6 +200,21 @@ impl Host {
         }
     }
 
+    /// Puts additional toolchains at the end of PATH: their folders, and the `bin` in them.
+    pub fn add_to_path(&mut self, folders: &[PathBuf]) {
+        let path = self.vars.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        let mut path: Vec<PathBuf> = std::env::split_paths(&path).filter(|dir| !dir.as_os_str().is_empty()).collect();
+        for folder in folders.iter().flat_map(|folder| [folder.clone(), folder.join("bin")]) {
+            if folder.is_dir() && !path.contains(&folder) {
+                path.push(folder);
+            }
+        }
+        // A folder whose name contains a colon cannot be on PATH.
+        if let Ok(path) = std::env::join_paths(path) {
+            self.vars.insert("PATH".into(), path);
+        }
+    }
+
     /// Builds the complete environment of a command.
     pub fn environment(&self, job: &Job<'_>, level: Level, given: &Given<'_>) -> Vec<(OsString, OsString)> {
         let cache = folders::seen_cache(job, level);
@@ -375,5 +390,18 @@ mod tests {
         assert_eq!(names, ["AGENT_KEY", "NO_PROXY", "PATH"]);
         assert_eq!(host.vars[OsStr::new("PATH")], "/bin:/usr/bin");
         assert_eq!(format!("{host:?}"), r#"{"AGENT_KEY", "NO_PROXY", "PATH"}"#);
+    }
+
+    #[test]
+    fn additional_toolchains_are_at_the_end_of_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tools, bin) = (dir.path().join("tools"), dir.path().join("tools/bin"));
+        std::fs::create_dir_all(&bin).unwrap();
+        let mut host = Host::from_env(&[("PATH".into(), "/usr/bin".into())].into(), &[]);
+        for _ in 0..2 {
+            host.add_to_path(&[tools.clone(), dir.path().join("missing")]);
+        }
+        let expected = format!("/usr/bin:{}:{}", tools.display(), bin.display());
+        assert_eq!(host.vars[OsStr::new("PATH")], OsStr::new(&expected));
     }
 }

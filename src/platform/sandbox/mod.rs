@@ -203,6 +203,7 @@ impl Sandbox {
     pub fn with_passed_env(&self, pass: &[String]) -> Sandbox {
         let mut more = self.clone();
         more.host = environment::Host::from_env(&std::env::vars_os().collect(), pass);
+        more.host.add_to_path(&more.policy.readable);
         more
     }
 
@@ -228,6 +229,7 @@ impl Sandbox {
     pub fn with_policy(mut self, policy: &Policy, helper: Option<&Path>) -> Result<Sandbox, SandboxError> {
         self.policy = Arc::new(policy.clone());
         self.level = policy.level;
+        self.host.add_to_path(&policy.readable);
         if policy.level == Level::None {
             return if policy.accept_no_isolation { Ok(self) } else { Err(not_accepted()) };
         }

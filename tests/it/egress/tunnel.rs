@@ -196,12 +196,11 @@ async fn names_of_private_addresses_are_denied() {
     assert!(got.starts_with("HTTP/1.1 403"), "{got}");
     assert_eq!(resolver.1.load(Ordering::SeqCst), 1);
     assert!(timeout(Duration::from_millis(50), canary.accept()).await.is_err(), "no connection arrived");
-    let got = raw(
-        &session(&proxy, &["nowhere.example"]),
-        "CONNECT nowhere.example:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-    )
-    .await;
+    let opened = session(&proxy, &["nowhere.example"]);
+    let got = raw(&opened, "CONNECT nowhere.example:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(got.starts_with("HTTP/1.1 502") && got.contains("no such name"), "{got}");
+    assert_eq!(opened.unreachable(), [("nowhere.example:443".to_owned(), "no such name".to_owned())]);
+    assert_eq!(opened.denials(), []);
     // If the address itself is on the list, it is allowed.
     let proxy = self::proxy().with_resolver(Arc::new(HostileResolver(vec!["127.0.0.1"], AtomicUsize::new(0))));
     let opened = session(&proxy, &[&format!("mirror.example:{port}"), &format!("127.0.0.1:{port}")]);

@@ -3,6 +3,7 @@
 //!
 //! Invariant: of a configuration only host names are kept. It may hold tokens and passwords.
 
+pub mod checkout;
 mod gradle;
 mod table;
 #[cfg(test)]
@@ -277,7 +278,11 @@ fn cargo<'t>(
     }
     if !has_lock {
         let has_dependencies = |text: &str| text.lines().any(|line| line.trim().ends_with("dependencies]"));
-        uses_registry = manifests.iter().filter_map(|path| text(path)).any(|text| has_dependencies(&text));
+        for text in manifests.iter().filter_map(|path| text(path)) {
+            uses_registry |= has_dependencies(&text);
+            let no_spaces = text.replace(' ', "");
+            found.extend(["git=\"", "git='"].iter().flat_map(|before| addresses(&no_spaces, before)));
+        }
     }
     match (uses_registry, configured.is_empty()) {
         (false, _) => Hosts::Found(found),

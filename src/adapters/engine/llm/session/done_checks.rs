@@ -198,7 +198,7 @@ fn judged(spec: &CheckSpec, executed: &Executed, was_short: bool) -> Ran {
     }
     let printed = terminal_text::sanitize(&ended.stdout);
     let tail = terminal_text::tail(&ended.stdout, MAX_TAIL_BYTES);
-    if let Some(why) = executed.access.denied_hosts().or_else(|| executed.access.offline_hint(&tail)) {
+    if let Some(why) = executed.access.network_note(&tail, true) {
         return Ran::Unable(why);
     }
     let why = match (ended.timed_out, &ended.stop_reason, ended.code) {

@@ -72,7 +72,7 @@ pub(super) async fn run(
         output.push_str(&kept(tool_env, complete).await);
     }
     let output = if output.is_empty() { "(no output)" } else { &output };
-    let refused = given.denied_hosts().or_else(|| given.offline_hint(output).filter(|_| !ok));
+    let refused = given.network_note(output, !ok);
     let refused = refused.map_or_else(String::new, |why| format!("\nSkep: {why}. Only a person can change this"));
     Ok(ToolResult { text: format!("{status}{cut}\n{output}{refused}"), changed: Vec::new(), ok })
 }
