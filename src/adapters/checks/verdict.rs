@@ -90,7 +90,7 @@ pub fn require_a_test(specs: &[CheckSpec], results: &mut [Checked], watch: &Chec
     }
 }
 
-/// Why a detected test check is red whose command succeeded.
+/// Reason for which a detected test check fails although its command succeeded.
 const NO_TEST_RAN: &str = "no test ran, according to its output; if its exit code is enough, name the command with --check \
                            or in .skep.toml";
 

@@ -207,8 +207,8 @@ fn environments(tree: Tree<'_>, tests: &[&str]) -> Vec<(String, CheckKind, Strin
     }
 }
 
-/// Returns the commands that run all tests. Discovery enters only packages, so that it starts in each folder that is
-/// none: with a package, in the folder that contains it.
+/// Returns the commands that run all tests. Discovery enters only packages, so it starts in the folder of each test, or,
+/// if that is a package, in the folder that contains the package.
 fn unittest(tree: Tree<'_>, tests: &[&str]) -> Vec<String> {
     let parent = |path: &str| path.rfind('/').unwrap_or(0);
     let mut starts: BTreeSet<(&str, &str)> = BTreeSet::new();
