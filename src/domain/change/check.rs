@@ -1,5 +1,6 @@
 //! Checks: commands that Skep itself runs to find out whether something is true.
 
+use super::failure_name;
 use crate::domain::artifact::ArtifactRef;
 use crate::domain::id::{RunId, TaskId};
 use serde::{Deserialize, Serialize};
@@ -144,7 +145,7 @@ impl CheckResult {
             return false;
         }
         match (self.names_its_failures(), earlier.names_its_failures()) {
-            (true, true) => self.failures.iter().all(|test| earlier.failures.contains(test)),
+            (true, true) => failure_name::all_known(&self.failures, &earlier.failures),
             (false, false) => self.exit_code == earlier.exit_code && self.fault == earlier.fault,
             _ => false,
         }
@@ -222,6 +223,8 @@ mod tests {
         let base = red(&["a", "b"], Some(1));
         assert!(red(&["b"], Some(1)).adds_nothing_to(&base));
         assert!(!red(&["b", "c"], Some(1)).adds_nothing_to(&base), "a new failure");
+        let timed = red(&["--- FAIL: TestKnown (0.15s)"], Some(1));
+        assert!(red(&["--- FAIL: TestKnown (0.24s)"], Some(1)).adds_nothing_to(&timed));
         assert!(!red(&[], Some(1)).adds_nothing_to(&base), "unnamed failures may be new");
         assert!(red(&[], Some(2)).adds_nothing_to(&red(&[], Some(2))));
         assert!(!red(&[], Some(1)).adds_nothing_to(&red(&[], Some(2))));
