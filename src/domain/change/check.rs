@@ -176,6 +176,9 @@ pub fn proves(ordered: &[CheckSpec], results: &[CheckResult], excused: impl Fn(&
     !results.is_empty() && results.iter().all(|r| r.green || excused(r)) && ordered.iter().all(ran)
 }
 
+/// An output of so few lines is read at once, and what failed need not be repeated before it.
+const SHORT_TAIL_LINES: usize = 5;
+
 /// Returns the failures as a text for the next attempt or a person: name, reason, what failed, end of output. The
 /// output is indented, so that its lines cannot pass for lines of Skep.
 pub fn failures(results: &[CheckResult]) -> String {
@@ -189,7 +192,11 @@ pub fn failures(results: &[CheckResult]) -> String {
     for r in results.iter().filter(|r| !r.green) {
         text.push_str(&format!("check {} is red: {}\n", r.name, r.why));
         // What failed comes first: the end of a long suite's output seldom says it.
-        r.failures.iter().for_each(|line| text.push_str(&format!("  {}\n", line.replace(char::is_control, " "))));
+        let tail: Vec<String> = r.tail.trim_end().lines().map(|line| failure_name::of_line(line.trim())).collect();
+        let is_seen = |line: &String| tail.len() <= SHORT_TAIL_LINES && tail.contains(line);
+        for line in r.failures.iter().filter(|line| !is_seen(line)) {
+            text.push_str(&format!("  {}\n", line.replace(char::is_control, " ")));
+        }
         for line in r.tail.trim_end().lines() {
             text.push_str(&format!("    {line}\n"));
         }
@@ -245,5 +252,8 @@ mod tests {
         let text = failures(&[forged]);
         assert_eq!(text.lines().filter(|l| l.starts_with("check ")).count(), 1, "{text}");
         assert!(text.contains("\n  a\n"), "{text}");
+        let short =
+            CheckResult { tail: "x\n--- FAIL: TestA (0.1s)\n".to_owned(), ..red(&["--- FAIL: TestA"], Some(1)) };
+        assert_eq!(failures(&[short]).matches("TestA").count(), 1, "a short output is not repeated");
     }
 }

@@ -50,7 +50,11 @@ const ERRORS: &[Form] = &[
     Form { begins: &[""], contains: "Error: ", ends: "" },
     Form { begins: &[""], contains: ".go:", ends: "" },
     Form { begins: &[""], contains: "No module named ", ends: "" },
-    Form { begins: &["make: *** ", "ninja: ", "CMake Error"], contains: "", ends: "" },
+    begins(&["make: *** ", "ninja: ", "CMake Error"]),
+    // Package managers: yarn, pnpm, pip, Poetry, go, Maven
+    begins(&["error ", "ERR_PNPM_", "ERROR: ", "Unable to find installation candidates", "go: ", "[ERROR] Failed to "]),
+    Form { begins: &[""], contains: "version solving failed", ends: "" },
+    begins(&["curl: ("]),
 ];
 
 /// Lines of these beginnings say only that something failed.
@@ -60,6 +64,11 @@ const EMPTY: &[&str] = &[
     "error: aborting due to",
     "npm ERR! A complete log",
     "npm error A complete log",
+    "error Command failed with exit code",
+    "error Found incompatible module",
+    "go: downloading ",
+    "go: finding ",
+    "go: added ",
     "FAIL\t",
     "Failed to",
     "✖ failing tests",
@@ -152,6 +161,25 @@ mod tests {
         let many: String = (0..100).map(|n| format!("not ok {n} - x\n")).collect();
         assert_eq!(lines(&many).len(), MAX_LINES);
         assert!(lines(&format!("not ok {}", "x".repeat(10_000)))[0].len() <= MAX_CHARS);
+    }
+
+    #[test]
+    fn what_a_package_manager_lacks_is_found() {
+        let yarn = "yarn install v1.22.22\n[1/4] Resolving packages...\nerror semantic-release@25.0.3: The engine \"node\" \
+                    is incompatible with this module.\nerror Found incompatible module.\ninfo Visit https://yarnpkg.com\n";
+        let wanted = "error semantic-release@25.0.3: The engine \"node\" is incompatible with this module.";
+        assert_eq!(lines(yarn), [wanted]);
+        for line in [
+            "ERR_PNPM_OUTDATED_LOCKFILE  Cannot install with \"frozen-lockfile\"",
+            "Unable to find installation candidates for attrs (25.3.0)",
+            "ERROR: No matching distribution found for attrs==99",
+            "Because a depends on b (^9) which does not match any versions, version solving failed.",
+            "go: go.mod requires go >= 1.22 (running go 1.19)",
+            "[ERROR] Failed to execute goal on project a: Could not resolve dependencies",
+            "curl: (6) Could not resolve host: nosuch.example.org",
+        ] {
+            assert_eq!(lines(&format!("go: downloading a v1\n\n  {line}\nmore\n")), [line]);
+        }
     }
 
     #[test]
