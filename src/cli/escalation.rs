@@ -5,12 +5,14 @@ use super::answers::{self, Of};
 use super::exit::Stop;
 use super::terminal::{Style, Terminal};
 use super::text::count;
-use crate::http::rest::wire::{Escalation, Run};
+use crate::http::rest::wire::{Attempt, Ending, Escalation, Run};
 
 /// Most lines of what happened that are printed, where an answer depends on reading the output of programs, and where
 /// it depends on a list that Skep made.
 const MAX_OUTPUT_LINES: usize = 7;
 const MAX_LISTED_LINES: usize = 16;
+/// So few lines more are printed as well: the note about them takes a line too.
+const MAX_SPARED_LINES: usize = 2;
 
 /// How an escalation is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +52,15 @@ pub fn print(terminal: &Terminal, view: &Run, escalation: &Escalation, form: For
 
 /// Prints what happened, shortened: of a list its beginning, of output its beginning and its end.
 fn happened(terminal: &Terminal, view: &Run, escalation: &Escalation) -> Result<(), Stop> {
-    let lines: Vec<&str> = escalation.why.trim_end().lines().collect();
+    let is_list = escalation.code.starts_with("approve_");
+    // Blank lines of an output would only take the place of what it says.
+    let lines: Vec<&str> = escalation.why.lines().filter(|l| is_list || !l.trim().is_empty()).collect();
     if lines.is_empty() {
         return Ok(());
     }
     terminal.print("What happened:")?;
-    let is_list = escalation.code.starts_with("approve_");
     let max = if is_list { MAX_LISTED_LINES } else { MAX_OUTPUT_LINES };
-    let (first, last) = match (lines.len() > max, is_list) {
+    let (first, last) = match (lines.len() > max + MAX_SPARED_LINES, is_list) {
         (false, _) => (lines.len(), 0),
         (true, true) => (max - 1, 0),
         (true, false) => (max / 2, max - max / 2 - 1),
@@ -81,7 +84,10 @@ fn whole(view: &Run, escalation: &Escalation) -> String {
         (code, _) if code.starts_with("approve_") => format!("skep show {run} --json"),
         _ => {
             let of_task = |task: &Option<String>| escalation.task.is_none() || *task == escalation.task;
-            match view.attempts.iter().rev().find(|a| of_task(&a.task)) {
+            let last = view.attempts.iter().rev().find(|a| of_task(&a.task));
+            // The output of a check is not among the logs of the attempt that it judged.
+            let has_failed = |a: &&Attempt| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Failed);
+            match last.filter(has_failed) {
                 Some(attempt) if escalation.code != "environment" => format!("skep logs {run} {}", attempt.id),
                 _ => format!("skep logs {run}"),
             }

@@ -231,6 +231,10 @@ pub async fn logs(client: &Client, terminal: &Terminal, run: &str, attempt: Opti
             continue;
         }
         terminal.line(Style::Bold, &format!("== {} ({}{of})", log.name, log.kind))?;
+        if bytes.is_empty() {
+            terminal.line(Style::Dim, "(it printed nothing)")?;
+            continue;
+        }
         terminal.content(&bytes)?;
         if !bytes.ends_with(b"\n") {
             terminal.print("")?;

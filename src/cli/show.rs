@@ -8,7 +8,7 @@ use super::run_log;
 use super::terminal::{Style, Terminal};
 use super::text::{brief, duration, moment, money, short_sha, table, usage};
 use crate::http::rest::wire::{
-    Artifact, Budget, BudgetScope, Check, CheckResult, CriterionState, Engine, GateState, Run,
+    Artifact, Budget, BudgetScope, Check, CheckResult, CriterionState, Engine, GateState, ReviewVerdict, Run,
 };
 use serde_json::json;
 
@@ -30,6 +30,7 @@ pub async fn show(client: &Client, terminal: &Terminal, run: &str, patch: Option
     head(terminal, &view)?;
     tasks(terminal, &view)?;
     acceptance(terminal, &view)?;
+    review(terminal, &view)?;
     attempts(terminal, &view)?;
     inquiries(terminal, &view)?;
     gates(terminal, &view)?;
@@ -154,6 +155,25 @@ fn acceptance(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
         };
         terminal.line(style, &format!("  {mark} {}: {}", criterion.id, criterion.text))?;
         terminal.line(Style::Dim, &format!("    {}", brief(&criterion.words, 200)))?;
+    }
+    Ok(())
+}
+
+fn review(terminal: &Terminal, view: &Run) -> Result<(), Stop> {
+    let Some(review) = &view.review else { return Ok(()) };
+    let verdict = match review.verdict {
+        ReviewVerdict::Approve => "approved",
+        ReviewVerdict::Rework => "requested changes",
+    };
+    section(terminal, &format!("Review ({} {verdict} {})", review.attempt, short_sha(&view.head)))?;
+    for text in review.summary.lines() {
+        terminal.line(Style::Plain, &format!("  {text}"))?;
+    }
+    for finding in &review.findings {
+        for (i, text) in finding.words.lines().enumerate() {
+            let mark = if i == 0 { "-" } else { " " };
+            terminal.line(Style::Plain, &format!("  {mark} {text}"))?;
+        }
     }
     Ok(())
 }

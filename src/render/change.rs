@@ -14,6 +14,8 @@ use crate::domain::{
 
 /// Upper bound on the files listed for an approval.
 const MAX_FILES: usize = 40;
+/// Upper bound on the findings listed for an approval.
+const MAX_FINDINGS: usize = 10;
 
 /// Text that an effect puts on the forge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +211,14 @@ pub(super) fn merge_request(run: &Run) -> String {
             FileKind::Modified => 'M',
             FileKind::Deleted => 'D',
         };
-        text.push_str(&format!("{mark} {} (+{} -{})\n", shown_path(&f.path), f.added, f.removed));
+        // A change of the mode, or an empty file, has no lines.
+        let what = match (f.binary, f.kind, f.added + f.removed) {
+            (true, ..) => "binary".to_owned(),
+            (_, FileKind::Modified, 0) => "mode only".to_owned(),
+            (_, _, 0) => "empty".to_owned(),
+            _ => format!("+{} -{}", f.added, f.removed),
+        };
+        text.push_str(&format!("{mark} {} ({what})\n", shown_path(&f.path)));
     }
     if run.diff.files_total > MAX_FILES as u64 {
         text.push_str(&format!("… and {} more\n", run.diff.files_total - MAX_FILES as u64));
@@ -234,6 +243,13 @@ pub(super) fn merge_request(run: &Run) -> String {
     text.push_str(&acceptance::plain_lines(run));
     if let Some(review) = &run.facts.review {
         text.push_str(&format!("review: {}\n", line(&review.summary)));
+        for finding in review.findings.iter().take(MAX_FINDINGS) {
+            text.push_str(&format!("finding: {}\n", line(&finding.to_string())));
+        }
+        let more = review.findings.len().saturating_sub(MAX_FINDINGS);
+        if more > 0 {
+            text.push_str(&format!("… and {} more: skep show {}\n", count(more as u64, "finding"), run.id.abbrev()));
+        }
     }
     for note in super::notice::at_merge(run) {
         text.push_str(&format!("note: {note}\n"));

@@ -5,12 +5,16 @@ use super::markdown::{fenced, inline};
 use super::quantity::{budget_word, money};
 use super::{budget, change, environment, line, time};
 use crate::domain::block::Subject;
+use crate::domain::change::failure_lines::missing_program;
 use crate::domain::escalation::{self, AnswerKind, AnswerOption};
 use crate::domain::{
-    Block, BlockId, BlockKind, BudgetKind, BudgetScope, CiDoubt, EffectKind, EngineSpec, Role, Run, SecretFound,
-    SharedBudget, Step, TaskId, engine_selection,
+    Attempt, Block, BlockId, BlockKind, BudgetKind, BudgetScope, CiDoubt, EffectKind, Ending, EngineSpec, Role, Run,
+    SecretFound, SharedBudget, Step, TaskId, engine_selection,
 };
 use serde::{Deserialize, Serialize};
+
+/// How an engine's failure says that the shell did not find the program.
+const NOT_FOUND: &str = "exit code 127";
 
 /// Something that a person is asked to provide or do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,13 +97,7 @@ fn need(what: impl Into<String>, how: impl Into<String>) -> Vec<Need> {
 fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
     match &block.kind {
         BlockKind::Approval(subject) => approval(run, subject),
-        BlockKind::Tries { step, task } => (
-            match task {
-                Some(task) => format!("task {task} did not succeed within its tries"),
-                None => format!("the {} step did not succeed within its tries", step.name()),
-            },
-            need("A hint, or a fixed environment", "the last failure is below; the run's logs have all of it"),
-        ),
+        BlockKind::Tries { step, task } => tries(run, block, *step, *task),
         BlockKind::StepTime { step, .. } => {
             let name = step.name();
             let last = run.attempts.iter().rev().find(|a| a.step == *step);
@@ -115,7 +113,7 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
         BlockKind::Environment { scope } => environment::reason_and_needs(run, *scope),
         BlockKind::Rounds => (
             "the rounds of rework are used up".to_owned(),
-            need("A decision whether to continue", "what still fails is below"),
+            need("A decision whether to continue", "what still fails is under “What happened”"),
         ),
         BlockKind::SharedBudget { budgets } => {
             let names = budget_names(budgets);
@@ -124,15 +122,16 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
                 format!("{names} {are} exhausted"),
                 need(
                     format!("More {}, or the end of the run", names.replace("the ", "")),
-                    "shared with other runs; what it was spent on is below",
+                    "shared with other runs; what it was spent on is under “What happened”",
                 ),
             )
         }
         BlockKind::Engine { role, engine } => (
             format!("no engine of the {} is available: {}", role.name(), EngineSpec::parse(engine).named()),
             need(
-                "Fix the cause described below",
-                "the engines and their problems are below; new runs can be given another engine or fallbacks",
+                "A fix of the cause",
+                "the engines and their problems are under “What happened”; new runs can be given another engine or \
+                 fallbacks",
             ),
         ),
         BlockKind::Budget(kind) => (
@@ -143,7 +142,8 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
             ),
         ),
         BlockKind::Question { step, .. } => {
-            (format!("the {} asks a question", step.role().name()), need("An answer", "the question is below"))
+            let how = "the question is under “What happened”";
+            (format!("the {} asks a question", step.role().name()), need("An answer", how))
         }
         BlockKind::NothingChanged => (
             "nothing changed".to_owned(),
@@ -165,7 +165,10 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
         ),
         BlockKind::Ci { doubt: CiDoubt::Returned, checks } => (
             format!("CI fails again as before the rework: {}", line(&checks.join(", "))),
-            need("A hint, or a fixed CI", "the failure is below; another round of rework would be a guess"),
+            need(
+                "A hint, or a fixed CI",
+                "the failure is under “What happened”; another round of rework would be a guess",
+            ),
         ),
         BlockKind::ChangeClosed => (
             "the change was closed".to_owned(),
@@ -179,17 +182,42 @@ fn reason_and_needs(run: &Run, block: &Block) -> (String, Vec<Need>) {
             "the commits to push contain a secret".to_owned(),
             need(
                 "A decision whether they may be published",
-                "the locations are below; a real secret that was ever in the repository should also be rotated",
+                "the locations are under “What happened”; a real secret that was ever in the repository should also be \
+                 rotated",
             ),
         ),
     }
+}
+
+/// Returns the reason and the needs of a step that did not succeed. A command that failed would only fail again, so it
+/// has no further tries.
+fn tries(run: &Run, block: &Block, step: Step, task: Option<TaskId>) -> (String, Vec<Need>) {
+    let whose = task.map_or_else(|| format!("the {} step", step.name()), |task| format!("task {task}"));
+    let last = run.attempts.iter().rev().find(|a| a.step == step && a.task == task);
+    let has_failed = |a: &&Attempt| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Failed);
+    let is_command = |a: &&Attempt| EngineSpec::parse(&a.engine).is_command();
+    if task.is_none() || last.filter(has_failed).filter(is_command).is_none() {
+        let how = "the last failure is under “What happened”; the run's logs have all of it";
+        return (format!("{whose} did not succeed within its tries"), need("A hint, or a fixed environment", how));
+    }
+    let missing = block.why.contains(NOT_FOUND).then(|| missing_program(&block.why)).flatten();
+    let needs = match missing {
+        Some(program) => {
+            need(format!("The program {}", line(&program)), "install it, or give another command (`--engine`)")
+        }
+        None => need(
+            "A command that works, or what it needs",
+            "its output is under “What happened”; give another command with `--engine`",
+        ),
+    };
+    (format!("{whose} did not succeed: the command of the {} failed", step.role().name()), needs)
 }
 
 fn approval(run: &Run, subject: &Subject) -> (String, Vec<Need>) {
     match subject {
         Subject::Plan { revision } => (
             "the plan waits for approval".to_owned(),
-            need("Approval (yes or no) of the plan", format!("revision {revision}, shown below")),
+            need("Approval (yes or no) of the plan", format!("revision {revision}, under “What happened”")),
         ),
         Subject::Diff { task, head, .. } => (
             "a task's work needs approval before it continues".to_owned(),

@@ -221,16 +221,16 @@ fn report(reported: &Reported, reserved: &dyn Fn(&str) -> Option<Usage>) -> Stri
         Report::Developed { diff, summary, .. } => {
             format!("{id} changed {}{}{used}", diff.summary(), appended(summary))
         }
-        Report::Reviewed { verdict: Verdict::Approve, summary, .. } => {
-            format!("{id} approved{}{used}", appended(summary))
-        }
-        Report::Reviewed { verdict: Verdict::Rework, summary, findings, .. } => {
-            let number = if findings.is_empty() {
-                String::new()
-            } else {
-                format!(" ({})", count(findings.len() as u64, "finding"))
+        Report::Reviewed { verdict, summary, findings, .. } => {
+            let word = match verdict {
+                Verdict::Approve => "approved",
+                Verdict::Rework => "requested changes",
             };
-            format!("{id} requested changes{number}{}{used}", appended(summary))
+            let number = match findings.len() {
+                0 => String::new(),
+                n => format!(" ({})", count(n as u64, "finding")),
+            };
+            format!("{id} {word}{number}{}{used}", appended(summary))
         }
         Report::Asked { question, to: AskedTo::Person } => format!("{id} asked: {}", quote(question)),
         Report::Asked { question, to: AskedTo::Scout } => format!("{id} asked the scout: {}", quote(question)),
@@ -297,10 +297,15 @@ fn checks(results: &[CheckResult], scope: Option<Scope>, reused: Option<Reused>)
     if results.is_empty() {
         return format!("{name}: none ran");
     }
-    match reused {
-        Some(Reused::Task) => return format!("{name}: passed (as for the task, not run again)"),
-        Some(Reused::Run(run)) => return format!("{name}: passed (as in run {}, not run again)", run.abbrev()),
-        None => {}
+    let source = match reused {
+        Some(Reused::Task) => Some("as for the task, not run again".to_owned()),
+        Some(Reused::Run(run)) => Some(format!("as in run {}, not run again", run.abbrev())),
+        None => None,
+    };
+    if let Some(source) = &source
+        && results.iter().all(|r| r.green)
+    {
+        return format!("{name}: passed ({source})");
     }
     let each = results.iter().map(|r| {
         let tests = r.tests.map(|t| match t.failed {
@@ -320,7 +325,8 @@ fn checks(results: &[CheckResult], scope: Option<Scope>, reused: Option<Reused>)
             if r.green || r.why.is_empty() || is_expected { String::new() } else { format!(": {}", quote(&r.why)) };
         format!("{} {word} ({}{}){why}", r.name, duration(r.duration_ms), tests.unwrap_or_default())
     });
-    format!("{name}: {}", each.collect::<Vec<_>>().join("; "))
+    let source = source.map(|source| format!(" ({source})")).unwrap_or_default();
+    format!("{name}: {}{source}", each.collect::<Vec<_>>().join("; "))
 }
 
 fn ci(failures: &[CiFailure]) -> String {

@@ -54,6 +54,8 @@ const JWT: &str = "eyJ";
 const PRIVATE_KEY: &str = "-----BEGIN ";
 const URL: &str = "://";
 const PARAMETER: &str = "password=";
+/// Start of the text that replaces a secret.
+const MASK: &[u8] = b"[redacted:";
 
 /// Maximum number of masked bytes of a private key without an end marker.
 const KEY_BYTES_MAX: usize = 16 * 1024;
@@ -183,21 +185,36 @@ fn private_key(text: &[u8], start: usize) -> Option<Hit> {
     Some(Hit { rule: "private-key", start, end: start + PRIVATE_KEY.len() + end.unwrap_or(most.len()) })
 }
 
-/// Recognizes the password of `scheme://user:password@host`, or the user if there is no password: it is often a token.
+/// Returns the length of a mask at the start: `[redacted:NAME]`.
+fn mask(text: &[u8]) -> Option<usize> {
+    let name = text.strip_prefix(MASK)?;
+    name.iter().position(|b| *b == b']').map(|end| MASK.len() + end + 1)
+}
+
+/// Recognizes the password of `scheme://user:password@host`, or the user if there is no password: it is often a token,
+/// except for SSH.
 fn url_password(text: &[u8], start: usize) -> Option<Hit> {
     let rest = &text[start..text.len().min(start + AUTHORITY_BYTES_MAX)];
     let end = run_of(rest, 0, |b| !b.is_ascii_whitespace() && !b"\"'/?#".contains(&b));
     let at = rest[..end].iter().rposition(|b| *b == b'@')?;
-    let from = rest[..at].iter().position(|b| *b == b':').map_or(0, |colon| colon + 1);
+    // The colon of a mask does not end the user.
+    let mut colon = 0;
+    while colon < at && rest[colon] != b':' {
+        colon += mask(&rest[colon..at]).unwrap_or(1);
+    }
+    let has_password = colon < at;
+    let from = if has_password { colon + 1 } else { 0 };
     let value = &rest[from..at];
-    let is_hit = !value.is_empty() && !value.starts_with(b"[redacted:");
+    let scheme = &text[..start - URL.len()];
+    let is_user = !has_password && (value == b"git" || scheme.ends_with(b"ssh") || scheme.ends_with(b"sftp"));
+    let is_hit = !value.is_empty() && mask(value) != Some(value.len()) && !is_user;
     is_hit.then_some(Hit { rule: "url-password", start: start + from, end: start + at })
 }
 
 /// Recognizes the value of a `password=…` parameter.
 fn parameter(text: &[u8], start: usize) -> Option<Hit> {
     let len = run_of(text, start, |b| !b.is_ascii_whitespace() && !b"&\"',;)}]<>".contains(&b));
-    let is_hit = len > 0 && !text[start..].starts_with(b"[redacted:");
+    let is_hit = len > 0 && !text[start..].starts_with(MASK);
     is_hit.then_some(Hit { rule: "password", start, end: start + len })
 }
 
@@ -264,12 +281,19 @@ mod tests {
                 "curl -H 'Authorization: Bearer abcdefghijkl' now",
                 "curl -H 'Authorization: Bearer [redacted:bearer]' now",
             ),
+            ("https://a:[redacted:A]b@host", "https://a:[redacted:url-password]@host"),
+            ("https://[redacted:A]:pw@host", "https://[redacted:A]:[redacted:url-password]@host"),
+            // A user of SSH proves nothing.
+            ("ssh://git@nosuch.invalid/a.git", "ssh://git@nosuch.invalid/a.git"),
+            ("git+ssh://me@host/a; https://git@host/a", "git+ssh://me@host/a; https://git@host/a"),
+            ("ssh://git:pw@host/a", "ssh://git:[redacted:url-password]@host/a"),
             ("key sk-ant-0123456789", "key [redacted:api-key]"),
             ("db?user=a&password=pw1&x=2", "db?user=a&password=[redacted:password]&x=2"),
             ("task-1 of http://host/path@1", "task-1 of http://host/path@1"),
             ("", ""),
         ] {
             assert_eq!(crate::secrets::redact_all(text), want);
+            assert_eq!(crate::secrets::redact_all(want), want, "a mask is not masked again");
         }
     }
 }

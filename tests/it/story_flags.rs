@@ -65,7 +65,9 @@ fn a_dry_run_shows_the_settings_that_would_count() {
 #[test]
 fn update_gives_the_open_run_what_the_command_names_and_it_lands() {
     let cli = cli();
-    cli.run(&run("command: exit 1", "true", &[])).exits_with(4).prints("did not succeed within its tries");
+    cli.run(&run("command: exit 1", "true", &[]))
+        .exits_with(4)
+        .prints("did not succeed: the command of the dev failed");
     let id = cli.newest();
     cli.run(&run(FIX, "true", &["--update", "--yes"])).exits_with(0).prints("delivered as");
     assert_eq!(cli.newest(), id, "it is the same run");

@@ -116,7 +116,7 @@ fn a_failure_is_answered_with_another_engine_at_the_terminal() {
     let asked = text.split("[r]etry").next().unwrap();
     let screen: Vec<&str> = asked.lines().rev().take(24).collect();
     assert!(
-        screen.iter().any(|l| l.contains("did not succeed within its tries")),
+        screen.iter().any(|l| l.contains("did not succeed: the command of the dev failed")),
         "the reason is on the screen:\n{text}"
     );
     assert!(text.contains("✗ a2 dev failed"), "{text}");

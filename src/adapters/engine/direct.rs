@@ -124,7 +124,7 @@ fn review(order: &Order, env: &AttemptEnv) -> StepOutcome {
     notes.extend(weaker_tests(order));
     notes.truncate(Finding::MAX);
     let passed = order.results.iter().filter(|r| r.green).count();
-    let mut summary = format!("{}; {}.", checks_passed(passed), order.diff.summary());
+    let mut summary = format!("{}; {}.", checks_passed(passed, order.results.len()), order.diff.summary());
     if !order.excused.is_empty() {
         summary.push_str(&format!(" Red as at the base: {}.", order.excused.join(", ")));
     }
@@ -212,17 +212,22 @@ fn blobs(order: &Order, env: &AttemptEnv) -> Vec<Finding> {
             (_, Some(bytes)) if bytes > LARGE_BYTES => {
                 Some(finding(&f.path, 0, &format!("a new file of {bytes} bytes: should it be in the repository?")))
             }
-            (true, _) => Some(finding(&f.path, 0, "a new binary file, which cannot be reviewed as text")),
+            (true, bytes) => {
+                let size = bytes.map(|bytes| format!(" of {bytes} bytes")).unwrap_or_default();
+                let text = format!("a new binary file{size}, which cannot be reviewed as text");
+                Some(finding(&f.path, 0, &text))
+            }
             _ => None,
         })
         .collect()
 }
 
-fn checks_passed(checks: usize) -> String {
-    match checks {
-        0 => "No check passed".to_owned(),
-        1 => "The check passed".to_owned(),
-        n => format!("All {n} checks passed"),
+fn checks_passed(passed: usize, all: usize) -> String {
+    match (passed, all) {
+        (0, _) => "No check passed".to_owned(),
+        (1, 1) => "The check passed".to_owned(),
+        (passed, all) if passed == all => format!("All {all} checks passed"),
+        (passed, all) => format!("{passed} of {all} checks passed"),
     }
 }
 

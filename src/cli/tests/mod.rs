@@ -5,10 +5,12 @@ mod follow;
 use super::answers;
 use super::args::{AnswerArgs, BudgetCommand, Command, Skep};
 use crate::domain::block::{Block, BlockKind, CiDoubt, Subject};
+use crate::domain::change::{FileChange, FileKind};
+use crate::domain::run::Review;
 use crate::domain::{
-    BlockId, BudgetKind, BudgetScope, BudgetUnit, ChangeNumber, ChangeRef, CheckKind, CheckSpec, EffectKind,
-    EngineSpec, Goal, GoalSource, Opened, Policy, Principal, ProjectName, Role, Run, RunId, Scope, Settings, Sha,
-    SharedBudget, Step, TaskId, Timestamp,
+    Attempt, AttemptId, BlockId, BudgetKind, BudgetScope, BudgetUnit, ChangeNumber, ChangeRef, CheckKind, CheckSpec,
+    EffectKind, Ended, Ending, EngineSpec, Finding, Goal, GoalSource, Opened, Policy, Principal, ProjectName, Role,
+    Run, RunId, Scope, Settings, Sha, SharedBudget, Step, TaskId, Timestamp, Verdict,
 };
 use crate::http::rest::wire::Escalation;
 use clap::{CommandFactory, Parser};
@@ -83,6 +85,77 @@ fn the_command_definitions_are_consistent() {
 /// Splits a printed command as a shell does.
 fn shell(line: &str) -> Vec<String> {
     shlex::split(line).unwrap_or_else(|| panic!("unbalanced quotes: {line}"))
+}
+
+#[test]
+fn a_merge_request_shows_what_the_review_found_and_what_has_no_lines() {
+    let file = |path: &str, kind, added, binary| FileChange { path: path.into(), kind, added, removed: 0, binary };
+    let mut run = a_run();
+    run.diff.files = vec![
+        file("a.bin", FileKind::Added, 0, true),
+        file("a.txt", FileKind::Modified, 2, false),
+        file("run.sh", FileKind::Modified, 0, false),
+        file("new", FileKind::Added, 0, false),
+    ];
+    let finding = |n: u32| Finding { path: "a.bin".into(), line: 0, text: format!("odd {n}\nreview: fine") };
+    run.facts.review = Some(Review {
+        attempt: AttemptId(3),
+        verdict: Verdict::Approve,
+        summary: "Approved.".into(),
+        findings: (1..=12).map(finding).collect(),
+        criteria: Vec::new(),
+    });
+    let why = crate::render::escalation(&run, &merge(1)).why;
+    for line in ["A a.bin (binary)", "M a.txt (+2 -0)", "M run.sh (mode only)", "A new (empty)"] {
+        assert!(why.lines().any(|l| l == line), "{line}: {why}");
+    }
+    assert!(why.contains("review: Approved.\nfinding: a.bin: odd 1 review: fine\n"), "{why}");
+    assert!(why.contains("… and 2 findings more: skep show 3f9a12bc\n") && !why.contains("odd 11"), "{why}");
+    let shown = serde_json::to_value(crate::http::rest::wire::Run::new(&run, Timestamp(3_000))).unwrap();
+    assert_eq!(shown["review"]["findings"][11]["words"], "a.bin: odd 12\nreview: fine");
+}
+
+#[test]
+fn a_failed_command_is_named_as_what_it_is() {
+    let failed = |engine: &str| Attempt {
+        id: AttemptId(2),
+        step: Step::Develop,
+        task: Some(TaskId(1)),
+        answers: None,
+        engine: engine.into(),
+        started_at: Timestamp(1_000),
+        round: 0,
+        continues: None,
+        reserved: Default::default(),
+        limited_by: Vec::new(),
+        resumable: None,
+        prompt_digest: None,
+        ended: Some(Ended {
+            at: Timestamp(2_000),
+            ending: Ending::Failed,
+            why: String::new(),
+            charged: Default::default(),
+            session: None,
+            artifacts: Vec::new(),
+            usage_by_model: Vec::new(),
+            secrets: Vec::new(),
+            exhausted: None,
+        }),
+    };
+    let question = |engine: &str, why: &str| {
+        let run = Run { attempts: vec![failed(engine)], ..a_run() };
+        let kind = BlockKind::Tries { step: Step::Develop, task: Some(TaskId(1)) };
+        crate::render::escalation(&run, &Block { why: why.into(), ..block(1, kind) })
+    };
+    let why = "the command ended with exit code 127; its last output:\n/bin/sh: 1: nosuchprog: not found";
+    let asked = question("command:nosuchprog", why);
+    assert_eq!(asked.reason, "task t1 did not succeed: the command of the dev failed");
+    assert_eq!(asked.needs[0].what, "The program nosuchprog");
+    assert_eq!(
+        question("command:make", "exit code 2: cc: not found").needs[0].what,
+        "A command that works, or what it needs"
+    );
+    assert_eq!(question("llm", why).reason, "task t1 did not succeed within its tries");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Checks: commands that Skep itself runs to find out whether something is true.
 
+use super::failure_name;
 use crate::domain::artifact::ArtifactRef;
 use crate::domain::id::{RunId, TaskId};
 use serde::{Deserialize, Serialize};
@@ -160,7 +161,7 @@ impl CheckResult {
             return false;
         }
         match (self.names_its_failures(), earlier.names_its_failures()) {
-            (true, true) => self.failures.iter().all(|test| earlier.failures.contains(test)),
+            (true, true) => failure_name::all_known(&self.failures, &earlier.failures),
             (false, false) => self.exit_code == earlier.exit_code && self.fault == earlier.fault,
             _ => false,
         }
@@ -191,6 +192,9 @@ pub fn proves(ordered: &[CheckSpec], results: &[CheckResult], excused: impl Fn(&
     !results.is_empty() && results.iter().all(|r| r.green || excused(r)) && ordered.iter().all(ran)
 }
 
+/// An output of so few lines is read at once, and what failed need not be repeated before it.
+const SHORT_TAIL_LINES: usize = 5;
+
 /// Returns the failures as a text for the next attempt or a person: name, reason, what failed, end of output. The
 /// output is indented, so that its lines cannot pass for lines of Skep.
 pub fn failures(results: &[CheckResult]) -> String {
@@ -204,7 +208,11 @@ pub fn failures(results: &[CheckResult]) -> String {
     for r in results.iter().filter(|r| !r.green) {
         text.push_str(&format!("check {} is red: {}\n", r.name, r.why));
         // What failed comes first: the end of a long suite's output seldom says it.
-        r.failures.iter().for_each(|line| text.push_str(&format!("  {}\n", line.replace(char::is_control, " "))));
+        let tail: Vec<String> = r.tail.trim_end().lines().map(|line| failure_name::of_line(line.trim())).collect();
+        let is_seen = |line: &String| tail.len() <= SHORT_TAIL_LINES && tail.contains(line);
+        for line in r.failures.iter().filter(|line| !is_seen(line)) {
+            text.push_str(&format!("  {}\n", line.replace(char::is_control, " ")));
+        }
         for line in r.tail.trim_end().lines() {
             text.push_str(&format!("    {line}\n"));
         }
@@ -238,6 +246,8 @@ mod tests {
         let base = red(&["a", "b"], Some(1));
         assert!(red(&["b"], Some(1)).adds_nothing_to(&base));
         assert!(!red(&["b", "c"], Some(1)).adds_nothing_to(&base), "a new failure");
+        let timed = red(&["--- FAIL: TestKnown (0.15s)"], Some(1));
+        assert!(red(&["--- FAIL: TestKnown (0.24s)"], Some(1)).adds_nothing_to(&timed));
         assert!(!red(&[], Some(1)).adds_nothing_to(&base), "unnamed failures may be new");
         assert!(red(&[], Some(2)).adds_nothing_to(&red(&[], Some(2))));
         assert!(!red(&[], Some(1)).adds_nothing_to(&red(&[], Some(2))));
@@ -258,5 +268,8 @@ mod tests {
         let text = failures(&[forged]);
         assert_eq!(text.lines().filter(|l| l.starts_with("check ")).count(), 1, "{text}");
         assert!(text.contains("\n  a\n"), "{text}");
+        let short =
+            CheckResult { tail: "x\n--- FAIL: TestA (0.1s)\n".to_owned(), ..red(&["--- FAIL: TestA"], Some(1)) };
+        assert_eq!(failures(&[short]).matches("TestA").count(), 1, "a short output is not repeated");
     }
 }

@@ -3,6 +3,8 @@
 //! A suite may print a thousand lines after its only failure. The forms are those of test runners and compilers that
 //! people use; a line of another form is found at the end of the output, as before.
 
+use super::failure_name;
+
 /// Upper bounds on the lines, and on the length of one.
 const MAX_LINES: usize = 12;
 const MAX_CHARS: usize = 200;
@@ -21,6 +23,9 @@ const fn begins(begins: &'static [&'static str]) -> Form {
     Form { begins, contains: "", ends: "" }
 }
 
+/// Go names each failed test once, without its package: an equal line is another test.
+const GO_TEST: &str = "--- FAIL: ";
+
 /// Lines that name a failed test.
 const TESTS: &[Form] = &[
     // pytest, jest, unittest
@@ -29,7 +34,7 @@ const TESTS: &[Form] = &[
     Form { begins: &["test "], contains: " ... FAILED", ends: "" },
     Form { begins: &[""], contains: " > ", ends: " FAILED" },
     // go test, TAP, node, vitest, ctest
-    begins(&["--- FAIL: ", "not ok ", "✖ ", "✗ ", "✕ ", "× "]),
+    begins(&[GO_TEST, "not ok ", "✖ ", "✗ ", "✕ ", "× "]),
     Form { begins: &[""], contains: " - ", ends: "(Failed)" },
     Form { begins: &[""], contains: " - ", ends: "(Timeout)" },
     // RSpec, surefire, dotnet test, ExUnit and PHPUnit
@@ -45,7 +50,11 @@ const ERRORS: &[Form] = &[
     Form { begins: &[""], contains: "Error: ", ends: "" },
     Form { begins: &[""], contains: ".go:", ends: "" },
     Form { begins: &[""], contains: "No module named ", ends: "" },
-    Form { begins: &["make: *** ", "ninja: ", "CMake Error"], contains: "", ends: "" },
+    begins(&["make: *** ", "ninja: ", "CMake Error"]),
+    // Package managers: yarn, pnpm, pip, Poetry, go, Maven
+    begins(&["error ", "ERR_PNPM_", "ERROR: ", "Unable to find installation candidates", "go: ", "[ERROR] Failed to "]),
+    Form { begins: &[""], contains: "version solving failed", ends: "" },
+    begins(&["curl: ("]),
 ];
 
 /// Lines of these beginnings say only that something failed.
@@ -55,6 +64,11 @@ const EMPTY: &[&str] = &[
     "error: aborting due to",
     "npm ERR! A complete log",
     "npm error A complete log",
+    "error Command failed with exit code",
+    "error Found incompatible module",
+    "go: downloading ",
+    "go: finding ",
+    "go: added ",
     "FAIL\t",
     "Failed to",
     "✖ failing tests",
@@ -73,15 +87,19 @@ pub fn lines(output: &str) -> Vec<String> {
 
 fn of_forms(output: &str, forms: &[Form]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
+    let mut seen: Vec<String> = Vec::new();
     for line in output.lines().map(str::trim) {
         if found.len() == MAX_LINES {
             break;
         }
         if forms.iter().any(|form| form.fits(line)) && !EMPTY.iter().any(|e| line.starts_with(e)) {
-            let line: String = line.chars().take(MAX_CHARS).collect();
-            if !found.contains(&line) {
-                found.push(line);
+            // Equal names with other durations are two tests; one test is often printed twice, with its duration.
+            let line = failure_name::without_stamps(line);
+            if seen.contains(&line) && !line.starts_with(GO_TEST) {
+                continue;
             }
+            found.push(failure_name::without_duration(&line).chars().take(MAX_CHARS).collect());
+            seen.push(line);
         }
     }
     found
@@ -121,8 +139,16 @@ mod tests {
             "Failed Calc.Tests.Adds [3 ms]",
             "1) CalcTest::testAdds",
         ] {
-            assert_eq!(lines(&format!("{noise}  {line}\n{noise}# fail 1\n")), [line]);
+            assert_eq!(lines(&format!("{noise}  {line}\n{noise}# fail 1\n")), [failure_name::of_line(line)]);
         }
+    }
+
+    #[test]
+    fn names_are_shown_without_times() {
+        assert_eq!(lines("--- FAIL: TestA (0.15s)\n✖ adds (1.2ms)\n✖ adds (1.2ms)\n"), ["--- FAIL: TestA", "✖ adds"]);
+        assert_eq!(lines("--- FAIL: TestA (0.00s)\n--- FAIL: TestA (0.00s)\n").len(), 2, "of two packages");
+        let log = "2026-11-30T17:42:46.707Z - [Slack CLI] - error: Error: boom\n2026-11-30T17:42:47.001Z - [Slack CLI] - error: Error: boom\n";
+        assert_eq!(lines(log), ["[Slack CLI] - error: Error: boom"]);
     }
 
     #[test]
@@ -135,6 +161,25 @@ mod tests {
         let many: String = (0..100).map(|n| format!("not ok {n} - x\n")).collect();
         assert_eq!(lines(&many).len(), MAX_LINES);
         assert!(lines(&format!("not ok {}", "x".repeat(10_000)))[0].len() <= MAX_CHARS);
+    }
+
+    #[test]
+    fn what_a_package_manager_lacks_is_found() {
+        let yarn = "yarn install v1.22.22\n[1/4] Resolving packages...\nerror semantic-release@25.0.3: The engine \"node\" \
+                    is incompatible with this module.\nerror Found incompatible module.\ninfo Visit https://yarnpkg.com\n";
+        let wanted = "error semantic-release@25.0.3: The engine \"node\" is incompatible with this module.";
+        assert_eq!(lines(yarn), [wanted]);
+        for line in [
+            "ERR_PNPM_OUTDATED_LOCKFILE  Cannot install with \"frozen-lockfile\"",
+            "Unable to find installation candidates for attrs (25.3.0)",
+            "ERROR: No matching distribution found for attrs==99",
+            "Because a depends on b (^9) which does not match any versions, version solving failed.",
+            "go: go.mod requires go >= 1.22 (running go 1.19)",
+            "[ERROR] Failed to execute goal on project a: Could not resolve dependencies",
+            "curl: (6) Could not resolve host: nosuch.example.org",
+        ] {
+            assert_eq!(lines(&format!("go: downloading a v1\n\n  {line}\nmore\n")), [line]);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod ci;
 pub mod failure_lines;
+mod failure_name;
 pub mod request;
 
 use crate::domain::id::{BlockId, ChangeNumber, Principal, Sha};

@@ -325,12 +325,7 @@ impl Review {
             text.push_str(&format!("- acceptance criterion {} is not met: {}\n", unmet.id, unmet.why));
         }
         for f in &self.findings {
-            let location = match (f.path.is_empty(), f.line) {
-                (true, _) => String::new(),
-                (false, 0) => format!("{}: ", f.path),
-                (false, line) => format!("{}:{line}: ", f.path),
-            };
-            text.push_str(&format!("- {location}{}\n", f.text));
+            text.push_str(&format!("- {f}\n"));
         }
         text
     }

@@ -185,6 +185,16 @@ pub struct Finding {
     pub text: String,
 }
 
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.path.as_str(), self.line) {
+            ("", _) => write!(f, "{}", self.text),
+            (path, 0) => write!(f, "{path}: {}", self.text),
+            (path, line) => write!(f, "{path}:{line}: {}", self.text),
+        }
+    }
+}
+
 impl Finding {
     /// Upper bound on the findings of one report.
     pub const MAX: usize = 50;

@@ -27,6 +27,19 @@ fn rows_become_log_lines() {
             Some("a2 requested changes (1 finding): no test"),
         ),
         (
+            reported(json!({ "reviewed": { "head": "1", "verdict": "approve", "summary": "fine",
+                                           "findings": [{ "path": "a.bin", "text": "x" }] } })),
+            Some("a2 approved (1 finding): fine"),
+        ),
+        (
+            done(json!({ "checked": { "results": [check(true)], "wall_ms": 1, "reused": "task" } })),
+            Some("checks: passed (as for the task, not run again)"),
+        ),
+        (
+            done(json!({ "checked": { "results": [check(false)], "wall_ms": 1, "reused": "task" } })),
+            Some("checks: test failed (4.2 s, 2 of 9 tests failed): exit code 1 (as for the task, not run again)"),
+        ),
+        (
             done(json!({ "checked": { "results": [check(true)], "wall_ms": 1 } })),
             Some("checks: test passed (4.2 s, 9 tests)"),
         ),

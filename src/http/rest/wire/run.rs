@@ -2,7 +2,7 @@
 
 use super::{
     Attempt, Budget, Check, CheckResult, Criterion, DiffStat, Engine, Escalation, Gate, Goal, Inquiry, LandingWatch,
-    Raise, RequestedLimits, Role, Task, Timestamp,
+    Raise, RequestedLimits, Review, Role, Task, Timestamp,
 };
 use crate::domain::{self, gate, status};
 use crate::ports::run_index::RunRow;
@@ -97,6 +97,10 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub acceptance: Vec<Criterion>,
+    /// Review of `head`, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub review: Option<Review>,
     /// Number of its change (pull request), once it is open.
     pub change: Option<u64>,
     /// Address of the change.
@@ -252,6 +256,7 @@ impl Run {
             checks: settings.checks.iter().map(Into::into).collect(),
             results: run.facts.results.iter().flatten().map(Into::into).collect(),
             acceptance: run.acceptance().into_iter().map(Into::into).collect(),
+            review: run.facts.review.as_ref().map(Into::into),
             change: run.change.as_ref().map(|c| c.number.0),
             change_url: run.change.as_ref().map(|c| c.url.clone()),
             engines: settings.engines.iter().map(|(role, engine)| ((*role).into(), engine.into())).collect(),
