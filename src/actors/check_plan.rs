@@ -51,19 +51,6 @@ pub(super) async fn plan(
     Ok(CheckPlan { project: project.name, repo, base_branch, base, trust, checks, missing, proposals, network })
 }
 
-/// Explains how a person names a check: with the nearest command that the repository's CI runs, and with what remains
-/// where there is nothing to run.
-pub fn how_to_name(proposals: &[(String, String)]) -> String {
-    let nearest = proposals.first().map_or_else(String::new, |(command, file)| {
-        let command = shlex::try_quote(command).unwrap_or_default();
-        format!(", such as --check {command} from {file}")
-    });
-    format!(
-        "Give the command that proves a change with --check{nearest}, or name it in .skep.toml. If there is nothing to \
-         run, use --check true: it accepts every change, so that only the review and your approval decide"
-    )
-}
-
 /// Returns what the checks need from the network and may not reach.
 pub(super) async fn network(
     deps: &Deps,

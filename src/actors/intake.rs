@@ -1,6 +1,5 @@
 //! Intake: turns a goal and a repository into a run with its rules pinned, and refuses what could never succeed.
 
-use super::check_plan;
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::parts::Parts;
@@ -263,8 +262,21 @@ fn no_checks(project: &Project, base_branch: &str, base: &Sha, rules: &RepoRules
     let found = if rules.missing.is_empty() { String::new() } else { format!(": {}", rules.missing.join("; ")) };
     RuntimeError::Invalid {
         what: format!("no checks were found in {} at {} of {base_branch}{found}", project.repo, base.abbrev()),
-        fix: check_plan::how_to_name(&rules.proposals),
+        fix: how_to_name(&rules.proposals),
     }
+}
+
+/// Explains how a person names a check: with the nearest command that the repository's CI runs, and with what remains
+/// where there is nothing to run.
+pub fn how_to_name(proposals: &[(String, String)]) -> String {
+    let nearest = proposals.first().map_or_else(String::new, |(command, file)| {
+        let command = shlex::try_quote(command).unwrap_or_default();
+        format!(", such as --check {command} from {file}")
+    });
+    format!(
+        "Give the command that proves a change with --check{nearest}, or name it in .skep.toml. If there is nothing to \
+         run, use --check true: it accepts every change, so that only the review and your approval decide"
+    )
 }
 
 /// Returns the transition that opens a run. The run has no owner yet.

@@ -59,9 +59,10 @@ mod target;
 mod task;
 
 pub use attempt_locks::AttemptLocks;
-pub use check_plan::{CheckPlan, how_to_name};
+pub use check_plan::CheckPlan;
 pub use deps::{Deps, Scope, Tuning};
 pub use error::RuntimeError;
+pub use intake::how_to_name;
 pub use keyed_locks::KeyedLocks;
 pub use landing_queue::LandingQueue;
 pub use measurements::measure;
