@@ -59,8 +59,8 @@ pub struct GivenMemory {
 #[async_trait]
 pub trait Memories: Send + Sync {
     /// Stores what a run of the project has shown. A row that exists already is replaced if it was seen earlier, and then
-    /// lives on; one that was forgotten stays so. Storing the same again changes nothing. Rows that expired before `now`
-    /// are removed, and those seen longest ago if there are more than [`Memory::MAX_ROWS`].
+    /// lives on; one that was forgotten stays so. Storing the same again changes nothing. If something is stored, rows that
+    /// expired before `now` are removed, and those seen longest ago if there are more than [`Memory::MAX_ROWS`].
     async fn remember(&self, project: &ProjectName, new: &NewMemories, now: Timestamp) -> PortResult<()>;
     /// Returns the live rows of a project that have not expired, by id, each with what became of the runs that were given
     /// it.

@@ -161,7 +161,10 @@ async fn expired_rows_and_those_beyond_the_bound_are_removed(b: TestStore) {
     assert_eq!(kept.len(), max);
     assert!(rows[..3].iter().all(|row| !kept.contains(&row.id)), "those seen longest ago are gone");
     put(&b, &[], 40).await;
-    assert!(all(&b).await.is_empty(), "they have expired");
+    assert!(live(&b, 40).await.is_empty(), "they have expired, and no run is given them");
+    let fresh = row("fresh", 40);
+    put(&b, std::slice::from_ref(&fresh), 40).await;
+    assert_eq!(all(&b).await, [fresh], "the next row removes those that have expired");
 }
 
 async fn what_became_of_given_rows_is_counted_by_run(b: TestStore) {
