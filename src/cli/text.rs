@@ -1,9 +1,9 @@
 //! Text for the terminal: escaping of foreign text, tables, times, shell quoting.
 
-use crate::domain::is_hidden;
 use crate::http::rest::wire::{Timestamp, Usage};
 use crate::render;
 pub use crate::render::{count, duration, money};
+use crate::telemetry::is_unsafe_to_print;
 use chrono::{Local, TimeZone};
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -24,7 +24,7 @@ fn escaped(text: &str, lines: bool) -> String {
         match c {
             '\n' | '\t' if lines => out.push(c),
             '\r' if lines && chars.peek() == Some(&'\n') => {}
-            c if is_hidden(c) => out.extend(c.escape_default()),
+            c if is_unsafe_to_print(c) => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
@@ -119,9 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn logs_hide_no_more_than_the_terminal() {
-        for c in '\0'..=char::MAX {
-            assert_eq!(is_hidden(c), crate::telemetry::is_unsafe_to_print(c), "{:04x}", u32::from(c));
+    fn the_terminal_and_logs_hide_what_the_pages_hide() {
+        for c in ('\0'..=char::MAX).filter(|c| !matches!(c, '\n' | '\t')) {
+            assert_eq!(crate::render::is_hidden(c), is_unsafe_to_print(c), "{:04x}", u32::from(c));
         }
     }
 
