@@ -5,9 +5,9 @@
 //!
 //! Invariant: a proposed revert never lands without the approval of a person.
 
+use super::moved_runs::MovedRuns;
 use super::reverts;
 use super::{Caller, ErrorKind, Right, ServiceResult, Services, Via, runs};
-use crate::actors::Notification;
 use crate::domain::landing_watch::{Finding, MAX_COMMITS, judge};
 use crate::domain::{
     ChangeNumber, CommitCi, ForgeName, GoalSource, LandingWatch, Message, MessageEvent, Principal, ProjectName, Run,
@@ -22,16 +22,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 
 /// How often CI is read while something is inside its window, and how often at most.
 const INTERVAL: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest wait while nothing is.
 const MAX_WAIT: Duration = Duration::from_secs(600);
-/// Time in which further events of runs are gathered.
-const SETTLE: Duration = Duration::from_secs(1);
 /// The longest window, in seconds: how far back ended runs are looked for after a start.
 const MAX_WINDOW_SECS: i64 = 24 * 3_600;
 /// The clock of the database may differ a little, and a transaction takes its time.
@@ -73,7 +69,7 @@ pub async fn run(s: Services) {
     if s.forges.with_issues().is_empty() {
         return;
     }
-    let mut moved = s.notifications.subscribe();
+    let mut moved = MovedRuns::new(&s.notifications);
     let mut progress = Progress::default();
     loop {
         let wait = match pass(&s, &mut progress).await {
@@ -85,20 +81,11 @@ pub async fn run(s: Services) {
         };
         tokio::select! {
             () = s.landings.wake.notified() => progress.hurry(),
-            () = next_move(&mut moved) => tokio::time::sleep(SETTLE).await,
+            () = moved.wait() => {}
             () = tokio::time::sleep(wait) => {}
         }
-    }
-}
-
-/// Waits until a run moves. One that has ended is found in the store.
-async fn next_move(moved: &mut Receiver<Notification>) {
-    loop {
-        match moved.recv().await {
-            Ok(Notification::Moved { .. }) | Err(RecvError::Lagged(_)) => return,
-            Ok(_) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
+        // One that has ended is found in the store.
+        moved.take();
     }
 }
 
