@@ -267,7 +267,7 @@ fn own_files(hidden: &[PathBuf]) -> Vec<PathBuf> {
     hidden.iter().flat_map(|path| if path.is_dir() { below(path) } else { vec![path.clone()] }).collect()
 }
 
-/// Returns whether a process has this text in its arguments, and kills it.
+/// Returns whether a process has this text in its arguments, and kills it with the group that it leads.
 fn is_running(text: &str) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else { return true };
     let mut running = false;
@@ -278,9 +278,43 @@ fn is_running(text: &str) -> bool {
             let pid =
                 process.file_name().to_str().and_then(|n| n.parse().ok()).and_then(rustix::process::Pid::from_raw);
             if let Some(pid) = pid {
+                // What it has started does not have the text.
+                let _no_leader = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
                 let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
     }
     running
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_running;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_stray_process_is_found_and_nothing_of_it_stays() {
+        let text = format!("stray-{}", uuid::Uuid::now_v7().simple());
+        let secs = format!("{}", 600_000 + std::process::id());
+        let line = format!("sleep {secs}; : {text}");
+        let mut setsid = Command::new("setsid").args(["env", "-i", "/bin/sh", "-c", &line]).spawn().unwrap();
+        let end = Instant::now() + Duration::from_secs(30);
+        let sleeps = || {
+            let processes = std::fs::read_dir("/proc").unwrap().flatten();
+            let line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
+            processes.filter_map(line).any(|line| line == format!("sleep\0{secs}\0").as_bytes())
+        };
+        while !sleeps() {
+            assert!(Instant::now() < end, "it does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_running(&text));
+        setsid.wait().unwrap();
+        while sleeps() {
+            assert!(Instant::now() < end, "what it has started stays");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!is_running(&text));
+    }
 }
