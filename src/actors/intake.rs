@@ -269,10 +269,12 @@ fn no_checks(project: &Project, base_branch: &str, base: &Sha, rules: &RepoRules
 /// Explains how a person names a check: with the nearest command that the repository's CI runs, and with what remains
 /// where there is nothing to run.
 pub fn how_to_name(proposals: &[(String, String)]) -> String {
-    let nearest = proposals.first().map_or_else(String::new, |(command, file)| {
-        let command = shlex::try_quote(command).unwrap_or_default();
-        format!(", such as --check {command} from {file}")
-    });
+    // A command that no shell could be given is no example.
+    let quoted =
+        |(command, file): &(String, String)| Some((shlex::try_quote(command).ok()?.into_owned(), file.clone()));
+    let nearest = proposals.iter().find_map(quoted);
+    let nearest =
+        nearest.map_or_else(String::new, |(command, file)| format!(", such as --check {command} from {file}"));
     format!(
         "Give the command that proves a change with --check{nearest}, or name it in .skep.toml. If there is nothing to \
          run, use --check true: it accepts every change, so that only the review and your approval decide"

@@ -108,7 +108,8 @@ fn host(text: &str) -> Parsed<()> {
     if let Some((_, rest)) = text.split_once("://") {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let name = authority.rsplit('@').next().unwrap_or_default();
-        return wrong("one entry is a URL", format!("write only its host: \"{name}\""));
+        let example = if name.is_empty() { fix.to_owned() } else { format!("write only its host: \"{name}\"") };
+        return wrong("one entry is a URL", example);
     }
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') => (name, Some(port)),
