@@ -269,7 +269,7 @@ fn no_checks(project: &Project, base_branch: &str, base: &Sha, rules: &RepoRules
 /// Explains how a person names a check: with the nearest command that the repository's CI runs, and with what remains
 /// where there is nothing to run.
 pub fn how_to_name(proposals: &[(String, String)]) -> String {
-    // A command that no shell could be given is no example.
+    // A command that cannot be quoted for a shell is left out.
     let quoted =
         |(command, file): &(String, String)| Some((shlex::try_quote(command).ok()?.into_owned(), file.clone()));
     let nearest = proposals.iter().find_map(quoted);
