@@ -31,23 +31,29 @@ pub struct CheckPlan {
     pub network: Vec<NetworkNeed>,
 }
 
-/// Computes a plan, of the base commit or of the working copy, which is stored for the given run. It only fetches the
-/// mirror, and runs nothing of the repository.
-pub(super) async fn plan(
-    deps: &Deps,
-    mut request: RunRequest,
-    working_copy: Option<RunId>,
-) -> Result<CheckPlan, RuntimeError> {
+/// The commit that a plan is made for.
+#[derive(Clone, Debug)]
+pub enum PlanFor {
+    /// The newest one of the base branch.
+    Base,
+    /// An earlier one of the base branch.
+    Commit(Sha),
+    /// The working copy, which is stored for this run.
+    WorkingCopy(RunId),
+}
+
+/// Computes a plan. It only fetches the mirror, and runs nothing of the repository.
+pub(super) async fn plan(deps: &Deps, mut request: RunRequest, of: PlanFor) -> Result<CheckPlan, RuntimeError> {
     let parts = deps.parts();
     intake::locate(deps, &mut request).await?;
     let (project, _) = intake::project(deps, &request, &parts.defaults).await?;
-    let inspected = intake::inspect_checks(deps, &request, &project, &parts, working_copy).await?;
+    let trust = if matches!(of, PlanFor::WorkingCopy(_)) { Trust::Unproven } else { Trust::Base };
+    let inspected = intake::inspect_checks(deps, &request, &project, &parts, of).await?;
     let network = network(deps, &project.name, &inspected).await?;
     let Inspected { repo, base_branch, base, rules, checks, .. } = inspected;
     // What detection left out says nothing about checks that somebody named.
     let missing = if checks.iter().all(|check| check.detected) { rules.missing } else { Vec::new() };
     let proposals = rules.proposals;
-    let trust = if working_copy.is_some() { Trust::Unproven } else { Trust::Base };
     Ok(CheckPlan { project: project.name, repo, base_branch, base, trust, checks, missing, proposals, network })
 }
 

@@ -1,12 +1,13 @@
 //! Intake: turns a goal and a repository into a run with its rules pinned, and refuses what could never succeed.
 
+use super::check_plan::PlanFor;
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::parts::Parts;
 use super::request::{Defaults, RunRequest};
 use crate::domain::{
     CheckKind, CheckSpec, Decision, Difference, EngineSpec, Event, Goal, OnDifference, Opened, Outcome, Policy,
-    Project, ProjectName, Refusal, Role, Run, RunId, Settings, Sha, Tightening, open,
+    Project, ProjectName, Refusal, Role, Run, Settings, Sha, Tightening, open,
 };
 use crate::ports::Repo;
 use crate::ports::checks::RepoRules;
@@ -136,15 +137,16 @@ pub(super) async fn inspect_checks(
     request: &RunRequest,
     project: &Project,
     parts: &Parts,
-    working_copy: Option<RunId>,
+    of: PlanFor,
 ) -> Result<Inspected, RuntimeError> {
     let runner = &parts.checks;
     let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
     let branch = request.base.as_deref().or(project.base.as_deref());
     let (base_branch, head) = deps.workspaces.fetch(&repo, branch).await?;
-    let base = match working_copy {
-        Some(run) => deps.workspaces.snapshot(&repo, run, &head).await?,
-        None => head,
+    let base = match of {
+        PlanFor::Base => head,
+        PlanFor::Commit(sha) => sha,
+        PlanFor::WorkingCopy(run) => deps.workspaces.snapshot(&repo, run, &head).await?,
     };
     let paths = deps.workspaces.paths(&repo, &base).await?;
     let files = read_all(deps, &repo, &base, runner.rule_files(&paths)).await?;
@@ -182,7 +184,7 @@ pub(super) async fn inspect(
     project: Project,
     parts: &Parts,
 ) -> Result<Opened, RuntimeError> {
-    let inspected = inspect_checks(deps, &request, &project, parts, None).await?;
+    let inspected = inspect_checks(deps, &request, &project, parts, PlanFor::Base).await?;
     born(deps, request, project, parts, inspected).await
 }
 

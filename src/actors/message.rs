@@ -1,6 +1,6 @@
 //! The typed messages between the actors. They carry the trace context, never a span.
 
-use super::check_plan::CheckPlan;
+use super::check_plan::{CheckPlan, PlanFor};
 use super::error::RuntimeError;
 use super::preview::Preview;
 use super::request::RunRequest;
@@ -22,11 +22,7 @@ pub enum RootMsg {
     /// Compute what a run would start with.
     Preview { request: Box<RunRequest>, reply: RpcReplyPort<Result<Preview, RuntimeError>> },
     /// Compute which checks a repository has.
-    PlanChecks {
-        request: Box<RunRequest>,
-        working_copy: Option<RunId>,
-        reply: RpcReplyPort<Result<CheckPlan, RuntimeError>>,
-    },
+    PlanChecks { request: Box<RunRequest>, of: PlanFor, reply: RpcReplyPort<Result<CheckPlan, RuntimeError>> },
     /// Deliver an event from outside to a run. `if_seq`: only if the run is still at this event.
     Send { run: RunId, event: Box<Event>, if_seq: Option<u64>, reply: Reply },
     /// A run has, or may have, something to do (start, sweep).

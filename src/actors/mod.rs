@@ -59,7 +59,7 @@ mod target;
 mod task;
 
 pub use attempt_locks::AttemptLocks;
-pub use check_plan::CheckPlan;
+pub use check_plan::{CheckPlan, PlanFor};
 pub use deps::{Deps, Scope, Tuning};
 pub use error::RuntimeError;
 pub use intake::how_to_name;

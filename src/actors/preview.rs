@@ -1,6 +1,7 @@
 //! Previews: what a run would be born with and what its manager would be prompted with, without opening it.
 
 use super::check_plan;
+use super::check_plan::PlanFor;
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::intake;
@@ -54,7 +55,7 @@ pub(super) async fn preview(deps: &Deps, mut request: RunRequest) -> Result<Prev
     let existing = intake::open_run(deps, &request, &project, is_new).await?;
     let differences = existing.as_ref().map(|run| request.differences(run)).unwrap_or_default();
     let carried_on = existing.as_ref().map(|run| run.id);
-    let inspected = intake::inspect_checks(deps, &request, &project, &parts, None).await?;
+    let inspected = intake::inspect_checks(deps, &request, &project, &parts, PlanFor::Base).await?;
     let network = check_plan::network(deps, &project.name, &inspected).await?;
     let opened = match existing {
         Some(run) => {

@@ -142,11 +142,11 @@ impl Actor for Root {
                     let _gave_up = reply.send(answer);
                 });
             }
-            RootMsg::PlanChecks { request, working_copy, reply } => {
+            RootMsg::PlanChecks { request, of, reply } => {
                 let (deps, intakes) = (s.deps.clone(), s.intakes.clone());
                 tokio::spawn(async move {
                     let answer = match intakes.acquire().await {
-                        Ok(_permit) => check_plan::plan(&deps, *request, working_copy).await,
+                        Ok(_permit) => check_plan::plan(&deps, *request, of).await,
                         Err(_) => Err(stopping()),
                     };
                     // A caller that gave up needs no answer.

@@ -1,6 +1,6 @@
 //! The handle to the runtime for everything outside it: open a run, send it an event, refresh it.
 
-use super::check_plan::CheckPlan;
+use super::check_plan::{CheckPlan, PlanFor};
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::message::RootMsg;
@@ -47,15 +47,10 @@ impl RuntimeHandle {
         self.call(|reply| RootMsg::Preview { request: Box::new(request), reply }, INTAKE_PATIENCE).await
     }
 
-    /// Returns the checks of a repository, or of its working copy, which is stored for the given run. Opens nothing and
-    /// runs nothing.
-    pub async fn plan_checks(
-        &self,
-        request: RunRequest,
-        working_copy: Option<RunId>,
-    ) -> Result<CheckPlan, RuntimeError> {
+    /// Returns the checks of a repository. Opens nothing and runs nothing.
+    pub async fn plan_checks(&self, request: RunRequest, of: PlanFor) -> Result<CheckPlan, RuntimeError> {
         let request = Box::new(request);
-        self.call(|reply| RootMsg::PlanChecks { request, working_copy, reply }, INTAKE_PATIENCE).await
+        self.call(|reply| RootMsg::PlanChecks { request, of, reply }, INTAKE_PATIENCE).await
     }
 
     /// Sends an event to a run; with `if_seq`, only if the run is still at that event.

@@ -1,12 +1,12 @@
 //! Deployments and sponsors: `deploy …`, `sponsor …`.
 
-use super::args::{DeployArgs, DeployCommand, SponsorCommand};
+use super::args::{DeployArgs, DeployCommand, SponsorCommand, SponsorName as SponsorArgs};
 use super::client::{Client, encode};
 use super::exit::{CliError, ExitStatus, Stop};
 use super::terminal::{Style, Terminal};
 use super::text::{brief, moment, short_sha, table};
 use crate::http::rest::wire::{
-    Deployment, DeploymentReason, EndSponsor, NewRollback, NewRollout, NewSponsor, Rollout, RolloutApproval, Sponsor,
+    Deployment, DeploymentReason, NewRollback, NewRollout, NewSponsor, Rollout, RolloutApproval, Sponsor, SponsorName,
 };
 use crate::render;
 use serde_json::json;
@@ -127,10 +127,14 @@ fn words(state: &str) -> String {
 fn remarks(terminal: &Terminal, d: &Deployment) -> Result<(), Stop> {
     if let Some(why) = &d.suspended_why {
         terminal.line(Style::Yellow, &format!("{}: {why}", d.target))?;
-        terminal.suggest(&format!("`skep deploy resume {}` resumes it.", d.target))?;
+        terminal.suggest(&format!("{}.", d.suspended_fix.as_deref().unwrap_or_default()))?;
     }
     if let Some(number) = d.waiting {
         terminal.line(Style::Yellow, &format!("{}: rollout {number} waits for approval", d.target))?;
+        let waiting = d.rollouts.iter().find(|rollout| rollout.number == number);
+        if let Some(proof) = waiting.and_then(|rollout| rollout.proof.as_deref()) {
+            terminal.print(&format!("{}.", render::line(proof)))?;
+        }
         terminal.suggest(&format!("`skep deploy approve {0}` or `skep deploy decline {0} --why TEXT`", d.target))?;
     }
     Ok(())
@@ -188,11 +192,17 @@ pub async fn sponsor(client: &Client, terminal: &Terminal, command: SponsorComma
             terminal.object(&json!({ "sponsor": sponsor }))?;
             terminal.line(Style::Green, &format!("{} sponsors {}", sponsor.name, sponsor.project))?;
         }
-        SponsorCommand::End { name, project } => {
-            let sponsor: Sponsor = client.post("/sponsors/end", &EndSponsor { name, project }, None).await?;
-            terminal.object(&json!({ "sponsor": sponsor }))?;
-            terminal.line(Style::Green, &format!("{} no longer sponsors {}", sponsor.name, sponsor.project))?;
-        }
+        SponsorCommand::Pause(of) => change(client, terminal, of, "pause", "no longer covers anything of").await?,
+        SponsorCommand::Resume(of) => change(client, terminal, of, "resume", "sponsors").await?,
+        SponsorCommand::End(of) => change(client, terminal, of, "end", "no longer sponsors").await?,
     }
     Ok(ExitStatus::Success)
+}
+
+/// Pauses, resumes or ends a sponsor.
+async fn change(client: &Client, terminal: &Terminal, of: SponsorArgs, act: &str, words: &str) -> Result<(), Stop> {
+    let body = SponsorName { name: of.name, project: of.project };
+    let sponsor: Sponsor = client.post(&format!("/sponsors/{act}"), &body, None).await?;
+    terminal.object(&json!({ "sponsor": sponsor }))?;
+    terminal.line(Style::Green, &format!("{} {words} {}", sponsor.name, sponsor.project))
 }

@@ -132,6 +132,36 @@ pub struct ChangeText<'a> {
     pub body: &'a str,
 }
 
+/// How far a deployment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeploymentStage {
+    /// It has started.
+    Started,
+    /// The version is there, and fulfils every criterion.
+    Succeeded,
+    /// It is not.
+    Failed,
+}
+
+/// What a forge shows of a deployment.
+#[derive(Clone, Debug)]
+pub struct DeploymentReport<'a> {
+    /// Identifies the deployment: reports with the same key are about the same one.
+    pub key: &'a str,
+    /// The environment, which is the name of the target.
+    pub environment: &'a str,
+    /// The version.
+    pub sha: &'a Sha,
+    /// The branch that it is on.
+    pub branch: &'a str,
+    /// How far it is.
+    pub stage: DeploymentStage,
+    /// The address of what is deployed.
+    pub url: Option<&'a str>,
+    /// How far it is, in words.
+    pub text: &'a str,
+}
+
 /// A forge as runs use it: Skep is the author of everything done here.
 #[async_trait]
 pub trait Forge: Send + Sync {
@@ -165,6 +195,11 @@ pub trait Forge: Send + Sync {
         state: StatusState,
         text: &str,
     ) -> PortResult<()>;
+    /// Shows a deployment of a commit; one that is shown already is left unchanged. A forge that shows no deployments
+    /// does nothing.
+    async fn report_deployment(&self, _repo: &Repo, _report: &DeploymentReport<'_>) -> PortResult<()> {
+        Ok(())
+    }
     /// Returns what is known about failed checks of CI at a commit, each with its log if the forge has it, and whether
     /// they fail at the base as well.
     async fn inspect_ci(

@@ -4,7 +4,9 @@ use super::markdown::{fenced, inline};
 use super::quantity::duration;
 use super::time::utc;
 use crate::domain::Sha;
-use crate::domain::deployment::{Cause, CriterionRecord, CriterionTest, Method, Rollout, StepRecord, Target, fill};
+use crate::domain::deployment::{
+    Cause, CriterionRecord, CriterionTest, Method, Proof, Rollout, StepRecord, Target, fill,
+};
 
 /// Returns the acceptance report of a rollout.
 pub fn report(rollout: &Rollout, target: &Target) -> String {
@@ -19,6 +21,9 @@ pub fn report(rollout: &Rollout, target: &Target) -> String {
         Cause::Requested { by } => format!(". {} requested it.\n", inline(by.as_str())),
         Cause::Rollback { by } => format!(". {} requested a rollback to it.\n", inline(by.as_str())),
     });
+    if let Some(proof) = &rollout.proof {
+        text.push_str(&format!("{}.\n", inline(&proof_words(proof))));
+    }
     if let Some(by) = &rollout.approved_by {
         text.push_str(&format!("Approved by {}.\n", inline(by.as_str())));
     }
@@ -41,6 +46,16 @@ pub fn report(rollout: &Rollout, target: &Target) -> String {
         text.push_str(&format!("\n{}", of_criteria(&rollout.rollback_criteria)));
     }
     text
+}
+
+/// Returns what shows that a version is fit to be deployed, as a sentence without its full stop.
+pub fn proof_words(proof: &Proof) -> String {
+    match proof {
+        Proof::Run { run } => format!("Run {run} proved it before it landed"),
+        Proof::Deployed => "It was deployed before".to_owned(),
+        Proof::Checks { names } => format!("Green at this version: {}", names.join(", ")),
+        Proof::Missing { why } => format!("Nothing shows that this version is fit: {why}"),
+    }
 }
 
 fn of_step(step: &StepRecord) -> String {
@@ -70,6 +85,12 @@ pub fn runbook(target: &Target, sha: &Sha, previous: Option<&Sha>) -> String {
         [] => String::new(),
         names => format!("Set these variables first, with values from where you keep them: {}.\n\n", names.join(", ")),
     };
+    if !target.secrets_elsewhere.is_empty() {
+        text.push_str("\nThese secrets are set where the target runs, and Skep does not have them:\n\n");
+        for (name, place) in &target.secrets_elsewhere {
+            text.push_str(&format!("- `{name}`: {}\n", inline(place)));
+        }
+    }
     text.push_str(&format!("\n## Deploy `{}`\n\n{secrets}{}", sha.abbrev(), deploy_lines(target, sha)));
     text.push_str("\n## Check\n\n");
     let mut lines = Vec::new();

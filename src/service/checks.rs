@@ -2,8 +2,8 @@
 
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, specs};
 pub use crate::actors::CheckPlan;
-use crate::actors::{RunRequest, how_to_name};
-use crate::domain::{CheckKind, CheckResult, Goal, GoalSource, OnDifference, RunId};
+use crate::actors::{PlanFor, RunRequest, how_to_name};
+use crate::domain::{CheckKind, CheckResult, Goal, GoalSource, OnDifference, Principal, ProjectName, RunId, Sha};
 pub use crate::ports::checks::{CheckProgress, NetworkNeed};
 use crate::ports::{PortResult, Repo};
 use std::collections::BTreeMap;
@@ -55,30 +55,15 @@ pub async fn plan(s: &Services, caller: &Caller, request: ChecksRequest) -> Serv
         Some(text) => Some(projects::find_for(s, caller, Right::Run, text).await?.name),
         None => caller.require(Right::Run).map(|()| None)?,
     };
-    let ask = RunRequest {
-        id: None,
-        project,
-        repo: request.repo,
-        goal: match &request.spec {
-            Some(spec) => specs::goal(s, spec, &caller.principal)?,
-            None => {
-                let asked_by = caller.principal.clone();
-                Goal { text: String::new(), source: GoalSource::Manual, asked_by, spec: None }
-            }
-        },
-        base: request.base,
-        engines: BTreeMap::new(),
-        checks: input::checks(s, &request.checks)?,
-        limits: Default::default(),
-        may_raise: false,
-        must_approve: false,
-        carry_on: false,
-        on_difference: OnDifference::Keep,
-        traceparent: None,
+    let goal = match &request.spec {
+        Some(spec) => specs::goal(s, spec, &caller.principal)?,
+        None => no_goal(caller.principal.clone()),
     };
+    let checks = input::checks(s, &request.checks)?;
+    let ask = RunRequest { project, repo: request.repo, base: request.base, checks, ..no_run(goal) };
     // The working copy is stored under the id of a run that is never opened.
     let run = request.working_copy.then(|| s.clock.new_run_id());
-    let plan = s.runtime.plan_checks(ask, run).await;
+    let plan = s.runtime.plan_checks(ask, run.map_or(PlanFor::Base, PlanFor::WorkingCopy)).await;
     if let Some(run) = run
         && let Ok(plan) = &plan
     {
@@ -89,6 +74,50 @@ pub async fn plan(s: &Services, caller: &Caller, request: ChecksRequest) -> Serv
         plan.checks.retain(|check| matches!(check.kind, CheckKind::Setup | CheckKind::Accept));
     }
     Ok(plan)
+}
+
+/// Runs the checks of a project at a commit of one of its branches, and returns their results; none = it has no checks.
+pub(super) async fn run_at(
+    s: &Services,
+    project: &ProjectName,
+    branch: Option<&str>,
+    sha: &Sha,
+    by: &Principal,
+) -> ServiceResult<Vec<CheckResult>> {
+    let (project, base) = (Some(project.clone()), branch.map(str::to_owned));
+    let ask = RunRequest { project, base, ..no_run(no_goal(by.clone())) };
+    let plan = s.runtime.plan_checks(ask, PlanFor::Commit(sha.clone())).await?;
+    if plan.checks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let run = s.clock.new_run_id();
+    let (progress, _nobody_watches) = mpsc::channel(1);
+    let results = run_all(s, &plan, run, progress).await;
+    release(s, &plan.repo, run).await;
+    Ok(results?)
+}
+
+fn no_goal(asked_by: Principal) -> Goal {
+    Goal { text: String::new(), source: GoalSource::Manual, asked_by, spec: None }
+}
+
+/// Returns the request of a run that is never opened.
+fn no_run(goal: Goal) -> RunRequest {
+    RunRequest {
+        id: None,
+        project: None,
+        repo: None,
+        goal,
+        base: None,
+        engines: BTreeMap::new(),
+        checks: Vec::new(),
+        limits: Default::default(),
+        may_raise: false,
+        must_approve: false,
+        carry_on: false,
+        on_difference: OnDifference::Keep,
+        traceparent: None,
+    }
 }
 
 /// Removes what was stored for a run that is never opened.

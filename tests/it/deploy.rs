@@ -60,6 +60,11 @@ fn application(host: PathBuf) -> u16 {
 const COMPOSE: &str = "{\"services\":{\"web\":{\"image\":\"web\",\"healthcheck\":{\"test\":[\"true\"]}}}}";
 
 fn world(more: &str) -> World {
+    world_with(more, "true")
+}
+
+/// Creates a world whose project has this check.
+fn world_with(more: &str, check: &str) -> World {
     let cli = Cli::new();
     let host = cli.path("host");
     std::fs::create_dir_all(host.join("bin")).unwrap();
@@ -73,7 +78,7 @@ fn world(more: &str) -> World {
     let world = World { cli, sshd, host, app };
     world.configure(more);
     world.cli.repo("tool", &[("compose.yaml", COMPOSE), ("mode", "good\n"), ("a.txt", "a\n"), ("other/x", "x\n")]);
-    world.cli.run(&["project", "add", "tool.git", "--engine", "command: true", "--check", "true"]).exits_with(0);
+    world.cli.run(&["project", "add", "tool.git", "--engine", "command: true", "--check", check]).exits_with(0);
     world.secret("DB_PASSWORD", PASSWORD);
     world
 }
@@ -211,6 +216,7 @@ fn every_step_is_repeated_harmlessly_after_a_kill() {
     }
     let good = w.head();
     let faults = [
+        "after-rollout-checks",
         "after-rollout-start",
         "after-deploy-send",
         "after-deploy-config",
@@ -320,6 +326,41 @@ fn a_person_approves_and_a_newer_version_takes_the_turn() {
 }
 
 #[test]
+fn a_version_with_a_red_check_is_not_deployed_and_one_without_checks_needs_a_person() {
+    let w = world_with("", "! grep -q red mode");
+    let bare = "[deploy.bare]\nproject = \"bare\"\nkind = \"command\"\ncommand = \"true\"\ntest = true\n";
+    let path = w.cli.path("data/skep.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}{bare}")).unwrap();
+    w.cli.repo("bare", &[("notes.txt", "nothing to test\n")]);
+    w.cli.run(&["project", "add", "bare.git", "--engine", "command: true"]).exits_with(0);
+    let _service = w.cli.serve();
+    let first = w.deploy(1);
+    assert_eq!(
+        (&first["state"], &first["proof"]),
+        (&"deployed".into(), &"Green at this version: check".into()),
+        "{first}"
+    );
+    let before = w.running();
+    w.commit("mode", "red\n");
+    let second = w.deploy(2);
+    assert_eq!((&second["state"], &second["started_at"]), (&"failed".into(), &Value::Null), "{second}");
+    let why = second["why"].as_str().unwrap();
+    assert!(why.contains("check is red") && why.contains("nothing was deployed"), "{why}");
+    assert_eq!((w.running(), &w.shown()["status"]), (before, &"live".into()));
+    w.message("Deployment 2 of test failed");
+
+    // Nothing can show that this one is fit: although the target is for tests, a person decides.
+    w.cli.run(&["deploy", "bare"]).exits_with(0);
+    let shown = || w.cli.run(&["deploy", "show", "bare", "--json"]).exits_with(0).json()["deployment"].clone();
+    w.cli.until("it waits", || shown()["waiting"] == 1);
+    assert_eq!(shown()["rollouts"][0]["unproven"], true);
+    w.cli.run(&["deploy", "show", "bare"]).exits_with(0).prints("the project has no checks");
+    w.cli.run(&["deploy", "approve", "bare"]).exits_with(0);
+    w.cli.until("it is deployed", || shown()["rollouts"][0]["state"] == "deployed");
+}
+
+#[test]
 fn a_compose_file_that_reaches_the_host_is_refused_and_changes_nothing() {
     let w = world("");
     let _service = w.cli.serve();
@@ -416,8 +457,19 @@ fn rights_are_required_and_only_public_targets_are_public() {
         }
     }
     assert_eq!(open_request(&w, "/api/v1/deployments").0, 403, "other sites may only see what is public");
+    let status = || {
+        let shown = w.cli.run(&["deploy", "show", "private", "--json"]).exits_with(0).json();
+        shown["deployment"]["status"].as_str().unwrap().to_owned()
+    };
+    w.cli.run(&["sponsor", "pause", "Acme", "--project", "tool"]).exits_with(0);
+    w.cli.run(&["sponsor", "list"]).exits_with(0).prints("paused");
+    assert_eq!(status(), "ready");
+    w.cli.run(&["sponsor", "resume", "Acme", "--project", "tool"]).exits_with(0);
+    assert_eq!(status(), "sponsored");
     w.cli.run(&["sponsor", "end", "Acme", "--project", "tool"]).exits_with(0);
     w.cli.run(&["sponsor", "list"]).exits_with(0).prints("ended");
+    let late = w.cli.run(&["sponsor", "resume", "Acme", "--project", "tool"]).exits_with(2);
+    late.one_error("Acme no longer sponsors tool", "skep sponsor add");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use skep::adapters::forge::gitlab::GitLabForge;
 use skep::adapters::workspace::GitWorkspaces;
 use skep::domain::{BlockId, ChangeNumber, ChangeState, ForgeName, JobLog, Principal, Sha, StatusState, TaskId};
 use skep::platform::git::{Git, Identity, Mirrors};
-use skep::ports::forge::{ChangeText, Landing};
+use skep::ports::forge::{ChangeText, DeploymentReport, DeploymentStage, Landing};
 use skep::ports::{Forge, GitCredentials, HumanActions, Repo, Workspaces};
 use std::sync::Arc;
 
@@ -374,5 +374,37 @@ async fn a_failed_status_is_explained_as_far_as_the_forge_knows() {
         let found: Vec<(&str, bool)> = failures.iter().map(|f| (f.name.as_str(), f.red_at_base)).collect();
         assert_eq!(found, [("ci", false), ("lint", true), ("unknown", false)], "{}", s.name());
         assert!(failures.iter().all(|f| matches!(f.log, JobLog::Missing { .. }) && f.workflow_run.is_none()));
+    }
+}
+
+#[tokio::test]
+async fn deployments_are_shown_once_where_the_forge_shows_them() {
+    for s in subjects().await {
+        let sha = s.world.base().await;
+        let report = |key, stage| {
+            let (branch, url) = ("main", Some("https://test.example.org"));
+            let report = DeploymentReport { key, environment: "test", sha: &sha, branch, stage, url, text: "as it is" };
+            let forge = s.forge();
+            let repo = &s.world.repo;
+            async move { forge.report_deployment(repo, &report).await.unwrap() }
+        };
+        use DeploymentStage::{Failed, Started, Succeeded};
+        for stage in [Started, Started, Failed, Failed] {
+            report("one", stage).await;
+        }
+        // The same version once more.
+        for stage in [Started, Succeeded, Succeeded] {
+            report("two", stage).await;
+        }
+        let shown: Vec<String> = match s.server() {
+            Some(server) => server.state().deployments.iter().map(|d| d.states.join(" ")).collect(),
+            None => Vec::new(),
+        };
+        let expected: &[&str] = match s.name() {
+            "github" => &["in_progress failure", "in_progress success"],
+            "gitlab" => &["running failed", "running success"],
+            _ => &[],
+        };
+        assert_eq!(shown, expected, "{}", s.name());
     }
 }

@@ -212,9 +212,7 @@ impl Deploys {
     ) -> PortResult<DeployResult> {
         let target = &order.target;
         // A call that was made before a crash may have been carried out.
-        let names_sha =
-            |c: &&Criterion| matches!(&c.test, CriterionTest::Http { body: Some(b), .. } if b.contains("{sha"));
-        if let Some(criterion) = target.criteria.iter().find(names_sha)
+        if let Some(criterion) = target.criteria.iter().find(|criterion| criterion.test.names_version())
             && self.test(order, criterion).await?.passed
         {
             let log = "the version is already deployed".to_owned();

@@ -9,7 +9,7 @@ macro_rules! implement_ports {
                 ChangeNumber, ChangeRef, CiFailure, CommitCi, Observation, Sha, StatusState, Timestamp, WorkflowRun,
             };
             use crate::platform::git::{check_branch, check_sha};
-            use crate::ports::forge::{ChangeText, Landing};
+            use crate::ports::forge::{ChangeText, DeploymentReport, Landing};
             use crate::ports::forge_issues::{
                 Actor, IntakeRules, Issue, IssueAct, IssueComment, LabelledIssue, OwnIssue, WebhookEvent,
                 WebhookRefusal,
@@ -66,6 +66,11 @@ macro_rules! implement_ports {
                 ) -> PortResult<()> {
                     check_sha(sha)?;
                     self.api(repo)?.set_status(change, sha, context, state, text).await
+                }
+
+                async fn report_deployment(&self, repo: &Repo, report: &DeploymentReport<'_>) -> PortResult<()> {
+                    check_sha(report.sha)?;
+                    self.api(repo)?.report_deployment(report).await
                 }
 
                 async fn inspect_ci(

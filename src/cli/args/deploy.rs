@@ -125,12 +125,20 @@ pub enum SponsorCommand {
         #[arg(long, value_name = "TEXT", default_value = "")]
         notes: String,
     },
+    /// Pause a sponsor, which covers nothing until it is resumed
+    Pause(SponsorName),
+    /// Resume a paused sponsor
+    Resume(SponsorName),
     /// End a sponsor
-    End {
-        /// Name of the sponsor
-        name: String,
-        /// The project
-        #[arg(long, value_name = "NAME")]
-        project: String,
-    },
+    End(SponsorName),
+}
+
+/// A sponsor of a project.
+#[derive(Debug, Args)]
+pub struct SponsorName {
+    /// Name of the sponsor
+    pub name: String,
+    /// The project
+    #[arg(long, value_name = "NAME")]
+    pub project: String,
 }

@@ -12,7 +12,7 @@ mod run;
 mod spec;
 
 pub use agents::{AgentsCommand, WorkCommand, WorkReviewArgs};
-pub use deploy::{DeployArgs, DeployCommand, SponsorCommand};
+pub use deploy::{DeployArgs, DeployCommand, SponsorCommand, SponsorName};
 pub use eval::{EvalCommand, SuiteArgs};
 pub use forge::{ForgeCommand, ForgeKind};
 pub use improve::{ImproveArgs, ImproveCommand, OutcomesCommand, Publish};
@@ -301,7 +301,7 @@ pub enum Command {
     Schedule(ScheduleCommand),
     /// Deploy versions to targets, and go back; show targets and rollouts
     Deploy(DeployArgs),
-    /// List, add and end sponsors of projects
+    /// List, add, pause and end sponsors of projects
     #[command(subcommand)]
     Sponsor(SponsorCommand),
     /// Manage access tokens of people and programs

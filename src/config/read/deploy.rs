@@ -7,6 +7,7 @@ use crate::adapters::runner::settings::Runner;
 use crate::domain::ProjectName;
 use crate::domain::deployment::{Criterion, CriterionTest, HostAddress, Method, Target};
 use crate::domain::policy::glob;
+use crate::ports::vault::SecretName;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ const ALLOWANCES: [&str; 5] = ["privileged", "host-network", "host-pid", "host-m
 const KINDS: &str = "write kind = \"command\", \"compose-ssh\" or \"hook\"";
 /// Longest command line, in bytes.
 const MAX_COMMAND_BYTES: usize = 8 * 1024;
+/// Longest description of where a secret is set, in bytes.
+const MAX_PLACE_BYTES: usize = 500;
 /// Longest expected text of a body, in bytes.
 const MAX_BODY_TEXT: usize = 4 * 1024;
 
@@ -57,6 +60,17 @@ fn target(r: &mut Reader, c: &Config, name: &str, at: KeyOf<'_>) -> Option<Targe
     r.list(&at("secrets"), &mut secrets, |t| match t {
         "" => wrong("one entry is empty", "write the names of secrets in the vault"),
         t => variable_name(t).map(drop),
+    });
+    let mut secrets_elsewhere = BTreeMap::new();
+    r.texts(&at("secrets_elsewhere"), &mut secrets_elsewhere, |name, place| {
+        let is_line = !place.trim().is_empty() && place.len() <= MAX_PLACE_BYTES && !place.contains(char::is_control);
+        match (variable_name(name), is_line) {
+            (Err(problem), _) => Err(problem),
+            (Ok(_), true) => Ok(()),
+            (Ok(_), false) => {
+                wrong("one entry does not say where", "write STRIPE_KEY = \"Render dashboard, Environment\"")
+            }
+        }
     });
     let mut files = Vec::new();
     r.list(&at("files"), &mut files, |t| match glob(t) {
@@ -104,6 +118,14 @@ fn target(r: &mut Reader, c: &Config, name: &str, at: KeyOf<'_>) -> Option<Targe
     });
     let mut is_public = false;
     r.flag(&at("public"), &mut is_public);
+    let mut is_on_forge = false;
+    r.flag(&at("on_forge"), &mut is_on_forge);
+    let mut suspends_unsponsored = false;
+    r.checked(&at("unsponsored"), &mut suspends_unsponsored, |t| match t {
+        "suspend" => Ok(true),
+        "keep" => Ok(false),
+        _ => wrong("unknown value", "write \"keep\" or \"suspend\" (a week after the last sponsor stopped)"),
+    });
     check(r, at, &method, runner.as_deref(), (&env, &secrets), (&criteria, url.as_deref()));
     Some(Target {
         name: name.to_owned(),
@@ -114,6 +136,7 @@ fn target(r: &mut Reader, c: &Config, name: &str, at: KeyOf<'_>) -> Option<Targe
         files,
         env,
         secrets,
+        secrets_elsewhere,
         on_land,
         needs_approval: !is_reversible || approve.unwrap_or(!test),
         timeout_secs: limit.as_secs(),
@@ -124,6 +147,8 @@ fn target(r: &mut Reader, c: &Config, name: &str, at: KeyOf<'_>) -> Option<Targe
         probe_secs: probe.as_secs().max(1),
         branch,
         is_public,
+        is_on_forge,
+        suspends_unsponsored,
         criteria,
     })
 }
@@ -187,9 +212,9 @@ fn method(r: &mut Reader, name: &str, at: KeyOf<'_>) -> Option<Method> {
         false => wrong("one entry is unknown", format!("use some of {}", ALLOWANCES.join(", "))),
     });
     let (mut url_secret, mut query) = (String::new(), BTreeMap::new());
-    r.checked(&at("url_secret"), &mut url_secret, |t| match is_secret_name(t) {
-        true => Ok(t.to_owned()),
-        false => wrong("this is not the name of a secret", "store the address with `skep secret set NAME`"),
+    r.checked(&at("url_secret"), &mut url_secret, |t| match SecretName::new(t) {
+        Ok(_) => Ok(t.to_owned()),
+        Err(why) => wrong(why, "store the address with `skep secret set NAME`"),
     });
     r.texts(&at("query"), &mut query, |name, _| match name.is_empty() {
         true => wrong("one name is empty", "write ref = \"{sha}\""),
@@ -215,13 +240,6 @@ fn method(r: &mut Reader, name: &str, at: KeyOf<'_>) -> Option<Method> {
             None
         }
     }
-}
-
-/// Returns whether the vault could have a secret of this name.
-fn is_secret_name(text: &str) -> bool {
-    text.len() <= 64
-        && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
 }
 
 fn command(text: &str) -> Parsed<String> {
@@ -302,9 +320,7 @@ fn check(
             r.refuse(&at("runner"), "a target of this kind needs a host", "name an SSH runner (docs/runners.md)");
         }
         Method::Hook { .. } => {
-            let names_sha =
-                |c: &Criterion| matches!(&c.test, CriterionTest::Http { body: Some(b), .. } if b.contains("{sha"));
-            if !requests().any(names_sha) {
+            if !criteria.iter().any(|criterion| criterion.test.names_version()) {
                 let fix = "add a criterion whose http answers the version, with body = \"{sha7}\"";
                 r.refuse(&at("kind"), "a hook only reports that it was called, never what is deployed", fix);
             }

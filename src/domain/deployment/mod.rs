@@ -15,8 +15,8 @@ mod status;
 mod target;
 
 pub use rollout::{
-    Cause, CriterionRecord, Rollout, RolloutEvent, RolloutState, RolloutStep, StepRecord, next_step, waiting,
+    Cause, CriterionRecord, Proof, Rollout, RolloutEvent, RolloutState, RolloutStep, StepRecord, next_step, waiting,
 };
-pub use sponsor::Sponsor;
-pub use status::{Deployment, DeploymentStatus, MAX_RED_PROBES, Probe, Suspension};
+pub use sponsor::{Coverage, Sponsor, SponsorState};
+pub use status::{Deployment, DeploymentStatus, Hold, MAX_RED_PROBES, Probe, Suspension, suspension_due};
 pub use target::{Criterion, CriterionTest, HostAddress, Method, Target, fill};

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum RolloutState {
     /// It waits for its turn.
     Queued,
+    /// The checks of the project run at its version.
+    Checking,
     /// It waits for a person's approval.
     Waiting,
     /// The version is being deployed.
@@ -35,6 +37,7 @@ impl RolloutState {
     pub fn name(self) -> &'static str {
         match self {
             RolloutState::Queued => "queued",
+            RolloutState::Checking => "checking",
             RolloutState::Waiting => "waiting",
             RolloutState::Deploying => "deploying",
             RolloutState::Accepting => "accepting",
@@ -52,7 +55,7 @@ impl RolloutState {
     }
     /// Returns whether it has ended.
     pub fn is_ended(self) -> bool {
-        !self.is_in_progress() && !matches!(self, RolloutState::Queued | RolloutState::Waiting)
+        !self.is_in_progress() && !matches!(self, RolloutState::Queued | RolloutState::Checking | RolloutState::Waiting)
     }
 }
 
@@ -75,6 +78,29 @@ pub enum Cause {
     Rollback {
         /// Who requested it.
         by: Principal,
+    },
+}
+
+/// What shows that a version is fit to be deployed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// A run proved it before it landed.
+    Run {
+        /// The run.
+        run: RunId,
+    },
+    /// A rollout deployed it before.
+    Deployed,
+    /// The checks of the project passed at this commit.
+    Checks {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Nothing does: a person decides.
+    Missing {
+        /// Why.
+        why: String,
     },
 }
 
@@ -133,6 +159,9 @@ pub struct Rollout {
     pub cause: Cause,
     /// State.
     pub state: RolloutState,
+    /// What shows that the version is fit; `None` = its checks did not run yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// Who approved it.
     pub approved_by: Option<Principal>,
     /// How it ended, in words.
@@ -156,6 +185,15 @@ pub struct Rollout {
 /// What happens to a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RolloutEvent {
+    /// The checks of the project are started at its version.
+    CheckingStarted,
+    /// It is known what shows that the version is fit.
+    Proven(Proof),
+    /// A check is red.
+    Red {
+        /// Which, and where.
+        why: String,
+    },
     /// A person was asked for approval.
     ApprovalRequested,
     /// A person approved it.
@@ -195,16 +233,20 @@ impl Rollout {
     /// Why the event does not fit its state.
     pub fn after(&self, event: RolloutEvent, target: &Target, at: Timestamp) -> Result<Rollout, String> {
         use RolloutState::{
-            Accepting, Declined, Deployed, Deploying, Failed, Queued, RolledBack, RollingBack, Superseded, Waiting,
+            Accepting, Checking, Declined, Deployed, Deploying, Failed, Queued, RolledBack, RollingBack, Superseded,
+            Waiting,
         };
         let mut next = self.clone();
         match (self.state, event) {
+            (Queued, RolloutEvent::CheckingStarted) => next.state = Checking,
+            (Queued | Checking, RolloutEvent::Proven(proof)) => (next.state, next.proof) = (Queued, Some(proof)),
+            (Checking, RolloutEvent::Red { why }) => next.end(Failed, why, at),
             (Queued, RolloutEvent::ApprovalRequested) => next.state = Waiting,
-            (Queued | Waiting, RolloutEvent::Approved { by }) => next.approved_by = Some(by),
-            (Queued | Waiting, RolloutEvent::Declined { by, why }) => {
+            (Queued | Checking | Waiting, RolloutEvent::Approved { by }) => next.approved_by = Some(by),
+            (Queued | Checking | Waiting, RolloutEvent::Declined { by, why }) => {
                 next.end(Declined, format!("declined by {by}: {why}"), at);
             }
-            (Queued | Waiting, RolloutEvent::Superseded { by }) => {
+            (Queued | Checking | Waiting, RolloutEvent::Superseded { by }) => {
                 next.end(Superseded, format!("rollout {by} took its turn"), at);
             }
             (Queued | Waiting, RolloutEvent::Started { previous }) => {
@@ -271,6 +313,8 @@ pub enum RolloutStep {
         /// The newer one.
         by: u64,
     },
+    /// Find out whether its version is fit to be deployed.
+    Prove(u64),
     /// Ask a person.
     Ask(u64),
     /// Start it.
@@ -297,7 +341,10 @@ pub fn next_step(open: &[Rollout], target: &Target, is_held: bool) -> Option<Rol
     if let Some(older) = open.iter().find(|r| r.number < newest.number) {
         return Some(RolloutStep::Supersede { number: older.number, by: newest.number });
     }
-    let is_approved = !target.needs_approval || newest.approved_by.is_some();
+    let Some(proof) = &newest.proof else { return Some(RolloutStep::Prove(newest.number)) };
+    // What nothing proves is a person's decision on every target.
+    let needs_approval = target.needs_approval || matches!(proof, Proof::Missing { .. });
+    let is_approved = !needs_approval || newest.approved_by.is_some();
     match newest.state {
         RolloutState::Queued if !is_approved => Some(RolloutStep::Ask(newest.number)),
         _ if is_approved && !is_held => Some(RolloutStep::Start(newest.number)),
@@ -332,6 +379,7 @@ mod tests {
             previous: None,
             cause: Cause::Requested { by: "user:ann".into() },
             state: RolloutState::Queued,
+            proof: Some(Proof::Deployed),
             approved_by: None,
             why: String::new(),
             deployment: None,

@@ -1,5 +1,6 @@
 //! The status word of a deployment, derived from what was observed.
 
+use super::sponsor::Coverage;
 use super::target::Target;
 use crate::domain::id::{Principal, Sha, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,21 @@ use serde::{Deserialize, Serialize};
 pub const MAX_RED_PROBES: u32 = 3;
 /// Probe intervals for which an observation counts.
 const FRESH_INTERVALS: u64 = 3;
+
+/// Time between the end of the last sponsor and the suspension that follows from it, in seconds.
+const NOTICE_SECS: u64 = 7 * 24 * 3600;
+
+/// What keeps new versions from a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold<'a> {
+    /// A person's suspension.
+    Person(&'a Suspension),
+    /// Its hosting is not sponsored any more.
+    Unsponsored {
+        /// Since when.
+        since: Timestamp,
+    },
+}
 
 /// Status of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +36,7 @@ pub enum DeploymentStatus {
     Sponsored,
     /// A version is deployed, and answers if it is probed.
     Live,
-    /// A person suspended it, or it stopped answering.
+    /// A person or a lapsed sponsorship suspended it, or it stopped answering.
     Suspended,
 }
 
@@ -123,9 +139,18 @@ impl Deployment {
         self.sha.is_some() && self.probe.as_ref().is_some_and(|probe| probe.reds >= MAX_RED_PROBES)
     }
 
-    /// Returns the status; `is_covered` = a sponsor covers the hosting now.
-    pub fn status(&self, target: &Target, is_covered: bool, now: Timestamp) -> DeploymentStatus {
-        if self.suspended.is_some() || self.is_down() {
+    /// Returns what keeps new versions from the target.
+    pub fn hold(&self, target: &Target, coverage: Coverage, now: Timestamp) -> Option<Hold<'_>> {
+        let unsponsored = || match coverage {
+            Coverage::Lapsed { since } if suspension_due(target, coverage)? <= now => Some(Hold::Unsponsored { since }),
+            _ => None,
+        };
+        self.suspended.as_ref().map(Hold::Person).or_else(unsponsored)
+    }
+
+    /// Returns the status.
+    pub fn status(&self, target: &Target, coverage: Coverage, now: Timestamp) -> DeploymentStatus {
+        if self.hold(target, coverage, now).is_some() || self.is_down() {
             return DeploymentStatus::Suspended;
         }
         let answers = match &self.probe {
@@ -135,10 +160,18 @@ impl Deployment {
         };
         match self.is_whole {
             _ if self.sha.is_some() && answers => DeploymentStatus::Live,
-            Some(true) if is_covered => DeploymentStatus::Sponsored,
+            Some(true) if coverage == Coverage::Active => DeploymentStatus::Sponsored,
             Some(true) => DeploymentStatus::Ready,
             _ => DeploymentStatus::None,
         }
+    }
+}
+
+/// Returns when a target is suspended because its hosting is not sponsored any more; `None` = never.
+pub fn suspension_due(target: &Target, coverage: Coverage) -> Option<Timestamp> {
+    match coverage {
+        Coverage::Lapsed { since } if target.suspends_unsponsored => Some(since.plus_secs(NOTICE_SECS)),
+        _ => None,
     }
 }
 
@@ -161,7 +194,10 @@ mod tests {
         let at = |secs: u64| Timestamp(0).plus_secs(secs);
         let (probed, unprobed) = (target(true), target(false));
         let mut d = Deployment::new("test", at(0));
-        let word = |d: &Deployment, t: &Target, covered, now| d.status(t, covered, now).name();
+        let word = |d: &Deployment, t: &Target, is_covered: bool, now| {
+            let coverage = if is_covered { Coverage::Active } else { Coverage::Lapsed { since: at(0) } };
+            d.status(t, coverage, now).name()
+        };
         assert_eq!(word(&d, &probed, true, at(0)), "none");
         d.is_whole = Some(false);
         assert_eq!(word(&d, &probed, true, at(0)), "none");
@@ -182,5 +218,21 @@ mod tests {
         assert_eq!(word(&d, &probed, false, at(30)), "live");
         d.suspended = Some(Suspension { by: "user:ann".into(), why: "a fault".into(), at: at(30) });
         assert_eq!(word(&d, &probed, false, at(30)), "suspended");
+    }
+
+    #[test]
+    fn a_lapsed_sponsorship_suspends_after_a_week_where_that_is_wanted() {
+        let at = |secs: u64| Timestamp(0).plus_secs(secs);
+        let strict = Target { suspends_unsponsored: true, ..target(false) };
+        let d = Deployment { sha: Some(Sha::from("a".repeat(40).as_str())), ..Deployment::new("test", at(0)) };
+        let week = 7 * 24 * 3600;
+        let lapsed = Coverage::Lapsed { since: at(10) };
+        assert_eq!(suspension_due(&strict, lapsed), Some(at(10 + week)));
+        assert_eq!(d.status(&strict, lapsed, at(9 + week)).name(), "live");
+        assert_eq!(d.hold(&strict, lapsed, at(10 + week)), Some(Hold::Unsponsored { since: at(10) }));
+        assert_eq!(d.status(&strict, lapsed, at(10 + week)).name(), "suspended");
+        for (target, coverage) in [(&strict, Coverage::Active), (&strict, Coverage::None), (&target(false), lapsed)] {
+            assert_eq!(d.status(target, coverage, at(10 + week)).name(), "live", "{coverage:?}");
+        }
     }
 }

@@ -24,6 +24,8 @@ pub struct Target {
     pub env: BTreeMap<String, String>,
     /// Names of secrets that are added to the environment on the host.
     pub secrets: Vec<String>,
+    /// Secrets that somebody sets where the target runs: their names, and where. Skep neither has nor sends them.
+    pub secrets_elsewhere: BTreeMap<String, String>,
     /// Whether what lands is deployed.
     pub on_land: bool,
     /// Whether a person approves each rollout.
@@ -44,6 +46,10 @@ pub struct Target {
     pub branch: Option<String>,
     /// Whether anyone may read its status.
     pub is_public: bool,
+    /// Whether the forge shows its deployments.
+    pub is_on_forge: bool,
+    /// Whether it is suspended a week after its last sponsor stopped.
+    pub suspends_unsponsored: bool,
     /// What a deployed version must fulfil, by name.
     pub criteria: Vec<Criterion>,
 }
@@ -126,6 +132,13 @@ pub enum CriterionTest {
     },
 }
 
+impl CriterionTest {
+    /// Returns whether it finds out which version answers.
+    pub fn names_version(&self) -> bool {
+        matches!(self, CriterionTest::Http { body: Some(body), .. } if body.contains("{sha"))
+    }
+}
+
 impl Target {
     /// Returns whether a file of the repository is sent to the host.
     ///
@@ -156,6 +169,7 @@ impl Target {
             files: Vec::new(),
             env: BTreeMap::new(),
             secrets: Vec::new(),
+            secrets_elsewhere: BTreeMap::new(),
             on_land: true,
             needs_approval: false,
             timeout_secs: 60,
@@ -166,6 +180,8 @@ impl Target {
             probe_secs: 60,
             branch: None,
             is_public: false,
+            is_on_forge: false,
+            suspends_unsponsored: false,
             criteria: Vec::new(),
         }
     }

@@ -66,11 +66,13 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
         }
         @if let Some(why) = view.suspended_why() { div.problem role="alert" {
             p { strong { (look::line(&look::sentence(&why))) "." } }
-            @if may(Right::Approve) { (action(&person, &target.name, "resume", "Resume", None)) }
+            @if !view.is_resumable() { @if let Some(fix) = view.suspended_fix() { p { (look::line(&fix)) "." } } }
+            @else if may(Right::Approve) { (action(&person, &target.name, "resume", "Resume", None)) }
         } }
         @if let Some(waiting) = view.waiting() {
             section aria-labelledby="waiting" { h2 id="waiting" { "Waits for approval" }
                 p { "Rollout " (waiting.number) ": " (look::sha(&waiting.sha)) " " (cause(waiting)) }
+                @if let Some(proof) = &waiting.proof { p { (look::line(&render::deployment::proof_words(proof))) "." } }
                 @if may(Right::Approve) {
                     (decision(&person, waiting, "approve", "Approve", None))
                     (decision(&person, waiting, "decline", "Decline", Some("Why it is declined")))
@@ -80,6 +82,10 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
         section aria-labelledby="rollouts" { h2 id="rollouts" { "Rollouts" }
             @if view.rollouts.is_empty() { (look::empty("Nothing was deployed yet.", html! { "Deploy the newest version below." })) }
             @else { (rollouts(&person, &view)) }
+        }
+        @if !target.secrets_elsewhere.is_empty() {
+            section aria-labelledby="elsewhere" { h2 id="elsewhere" { "Secrets set elsewhere" }
+                dl { @for (name, place) in &target.secrets_elsewhere { dt { code { (name) } } dd { (look::line(place)) } } } }
         }
         @if may(Right::Run) {
             section aria-labelledby="actions" { h2 id="actions" { "Actions" }
@@ -165,6 +171,7 @@ pub async fn report(
                     @if let Some(previous) = &r.previous { span { "before it " (look::sha(previous)) } }
                     @if let Some(by) = &r.approved_by { span { "approved by " (look::line(by.as_str())) } } } }
         }
+        @if let Some(proof) = &r.proof { p { (look::line(&render::deployment::proof_words(proof))) "." } }
         @if !r.why.is_empty() { p { (look::line(&look::sentence(&r.why))) "." } }
         @if let Some(step) = &r.deployment { (step_section("deployment", "Deployment", step)) }
         @if !r.criteria.is_empty() { (criteria_section("criteria", "Criteria", &r.criteria)) }

@@ -6,6 +6,7 @@ use super::visit::Person;
 use super::{State, deployments as deployment_list, look, runs as run_list, spending};
 use crate::domain::Project;
 use crate::domain::deployment::Sponsor;
+use crate::domain::deployment::SponsorState;
 use crate::ports::ledger::SpendingBy;
 use crate::render;
 use crate::service::budgets::{self, SpendingQuery};
@@ -79,7 +80,7 @@ pub async fn show(Shared(state): Shared<State>, person: Person, Path(name): Path
     let targets: Vec<_> = targets.into_iter().filter(|view| view.target.project == project.name).collect();
     let now = s.clock.now();
     let mut sponsors = deployments::list_sponsors(s, caller).await?;
-    sponsors.retain(|sponsor| sponsor.project == project.name && sponsor.is_active(now));
+    sponsors.retain(|sponsor| sponsor.project == project.name && sponsor.state(now) == SponsorState::Active);
     let memories = memory::newest(s, caller, &project.name, MAX_MEMORIES).await?;
     let content = html! {
         header.run {

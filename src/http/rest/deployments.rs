@@ -4,7 +4,7 @@ use super::body::{JsonBody, OptionalBody};
 use super::problem::ApiResult;
 use super::{State, wire};
 use crate::service::Caller;
-use crate::service::deployments::{self, DeployRequest, NewSponsor};
+use crate::service::deployments::{self, DeployRequest, NewSponsor, SponsorAct};
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -30,6 +30,8 @@ pub(super) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(rollout))
         .routes(routes!(report))
         .routes(routes!(sponsors, add_sponsor))
+        .routes(routes!(pause_sponsor))
+        .routes(routes!(resume_sponsor))
         .routes(routes!(end_sponsor))
 }
 
@@ -232,16 +234,45 @@ async fn add_sponsor(
     Ok((StatusCode::CREATED, Json(wire::Sponsor::of(sponsor, state.services.clock.now()))))
 }
 
+/// Pause a sponsor
+///
+/// It covers nothing until it is resumed. Needs the right `admin`.
+#[utoipa::path(post, path = "/api/v1/sponsors/pause", tag = "deployments", request_body = wire::SponsorName,
+    responses((status = 200, body = wire::Sponsor, description = "The sponsor")))]
+async fn pause_sponsor(state: Shared<State>, caller: Extension<Caller>, which: JsonBody<wire::SponsorName>) -> Changed {
+    change_sponsor(state, caller, which, SponsorAct::Pause).await
+}
+
+/// Resume a sponsor
+///
+/// Needs the right `admin`.
+#[utoipa::path(post, path = "/api/v1/sponsors/resume", tag = "deployments", request_body = wire::SponsorName,
+    responses((status = 200, body = wire::Sponsor, description = "The sponsor")))]
+async fn resume_sponsor(
+    state: Shared<State>,
+    caller: Extension<Caller>,
+    which: JsonBody<wire::SponsorName>,
+) -> Changed {
+    change_sponsor(state, caller, which, SponsorAct::Resume).await
+}
+
 /// End a sponsor
 ///
 /// Needs the right `admin`.
-#[utoipa::path(post, path = "/api/v1/sponsors/end", tag = "deployments", request_body = wire::EndSponsor,
+#[utoipa::path(post, path = "/api/v1/sponsors/end", tag = "deployments", request_body = wire::SponsorName,
     responses((status = 200, body = wire::Sponsor, description = "The sponsor")))]
-async fn end_sponsor(
+async fn end_sponsor(state: Shared<State>, caller: Extension<Caller>, which: JsonBody<wire::SponsorName>) -> Changed {
+    change_sponsor(state, caller, which, SponsorAct::End).await
+}
+
+type Changed = ApiResult<Json<wire::Sponsor>>;
+
+async fn change_sponsor(
     Shared(state): Shared<State>,
     Extension(caller): Extension<Caller>,
-    JsonBody(which): JsonBody<wire::EndSponsor>,
-) -> ApiResult<Json<wire::Sponsor>> {
-    let sponsor = deployments::end_sponsor(&state.services, &caller, &which.project, &which.name).await?;
+    JsonBody(which): JsonBody<wire::SponsorName>,
+    act: SponsorAct,
+) -> Changed {
+    let sponsor = deployments::change_sponsor(&state.services, &caller, &which.project, &which.name, act).await?;
     Ok(Json(wire::Sponsor::of(sponsor, state.services.clock.now())))
 }

@@ -12,14 +12,15 @@ mod sponsors;
 mod steps;
 mod worker;
 
-pub use sponsors::{NewSponsor, add_sponsor, covers_hosting, end_sponsor, list_sponsors};
+pub use sponsors::{NewSponsor, SponsorAct, add_sponsor, change_sponsor, list_sponsors};
 pub use worker::run;
 
 use super::audit::record;
 use super::error::shown;
 use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, input, projects};
 use crate::domain::deployment::{
-    Cause, Deployment, DeploymentStatus, Rollout, RolloutEvent, RolloutState, Suspension, Target, waiting,
+    Cause, Coverage, Deployment, DeploymentStatus, Hold, Rollout, RolloutEvent, RolloutState, SponsorState, Suspension,
+    Target, waiting,
 };
 use crate::domain::{Sha, Timestamp};
 use crate::ports::deployments::{Deployer, Deployments};
@@ -64,6 +65,10 @@ pub struct DeploymentView {
     pub deployment: Deployment,
     /// The status.
     pub status: DeploymentStatus,
+    /// Whether somebody pays for its hosting.
+    pub coverage: Coverage,
+    /// When all this was read.
+    pub at: Timestamp,
     /// Its rollouts, newest first.
     pub rollouts: Vec<Rollout>,
 }
@@ -77,12 +82,36 @@ impl DeploymentView {
 
     /// Returns why the target is suspended, in words.
     pub fn suspended_why(&self) -> Option<String> {
-        match (&self.deployment.suspended, &self.deployment.probe) {
-            (Some(suspension), _) => Some(format!("suspended by {}: {}", suspension.by, suspension.why)),
+        match (self.deployment.hold(&self.target, self.coverage, self.at), &self.deployment.probe) {
+            (Some(hold), _) => Some(in_words(hold)),
             (None, Some(probe)) if self.deployment.is_down() => {
                 Some(format!("{} probes in a row were red: {}", probe.reds, probe.got))
             }
             _ => None,
+        }
+    }
+}
+
+impl DeploymentView {
+    /// Returns how the suspension ends, if there is one.
+    pub fn suspended_fix(&self) -> Option<String> {
+        let hold = self.deployment.hold(&self.target, self.coverage, self.at);
+        let is_down = self.deployment.is_down();
+        let resume = || format!("`skep deploy resume {}` resumes it", self.target.name);
+        hold.map(|hold| how_to_lift(hold, &self.target)).or_else(|| is_down.then(resume))
+    }
+
+    /// Returns whether `resume` lifts the suspension.
+    pub fn is_resumable(&self) -> bool {
+        !matches!(self.deployment.hold(&self.target, self.coverage, self.at), Some(Hold::Unsponsored { .. }))
+    }
+}
+
+fn in_words(hold: Hold<'_>) -> String {
+    match hold {
+        Hold::Person(Suspension { by, why, .. }) => format!("suspended by {by}: {why}"),
+        Hold::Unsponsored { since } => {
+            format!("suspended: its hosting has not been sponsored since {}", render::utc(since))
         }
     }
 }
@@ -124,10 +153,10 @@ async fn observed(s: &Services, target: &Target) -> PortResult<Deployment> {
 
 async fn view(s: &Services, target: &Target, rollouts: u64) -> ServiceResult<DeploymentView> {
     let deployment = observed(s, target).await?;
-    let now = s.clock.now();
-    let status = deployment.status(target, covers_hosting(s, &target.project, now).await?, now);
+    let (coverage, at) = (sponsors::coverage(s, &target.project).await?, s.clock.now());
+    let status = deployment.status(target, coverage, at);
     let rollouts = s.deploy.store.rollouts(&target.name, rollouts).await?;
-    Ok(DeploymentView { target: target.clone(), deployment, status, rollouts })
+    Ok(DeploymentView { target: target.clone(), deployment, status, coverage, at, rollouts })
 }
 
 /// Lists the targets with their newest rollouts, by name.
@@ -162,7 +191,10 @@ pub async fn public(s: &Services, name: &str) -> ServiceResult<Option<(Deploymen
     };
     let now = s.clock.now();
     let sponsors = s.deploy.store.sponsors().await?.into_iter();
-    let named = sponsors.filter(|s| s.project == target.project && s.is_public && s.is_active(now)).map(|s| s.name);
+    let named = sponsors.filter(|sponsor| {
+        sponsor.project == target.project && sponsor.is_public && sponsor.state(now) == SponsorState::Active
+    });
+    let named = named.map(|sponsor| sponsor.name);
     let named = named.collect();
     Ok(Some((view(s, target, 1).await?, named)))
 }
@@ -224,7 +256,7 @@ pub async fn deploy(s: &Services, caller: &Caller, name: &str, request: DeployRe
     if request.approve {
         require_approver(caller, target)?;
     }
-    refuse_suspended(&observed(s, target).await?, name)?;
+    refuse_held(s, target).await?;
     let (repo, _, newest) = head(s, target).await?;
     let sha = match &request.sha {
         None => newest,
@@ -295,14 +327,21 @@ fn require_approver(caller: &Caller, target: &Target) -> ServiceResult<()> {
     }
 }
 
-fn refuse_suspended(deployment: &Deployment, name: &str) -> ServiceResult<()> {
-    match &deployment.suspended {
-        None => Ok(()),
-        Some(Suspension { by, why, .. }) => Err(ServiceError::conflict(
-            "suspended",
-            format!("{name} is suspended by {by}: {why}"),
-            format!("`skep deploy resume {name}` lifts the suspension"),
-        )),
+async fn refuse_held(s: &Services, target: &Target) -> ServiceResult<()> {
+    let deployment = observed(s, target).await?;
+    let coverage = sponsors::coverage(s, &target.project).await?;
+    let Some(hold) = deployment.hold(target, coverage, s.clock.now()) else { return Ok(()) };
+    let fix = how_to_lift(hold, target);
+    Err(ServiceError::conflict("suspended", format!("{} is {}", target.name, in_words(hold)), fix))
+}
+
+fn how_to_lift(hold: Hold<'_>, target: &Target) -> String {
+    let Target { name, project, .. } = target;
+    match hold {
+        Hold::Person(_) => format!("`skep deploy resume {name}` lifts the suspension"),
+        Hold::Unsponsored { .. } => format!(
+            "Add a sponsor with `skep sponsor add NAME --project {project} --hosting`, or remove deploy.{name}.unsponsored"
+        ),
     }
 }
 
@@ -339,6 +378,7 @@ fn queued(target: &Target, id: crate::domain::RunId, sha: Sha, cause: Cause, now
         previous: None,
         cause,
         state: RolloutState::Queued,
+        proof: None,
         approved_by: None,
         why: String::new(),
         deployment: None,
@@ -421,6 +461,8 @@ pub async fn resume(s: &Services, caller: &Caller, name: &str) -> ServiceResult<
     change(s, target, |deployment| (deployment.suspended, deployment.probe) = (None, None)).await?;
     record(s, caller, "deploy.resume", format!("deployment:{name}"), "").await;
     s.deploy.wake.notify_waiters();
+    // What a person cannot lift is said, not passed over.
+    refuse_held(s, target).await?;
     view(s, target, 5).await
 }
 

@@ -3,8 +3,8 @@
 use super::super::audit::record;
 use super::super::error::shown;
 use super::super::{Caller, Right, ServiceError, ServiceResult, Services, projects};
-use crate::domain::deployment::Sponsor;
-use crate::domain::{ProjectName, Timestamp};
+use crate::domain::ProjectName;
+use crate::domain::deployment::{Coverage, Sponsor, SponsorState};
 use crate::ports::PortResult;
 
 /// Longest name and remark, in characters.
@@ -29,13 +29,12 @@ pub struct NewSponsor {
     pub notes: String,
 }
 
-/// Returns whether an active sponsor covers the hosting of a project.
+/// Returns whether somebody pays for the hosting of a project.
 ///
 /// # Errors
 /// If the store is not available.
-pub async fn covers_hosting(s: &Services, project: &ProjectName, now: Timestamp) -> PortResult<bool> {
-    let sponsors = s.deploy.store.sponsors().await?;
-    Ok(sponsors.iter().any(|sponsor| sponsor.project == *project && sponsor.hosting && sponsor.is_active(now)))
+pub(super) async fn coverage(s: &Services, project: &ProjectName) -> PortResult<Coverage> {
+    Ok(Coverage::of(&s.deploy.store.sponsors().await?, project, s.clock.now()))
 }
 
 /// Lists the sponsors, by project and name.
@@ -70,6 +69,7 @@ pub async fn add_sponsor(s: &Services, caller: &Caller, new: NewSponsor) -> Serv
         is_public: new.public,
         notes: new.notes,
         since: s.clock.now(),
+        paused_at: None,
         until: None,
     };
     s.deploy.store.put_sponsor(&sponsor).await?;
@@ -77,21 +77,57 @@ pub async fn add_sponsor(s: &Services, caller: &Caller, new: NewSponsor) -> Serv
     Ok(sponsor)
 }
 
-/// Ends a sponsor.
+/// What happens to a sponsor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SponsorAct {
+    /// It does not pay for now.
+    Pause,
+    /// It pays again.
+    Resume,
+    /// It pays no longer.
+    End,
+}
+
+/// Pauses, resumes or ends a sponsor.
 ///
 /// # Errors
-/// If the caller may not, or there is no such sponsor.
-pub async fn end_sponsor(s: &Services, caller: &Caller, project: &str, name: &str) -> ServiceResult<Sponsor> {
+/// If the caller may not, there is no such sponsor, or it has ended.
+pub async fn change_sponsor(
+    s: &Services,
+    caller: &Caller,
+    project: &str,
+    name: &str,
+    act: SponsorAct,
+) -> ServiceResult<Sponsor> {
     caller.require(Right::Admin)?;
     let all = s.deploy.store.sponsors().await?;
     let found = all.into_iter().find(|sponsor| sponsor.project.as_str() == project && sponsor.name == name);
-    let Some(sponsor) = found else {
+    let Some(mut sponsor) = found else {
         let detail = format!("project {} has no sponsor {}", shown(project), shown(name));
         return Err(ServiceError::not_found("no_sponsor", detail, "`skep sponsor list` lists the sponsors"));
     };
     let now = s.clock.now();
-    let sponsor = Sponsor { until: Some(sponsor.until.map_or(now, |until| until.min(now))), ..sponsor };
+    if act != SponsorAct::End && sponsor.state(now) == SponsorState::Ended {
+        let detail = format!("{} no longer sponsors {}", shown(name), shown(project));
+        return Err(ServiceError::conflict("ended", detail, "`skep sponsor add` adds it again"));
+    }
+    let action = match act {
+        SponsorAct::Pause => {
+            // A second pause does not put off what follows from the first.
+            sponsor.paused_at.get_or_insert(now);
+            "sponsor.pause"
+        }
+        SponsorAct::Resume => {
+            sponsor.paused_at = None;
+            "sponsor.resume"
+        }
+        SponsorAct::End => {
+            sponsor.until = Some(sponsor.until.map_or(now, |until| until.min(now)));
+            "sponsor.end"
+        }
+    };
     s.deploy.store.put_sponsor(&sponsor).await?;
-    record(s, caller, "sponsor.end", format!("project:{}", sponsor.project), &sponsor.name).await;
+    record(s, caller, action, format!("project:{}", sponsor.project), &sponsor.name).await;
+    s.deploy.wake.notify_waiters();
     Ok(sponsor)
 }

@@ -1,21 +1,24 @@
 //! The steps of a rollout. Each may be repeated after a crash: it is stored once it was carried out.
 
-use super::change;
+use super::{change, worker};
 use crate::actors::patiently;
 use crate::domain::deployment::{
-    Cause, Criterion, CriterionRecord, CriterionTest, Probe, Rollout, RolloutEvent, RolloutState, RolloutStep,
+    Cause, Criterion, CriterionRecord, CriterionTest, Probe, Proof, Rollout, RolloutEvent, RolloutState, RolloutStep,
     StepRecord, Target, fill,
 };
-use crate::domain::{Message, MessageEvent, RunId, Sha};
+use crate::domain::{CheckResult, Message, MessageEvent, RunId, Sha};
 use crate::ports::deployments::{DeployOrder, DeployResult, Observed};
+use crate::ports::forge::{DeploymentReport, DeploymentStage};
 use crate::ports::{PortError, PortResult, Repo};
 use crate::render;
 use crate::secrets::redact_all;
-use crate::service::Services;
+use crate::service::{ErrorKind, Services, checks};
 use std::time::{Duration, Instant};
 
 /// Wait between two tests of a criterion.
 const TEST_INTERVAL: Duration = Duration::from_secs(1);
+/// Earlier rollouts that are searched for a proof of the same version.
+const MAX_EARLIER: u64 = 50;
 /// Longest observation that is kept, in characters.
 const MAX_GOT_CHARS: usize = 4_000;
 
@@ -29,10 +32,12 @@ pub(super) async fn carry_out(s: &Services, target: &Target, open: &[Rollout], s
         RolloutStep::Supersede { number, by } => {
             apply(s, target, of(*number)?, RolloutEvent::Superseded { by: *by }).await
         }
+        RolloutStep::Prove(number) => prove(s, target, of(*number)?).await,
         RolloutStep::Ask(number) => {
             let rollout = of(*number)?;
-            let summary =
-                format!("Deployment {number} of {} waits for approval: {}.", target.name, rollout.sha.abbrev());
+            let proof = rollout.proof.as_ref().map(render::deployment::proof_words).unwrap_or_default();
+            let sha = rollout.sha.abbrev();
+            let summary = format!("Deployment {number} of {} waits for approval: {sha}. {proof}.", target.name);
             let needs = vec![format!("`skep deploy approve {0}` or `skep deploy decline {0}`", target.name)];
             let key = format!("deploy.{}.{number}.approval", target.name);
             notify(s, target, MessageEvent::Question, key, summary, needs).await?;
@@ -41,6 +46,7 @@ pub(super) async fn carry_out(s: &Services, target: &Target, open: &[Rollout], s
         RolloutStep::Start(number) => {
             let previous = super::observed(s, target).await?.sha;
             apply(s, target, of(*number)?, RolloutEvent::Started { previous }).await?;
+            show_on_forge(s, target, of(*number)?, DeploymentStage::Started, "deploying").await;
             crate::fault!("after-rollout-start");
             Ok(())
         }
@@ -66,6 +72,73 @@ pub(super) async fn carry_out(s: &Services, target: &Target, open: &[Rollout], s
             let criteria = if record.passed { test_all(s, &order).await } else { Vec::new() };
             crate::fault!("after-rollout-back");
             apply(s, target, rollout, RolloutEvent::RolledBack(record, criteria)).await
+        }
+    }
+}
+
+/// Finds out whether the version of a rollout is fit: what landed and what ran before is; else the checks of the project
+/// run at it.
+async fn prove(s: &Services, target: &Target, rollout: &Rollout) -> PortResult<()> {
+    let by = match &rollout.cause {
+        Cause::Requested { by } => by,
+        Cause::Landed { run } => {
+            return apply(s, target, rollout, RolloutEvent::Proven(Proof::Run { run: *run })).await;
+        }
+        Cause::Rollback { .. } => return apply(s, target, rollout, RolloutEvent::Proven(Proof::Deployed)).await,
+    };
+    let earlier = s.deploy.store.rollouts(&target.name, MAX_EARLIER).await?;
+    let proofs = earlier.into_iter().filter(|r| r.sha == rollout.sha).filter_map(|r| r.proof);
+    if let Some(proof) = proofs.into_iter().find(|proof| matches!(proof, Proof::Run { .. } | Proof::Checks { .. })) {
+        return apply(s, target, rollout, RolloutEvent::Proven(proof)).await;
+    }
+    if rollout.state == RolloutState::Queued {
+        return apply(s, target, rollout, RolloutEvent::CheckingStarted).await;
+    }
+    let checking = checks::run_at(s, &target.project, target.branch.as_deref(), &rollout.sha, by);
+    let results = meanwhile(checking, || worker::probe_if_due(s, target)).await;
+    crate::fault!("after-rollout-checks");
+    let event = match results {
+        Ok(results) => judged(&results),
+        Err(error) if error.kind == ErrorKind::Unavailable => return Err(PortError::transient(error.detail)),
+        Err(error) => RolloutEvent::Proven(Proof::Missing { why: error.detail }),
+    };
+    if let RolloutEvent::Red { why } = &event {
+        let summary = format!("Deployment {} of {} failed: {why}.", rollout.number, target.name);
+        let needs = vec![format!("`skep check` shows what fails; `skep deploy {}` tries again", target.name)];
+        let key = format!("deploy.{}.{}.red", target.name, rollout.number);
+        notify(s, target, MessageEvent::Failed, key, summary, needs).await?;
+    }
+    apply(s, target, rollout, event).await
+}
+
+/// Returns what follows from the results of the checks. What only the environment lacks says nothing about the version.
+fn judged(results: &[CheckResult]) -> RolloutEvent {
+    let red: Vec<&CheckResult> = results.iter().filter(|check| !check.green).collect();
+    let words = |check: &CheckResult| format!("{} is red: {}", check.name, check.why.trim_end_matches('.'));
+    let missing = |why: String| RolloutEvent::Proven(Proof::Missing { why });
+    match red.iter().find(|check| check.fault.is_none()).or(red.first()) {
+        Some(check) if check.fault.is_none() => {
+            RolloutEvent::Red { why: format!("{}; nothing was deployed", words(check)) }
+        }
+        Some(check) => missing(format!("the checks cannot run here; {}", words(check))),
+        None if results.is_empty() => missing("the project has no checks".to_owned()),
+        None => {
+            let names = results.iter().map(|check| check.name.clone()).collect();
+            RolloutEvent::Proven(Proof::Checks { names })
+        }
+    }
+}
+
+/// Waits for what takes long, and repeats something short in the meantime, each time after the wait that it returns.
+async fn meanwhile<T, F: Future<Output = PortResult<Duration>>>(
+    long: impl Future<Output = T>,
+    short: impl Fn() -> F,
+) -> T {
+    let mut long = std::pin::pin!(long);
+    loop {
+        let wait = short().await.unwrap_or(TEST_INTERVAL);
+        if let Ok(result) = tokio::time::timeout(wait.max(TEST_INTERVAL), &mut long).await {
+            return result;
         }
     }
 }
@@ -202,6 +275,11 @@ async fn end(s: &Services, target: &Target, rollout: &Rollout) -> PortResult<()>
     })
     .await?;
     comment(s, target, rollout).await;
+    let stage = match rollout.state {
+        RolloutState::Deployed => DeploymentStage::Succeeded,
+        _ => DeploymentStage::Failed,
+    };
+    show_on_forge(s, target, rollout, stage, &rollout.why).await;
     if matches!(rollout.state, RolloutState::Failed | RolloutState::RolledBack) {
         let word = rollout.state.name().replace('_', " ");
         let summary = format!("Deployment {} of {} {word}: {}.", rollout.number, target.name, rollout.why);
@@ -226,6 +304,30 @@ async fn comment(s: &Services, target: &Target, rollout: &Rollout) {
     };
     if let Err(error) = written.await {
         tracing::warn!(target = target.name, %error, "the acceptance report is not on the change");
+    }
+}
+
+/// Shows how far a rollout is on the forge, where the target wants that. Nothing depends on it.
+async fn show_on_forge(s: &Services, target: &Target, rollout: &Rollout, stage: DeploymentStage, text: &str) {
+    if !target.is_on_forge {
+        return;
+    }
+    let shown = async {
+        let Some(project) = s.store.project(&target.project).await? else { return Ok(()) };
+        let repo = Repo { project: project.name.clone(), origin: project.repo.clone() };
+        let branch = match target.branch.as_ref().or(project.base.as_ref()) {
+            Some(branch) => branch.clone(),
+            None => s.workspaces.fetch(&repo, None).await?.0,
+        };
+        let text = redact_all(text);
+        let key = format!("{}.{}", target.name, rollout.id);
+        let (environment, url) = (target.name.as_str(), target.url.as_deref());
+        let report =
+            DeploymentReport { key: &key, environment, sha: &rollout.sha, branch: &branch, stage, url, text: &text };
+        s.forges.get(&project.forge)?.report_deployment(&repo, &report).await
+    };
+    if let Err(error) = shown.await {
+        tracing::warn!(target = target.name, %error, "the forge does not show how far a deployment is");
     }
 }
 

@@ -1,10 +1,12 @@
 //! Queues what landed, carries out rollouts, and probes what is deployed: one task for each target.
 
+use super::sponsors::coverage;
 use super::{change, head, observed, queued, steps};
-use crate::domain::deployment::{Cause, Deployment, Method, Probe, Target, next_step};
+use crate::domain::deployment::{Cause, Coverage, Deployment, Method, Probe, Target, next_step, suspension_due};
 use crate::domain::{Evidence, MessageEvent, OutcomeRow, OutcomeWord, Sha, Timestamp};
 use crate::ports::outcomes::OutcomeFilter;
 use crate::ports::{PortError, PortResult};
+use crate::render;
 use crate::service::moved_runs::MovedRuns;
 use crate::service::{ErrorKind, ServiceResult, Services};
 use std::time::Duration;
@@ -67,12 +69,44 @@ async fn pass(s: &Services, target: &Target, branch: &mut Option<String>) -> Ser
         queue_landed(s, target, &deployment, branch).await?;
     }
     loop {
-        let deployment = observed(s, target).await?;
         let open = s.deploy.store.open_rollouts(&target.name).await?;
-        let Some(step) = next_step(&open, target, deployment.suspended.is_some()) else { break };
+        let is_held = is_held(s, target).await?;
+        let Some(step) = next_step(&open, target, is_held) else { break };
         steps::carry_out(s, target, &open, &step).await?;
     }
-    let deployment = observe(s, target).await?;
+    observe(s, target).await?;
+    Ok(probe_if_due(s, target).await?)
+}
+
+/// Returns whether new versions are kept from a target, and notifies people before its sponsors' end suspends it.
+async fn is_held(s: &Services, target: &Target) -> PortResult<bool> {
+    let (deployment, coverage) = (observed(s, target).await?, coverage(s, &target.project).await?);
+    if let Some(due) = suspension_due(target, coverage)
+        && let Coverage::Lapsed { since } = coverage
+    {
+        let (name, project) = (&target.name, &target.project);
+        let summary = format!(
+            "Nobody has sponsored the hosting of {name} since {}; it is suspended from {}.",
+            render::utc(since),
+            render::utc(due)
+        );
+        let needs = vec![format!("`skep sponsor add NAME --project {project} --hosting` adds a sponsor")];
+        steps::notify(
+            s,
+            target,
+            MessageEvent::Question,
+            format!("deploy.{name}.unsponsored.{}", since.0),
+            summary,
+            needs,
+        )
+        .await?;
+    }
+    Ok(deployment.hold(target, coverage, s.clock.now()).is_some())
+}
+
+/// Probes a target if that is due, and returns how long to wait for the next time.
+pub(super) async fn probe_if_due(s: &Services, target: &Target) -> PortResult<Duration> {
+    let deployment = observed(s, target).await?;
     let Some(sha) = deployment.sha.clone().filter(|_| target.probe().is_some()) else { return Ok(MAX_WAIT) };
     let now = s.clock.now();
     let due = deployment.probe.as_ref().map_or(now, |probe| probe.at.plus_secs(target.probe_secs));
@@ -151,7 +185,9 @@ async fn queue_landed(
 async fn observe(s: &Services, target: &Target) -> ServiceResult<Deployment> {
     let deployment = observed(s, target).await?;
     let now = s.clock.now();
-    if deployment.observed_at.is_some_and(|at| now < at.plus_secs(OBSERVE_SECS)) {
+    // What is missing may be there soon: a project that is added, or a file that is pushed.
+    let secs = if deployment.is_whole == Some(true) { OBSERVE_SECS } else { MAX_WAIT.as_secs() / 2 };
+    if deployment.observed_at.is_some_and(|at| now < at.plus_secs(secs)) {
         return Ok(deployment);
     }
     let is_whole = match head(s, target).await {

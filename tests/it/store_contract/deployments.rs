@@ -17,6 +17,7 @@ fn rollout(key: &str) -> Rollout {
         previous: Some(Sha("a".repeat(40))),
         cause: Cause::Requested { by: "user:ann".into() },
         state: RolloutState::Queued,
+        proof: None,
         approved_by: None,
         why: "it's \"new\"".into(),
         deployment: None,
@@ -65,6 +66,7 @@ async fn observations_and_sponsors_are_replaced(b: TestStore) {
         is_public: false,
         notes: String::new(),
         since: Timestamp(1),
+        paused_at: None,
         until: None,
     };
     let ended = Sponsor { until: Some(Timestamp(8)), ..sponsor.clone() };

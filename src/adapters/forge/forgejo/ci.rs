@@ -10,6 +10,7 @@ use crate::adapters::forge::fork::Forks;
 use crate::adapters::forge::rest::RestApi;
 use crate::adapters::forge::{job_log, rate};
 use crate::domain::{ChangeNumber, CiFailure, CommitCi, JobLog, OwnStatus, Sha, StatusState, WorkflowRun};
+use crate::ports::forge::DeploymentReport;
 use crate::ports::{PortError, PortResult};
 use globset::Glob;
 use http::{Method, StatusCode};
@@ -89,6 +90,11 @@ impl Api<'_> {
             }
         }
         Ok(CommitCi { statuses: results.statuses, ..ci })
+    }
+
+    /// Forgejo and Gitea show no deployments.
+    pub(super) async fn report_deployment(&self, _report: &DeploymentReport<'_>) -> PortResult<()> {
+        Ok(())
     }
 
     pub(super) async fn set_status(

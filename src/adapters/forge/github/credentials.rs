@@ -28,6 +28,7 @@ pub(super) const PERMISSIONS: &[(&str, &str)] = &[
     ("actions", "write"),
     ("checks", "read"),
     ("contents", "write"),
+    ("deployments", "write"),
     ("issues", "write"),
     ("metadata", "read"),
     ("pull_requests", "write"),

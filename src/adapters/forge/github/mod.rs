@@ -9,6 +9,7 @@ mod api;
 mod change;
 mod ci;
 mod credentials;
+mod deployment;
 mod error;
 mod issues;
 mod jwt;

@@ -293,3 +293,18 @@ pub(super) struct InstallationToken {
 pub(super) struct App {
     pub slug: String,
 }
+
+/// A deployment.
+#[derive(Debug, Deserialize)]
+pub(super) struct Deployment {
+    pub id: u64,
+    /// What its author put there.
+    #[serde(default)]
+    pub payload: serde_json::Value,
+}
+
+/// A status of a deployment.
+#[derive(Debug, Deserialize)]
+pub(super) struct DeploymentStatus {
+    pub state: String,
+}

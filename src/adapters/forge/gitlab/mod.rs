@@ -14,6 +14,7 @@
 mod api;
 mod change;
 mod ci;
+mod deployment;
 mod error;
 mod issues;
 mod land;

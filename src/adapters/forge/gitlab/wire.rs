@@ -288,3 +288,11 @@ mod tests {
         assert!(!note(false, false, true).is_public(), "what GitLab itself notes is not a comment");
     }
 }
+
+/// A deployment.
+#[derive(Debug, Deserialize)]
+pub(super) struct Deployment {
+    pub id: u64,
+    pub sha: String,
+    pub status: String,
+}

@@ -2,8 +2,10 @@
 
 use super::Timestamp;
 use crate::domain::deployment as domain;
+use crate::render;
 use crate::service::deployments::DeploymentView;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Target of deployments, with what was observed of it.
@@ -22,6 +24,8 @@ pub struct Deployment {
     pub status: String,
     /// Why it is suspended, if it is.
     pub suspended_why: Option<String>,
+    /// How the suspension ends.
+    pub suspended_fix: Option<String>,
     /// Its address.
     pub url: Option<String>,
     /// The branch whose versions are deployed; `null` for the base branch of the project.
@@ -40,6 +44,8 @@ pub struct Deployment {
     pub on_land: bool,
     /// Whether a person approves each rollout.
     pub needs_approval: bool,
+    /// Secrets that somebody sets where the target runs, and where.
+    pub secrets_elsewhere: BTreeMap<String, String>,
     /// Whether anyone may read its status.
     pub public: bool,
     /// Its rollouts, newest first.
@@ -48,14 +54,16 @@ pub struct Deployment {
 
 impl From<DeploymentView> for Deployment {
     fn from(view: DeploymentView) -> Deployment {
-        let (waiting, suspended_why) = (view.waiting().map(|r| r.number), view.suspended_why());
-        let DeploymentView { target, deployment, status, rollouts } = view;
+        let (suspended_why, suspended_fix) = (view.suspended_why(), view.suspended_fix());
+        let waiting = view.waiting().map(|r| r.number);
+        let DeploymentView { target, deployment, status, rollouts, .. } = view;
         Deployment {
             kind: target.method.kind().to_owned(),
             target: target.name,
             project: target.project.to_string(),
             status: status.name().to_owned(),
             suspended_why,
+            suspended_fix,
             url: target.url,
             branch: target.branch,
             sha: deployment.sha.map(|sha| sha.to_string()),
@@ -65,6 +73,7 @@ impl From<DeploymentView> for Deployment {
             waiting,
             on_land: target.on_land,
             needs_approval: target.needs_approval,
+            secrets_elsewhere: target.secrets_elsewhere,
             public: target.is_public,
             rollouts: rollouts.into_iter().map(Into::into).collect(),
         }
@@ -82,8 +91,8 @@ pub struct Rollout {
     pub sha: String,
     /// The previous version.
     pub previous: Option<String>,
-    /// `queued`, `waiting`, `deploying`, `accepting`, `rolling_back`, `deployed`, `rolled_back`, `failed`, `superseded` or
-    /// `declined`.
+    /// `queued`, `checking`, `waiting`, `deploying`, `accepting`, `rolling_back`, `deployed`, `rolled_back`, `failed`,
+    /// `superseded` or `declined`.
     #[schema(example = "deployed")]
     pub state: String,
     /// Whether it has ended.
@@ -92,6 +101,10 @@ pub struct Rollout {
     pub run: Option<String>,
     /// Who asked for it otherwise.
     pub asked_by: Option<String>,
+    /// What shows that the version is fit, in words; `null` = its checks did not run yet.
+    pub proof: Option<String>,
+    /// Whether nothing shows it, so that a person decides.
+    pub unproven: bool,
     /// Who approved it.
     pub approved_by: Option<String>,
     /// How it ended, in words.
@@ -128,6 +141,8 @@ impl From<domain::Rollout> for Rollout {
             ended: r.state.is_ended(),
             run,
             asked_by,
+            unproven: matches!(r.proof, Some(domain::Proof::Missing { .. })),
+            proof: r.proof.as_ref().map(render::deployment::proof_words),
             approved_by: r.approved_by.map(|by| by.to_string()),
             why: r.why,
             deployment: r.deployment.map(Into::into),
@@ -240,7 +255,7 @@ pub struct Sponsor {
     pub name: String,
     /// The project.
     pub project: String,
-    /// `active` or `ended`.
+    /// `active`, `paused` or `ended`.
     #[schema(example = "active")]
     pub state: String,
     /// Whether it covers hosting.
@@ -255,6 +270,8 @@ pub struct Sponsor {
     pub notes: String,
     /// Since when.
     pub since: Timestamp,
+    /// Since when it is paused.
+    pub paused_at: Option<Timestamp>,
     /// When it ended.
     pub until: Option<Timestamp>,
 }
@@ -263,7 +280,7 @@ impl Sponsor {
     /// Returns the form of a sponsor at a time.
     pub fn of(sponsor: domain::Sponsor, now: crate::domain::Timestamp) -> Sponsor {
         Sponsor {
-            state: if sponsor.is_active(now) { "active" } else { "ended" }.to_owned(),
+            state: sponsor.state(now).name().to_owned(),
             name: sponsor.name,
             project: sponsor.project.to_string(),
             hosting: sponsor.hosting,
@@ -272,6 +289,7 @@ impl Sponsor {
             public: sponsor.is_public,
             notes: sponsor.notes,
             since: sponsor.since.into(),
+            paused_at: sponsor.paused_at.map(Into::into),
             until: sponsor.until.map(Into::into),
         }
     }
@@ -303,11 +321,11 @@ pub struct NewSponsor {
     pub notes: String,
 }
 
-/// Sponsor to end.
+/// Sponsor to pause, resume or end.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Acme", "project": "tally"}))]
-pub struct EndSponsor {
+pub struct SponsorName {
     /// Its name.
     pub name: String,
     /// The project.

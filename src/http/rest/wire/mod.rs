@@ -57,8 +57,8 @@ pub use check_plan::{CheckPlan, NetworkNeed, NewCheckPlan, ProposedCheck};
 pub use criterion::{Criterion, CriterionState};
 pub use delivery::{CiReport, Delivery, DeliveryState};
 pub use deployment::{
-    Deployment, DeploymentReason, EndSponsor, NewRollback, NewRollout, NewSponsor, Rollout, RolloutApproval,
-    RolloutCriterion, RolloutStep, Sponsor,
+    Deployment, DeploymentReason, NewRollback, NewRollout, NewSponsor, Rollout, RolloutApproval, RolloutCriterion,
+    RolloutStep, Sponsor, SponsorName,
 };
 pub use engine::{Engine, Role};
 pub use escalation::{Answer, AnswerKind, Escalation, Need};

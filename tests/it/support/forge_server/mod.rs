@@ -4,7 +4,10 @@
 pub mod git;
 mod state;
 
-pub use state::{CheckRun, Comment, Fault, Issue, IssueEvent, Minted, Pull, Review, ReviewComment, State, Status, now};
+pub use state::{
+    CheckRun, Comment, Fault, Issue, IssueEvent, Minted, Pull, Review, ReviewComment, ShownDeployment, State, Status,
+    now,
+};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State as Shared};

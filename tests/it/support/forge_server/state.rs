@@ -103,6 +103,18 @@ pub struct Status {
     pub page: String,
 }
 
+/// A deployment as a forge shows it.
+#[derive(Clone, Debug)]
+pub struct ShownDeployment {
+    pub id: u64,
+    pub sha: String,
+    pub environment: String,
+    /// What its author put there.
+    pub payload: serde_json::Value,
+    /// Its states, oldest first.
+    pub states: Vec<String>,
+}
+
 /// A check run of a job of GitHub Actions.
 #[derive(Clone, Debug)]
 pub struct CheckRun {
@@ -148,6 +160,7 @@ pub struct State {
     pub labels: BTreeSet<(u64, String)>,
     pub reviews: Vec<Review>,
     pub statuses: Vec<Status>,
+    pub deployments: Vec<ShownDeployment>,
     pub review_comments: Vec<ReviewComment>,
     pub check_runs: Vec<CheckRun>,
     pub actions_runs: Vec<ActionsRun>,
@@ -210,6 +223,7 @@ impl Default for State {
             labels: BTreeSet::new(),
             reviews: Vec::new(),
             statuses: Vec::new(),
+            deployments: Vec::new(),
             review_comments: Vec::new(),
             check_runs: Vec::new(),
             actions_runs: Vec::new(),

@@ -2,8 +2,8 @@
 
 use super::{APP_ID, ci};
 use crate::support::forge_server::{
-    Comment, Issue, IssueEvent, LOGIN, Minted, Pull, REPO, Reply, Review, Served, State, Status, TOKEN, git,
-    query_value, time,
+    Comment, Issue, IssueEvent, LOGIN, Minted, Pull, REPO, Reply, Review, Served, ShownDeployment, State, Status,
+    TOKEN, git, query_value, time,
 };
 use axum::body::Bytes;
 use axum::http::request::Parts;
@@ -193,6 +193,7 @@ fn needed(method: &str, rest: &[&str]) -> Option<&'static str> {
     match (method, rest) {
         (_, [.., "check-runs"]) => Some("checks"),
         (_, ["actions", ..]) => Some("actions"),
+        (_, ["deployments", ..]) => Some("deployments"),
         ("POST", ["statuses", _]) => Some("statuses"),
         (_, ["commits", _, "statuses"]) => Some("statuses_read"),
         ("GET", _) | (_, ["forks"]) => None,
@@ -439,6 +440,34 @@ fn repository(
                 })
                 .collect();
             (200, page(all, query))
+        }
+        ("GET", ["deployments"]) => {
+            let wanted = |name: &str| query_value(query, name).unwrap_or_default();
+            let (sha, environment) = (wanted("sha"), wanted("environment"));
+            let found = state.deployments.iter().rev().filter(|d| d.sha == sha && d.environment == environment);
+            (200, page(found.map(|d| json!({ "id": d.id, "sha": d.sha, "payload": d.payload })).collect(), query))
+        }
+        ("POST", ["deployments"]) => {
+            if !git::has_commit(&bare, &text("ref")) {
+                return error(422, "No ref found for that commit");
+            }
+            // Without these, GitHub merges the default branch, or waits for statuses.
+            assert!(body["auto_merge"] == false && body["required_contexts"] == json!([]), "{body}");
+            let (id, states) = (state.id(), Vec::new());
+            let (sha, environment) = (text("ref"), text("environment"));
+            state.deployments.push(ShownDeployment { id, sha, environment, payload: body["payload"].clone(), states });
+            (201, json!({ "id": id, "payload": body["payload"] }))
+        }
+        ("GET", ["deployments", id, "statuses"]) => match state.deployments.iter().find(|d| d.id == number(id)) {
+            Some(found) => (200, page(found.states.iter().rev().map(|s| json!({ "state": s })).collect(), query)),
+            None => error(404, "Not Found"),
+        },
+        ("POST", ["deployments", id, "statuses"]) => {
+            let Some(found) = state.deployments.iter_mut().find(|d| d.id == number(id)) else {
+                return error(404, "Not Found");
+            };
+            found.states.push(text("state"));
+            (201, json!({ "state": text("state") }))
         }
         ("POST", ["statuses", sha]) => {
             if !git::has_commit(&bare, sha) {

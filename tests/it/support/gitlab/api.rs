@@ -1,7 +1,7 @@
 //! The double's REST API: accounts, the project, branches, statuses and jobs.
 
 use super::{merge_requests, notes};
-use crate::support::forge_server::{LOGIN, REPO, Served, State, TOKEN, git, query_value};
+use crate::support::forge_server::{LOGIN, REPO, Served, ShownDeployment, State, TOKEN, git, query_value};
 use axum::body::Bytes;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -158,6 +158,28 @@ fn project(state: &mut State, served: &Served, (method, rest): (&str, &[&str]), 
             page(state, served, statuses(state, served, sha, all), query)
         }
         ("POST", ["statuses", sha]) => set_status(state, &bare, sha, body),
+        ("GET", ["deployments"]) => {
+            let environment = query_value(query, "environment").unwrap_or_default();
+            let found = state.deployments.iter().rev().filter(|d| d.environment == environment);
+            page(state, served, found.map(deployment_json).collect(), query)
+        }
+        ("POST", ["deployments"]) => {
+            let text = |name: &str| body[name].as_str().unwrap_or("").to_owned();
+            assert!(body["tag"] == false && body["ref"] == "main" && git::has_commit(&bare, &text("sha")), "{body}");
+            let (id, payload, states) = (state.id(), Value::Null, vec![text("status")]);
+            let (sha, environment) = (text("sha"), text("environment"));
+            state.deployments.push(ShownDeployment { id, sha, environment, payload, states });
+            Answered::new(201, deployment_json(state.deployments.last().unwrap()))
+        }
+        ("PUT", ["deployments", id]) => match state.deployments.iter_mut().find(|d| d.id == number(id)) {
+            // An ended deployment stays as it ended.
+            Some(found) if found.states.last().is_some_and(|last| last == "running") => {
+                found.states.push(body["status"].as_str().unwrap().to_owned());
+                Answered::new(200, deployment_json(found))
+            }
+            Some(_) => error(400, "Status cannot transition"),
+            None => missing("Deployment"),
+        },
         ("GET", ["jobs", id, "trace"]) => match state.check_runs.iter().find(|job| job.id == number(id)) {
             Some(job) => {
                 Answered { text: Some(job.log.clone().unwrap_or_default()), ..Answered::new(200, Value::Null) }
@@ -169,6 +191,10 @@ fn project(state: &mut State, served: &Served, (method, rest): (&str, &[&str]), 
         _ => notes::handle(state, served, (method, rest), query, body)
             .unwrap_or_else(|| panic!("GitLab's double does not know {method} {rest:?}")),
     }
+}
+
+fn deployment_json(deployment: &ShownDeployment) -> Value {
+    json!({ "id": deployment.id, "sha": deployment.sha, "status": deployment.states.last() })
 }
 
 fn project_json(state: &State) -> Value {
