@@ -74,8 +74,14 @@ fn sha(n: u8) -> Sha {
 }
 
 fn diff() -> DiffStat {
-    let file =
-        FileChange { path: "src/lib.rs".to_owned(), kind: FileKind::Modified, added: 3, removed: 1, binary: false };
+    let file = FileChange {
+        path: "src/lib.rs".to_owned(),
+        kind: FileKind::Modified,
+        added: 3,
+        removed: 1,
+        binary: false,
+        blob: None,
+    };
     DiffStat { files: vec![file], files_total: 1, added: 3, removed: 1, ..DiffStat::default() }
 }
 

@@ -42,7 +42,8 @@ pub(super) async fn create(
         Ok(to) => to,
         Err(e) => return Err(HostError::usage(format!("{}: {e}", request.to.display()), "name a file to write")),
     };
-    let key = if request.with_vault_key { Some(vault_key(&config, data)?) } else { None };
+    let key = if request.with_vault_key { vault_key(&config, data)? } else { None };
+    let has_key = key.is_some();
     let writer = run_blocking(move || BackupWriter::create(&path)).await?;
     let (writer, source, rows) = write_store(writer, &store).await?;
     let configuration = context.sources.file.clone().unwrap_or_else(|| data.join("skep.toml"));
@@ -82,9 +83,11 @@ pub(super) async fn create(
         ));
     }
     if request.with_vault_key {
-        notes.push(
-            "The backup holds the vault's key: anyone who has this file has every secret in the vault.".to_owned(),
-        );
+        let note = match has_key {
+            true => "The backup holds the vault's key: anyone who has this file has every secret in the vault.",
+            false => "The vault has no key yet: it is created with the first secret.",
+        };
+        notes.push(note.to_owned());
     }
     notes.push(
         "The backup holds goals, code, logs and names in plain text. Keep it as private as the data directory."
@@ -152,7 +155,7 @@ async fn write_parts(
 }
 
 /// Returns the file that holds the vault's key.
-fn vault_key(config: &Config, data: &Path) -> HostResult<PathBuf> {
+fn vault_key(config: &Config, data: &Path) -> HostResult<Option<PathBuf>> {
     let file = match key_source(config) {
         KeySource::File(file) => file,
         KeySource::DataDir => data.join(EntryPath::VAULT_KEY),
@@ -164,7 +167,9 @@ fn vault_key(config: &Config, data: &Path) -> HostResult<PathBuf> {
         }
     };
     match read_private(&file, MAX_KEY_BYTES) {
-        Ok(_) => Ok(file),
+        Ok(_) => Ok(Some(file)),
+        // The first secret creates it.
+        Err(problem) if problem.is_missing && matches!(key_source(config), KeySource::DataDir) => Ok(None),
         Err(problem) => {
             Err(HostError::config(format!("the vault's key file {} {}", file.display(), problem.why), problem.fix))
         }

@@ -135,13 +135,14 @@ fn show(terminal: &Terminal, created: &CreatedAccessToken, before: &str) -> Resu
     terminal.print(&created.token)?;
     let row = &created.access_token;
     let ends = row.expires_at.map_or_else(|| "until it is revoked".to_owned(), |at| format!("until {}", moment(at)));
-    terminal.suggest(&format!(
+    terminal.aside(&format!(
         "{before}It acts as {}, may {}{}, and works {ends}. It is not shown again; `skep token revoke {}` ends it.",
         row.principal,
         row.rights.join(", "),
         if row.projects.is_empty() { String::new() } else { format!(" in {}", row.projects.join(", ")) },
         row.id
-    ))
+    ));
+    Ok(())
 }
 
 /// Returns whether a command only reads.

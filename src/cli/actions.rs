@@ -259,7 +259,7 @@ async fn post(cli: &CliContext<'_>, client: &Client, run: &RunRef, action: Actio
             end => end,
         };
     }
-    if resumes && view.outcome.is_none() {
+    if resumes && !is_cancel && view.outcome.is_none() && view.escalations.is_empty() {
         let short = &view.short_id;
         terminal.suggest(&format!("{} continues the run. Follow it with `skep watch {short}`.", client.driver()))?;
     }

@@ -145,8 +145,13 @@ pub async fn doctor(cli: &CliContext<'_>, propose: bool) -> Result<ExitStatus, S
             return Err(CliError::config(first, "fix this first: the proposal builds on the configuration").into());
         }
         let path = cli.host.sources.file.clone().unwrap_or_else(|| cli.host.sources.data_dir.join("skep.toml"));
+        let is_there = path.exists();
         let path = shell_quoted(&path.display().to_string());
-        terminal.suggest(&format!("# To use it: `skep doctor --propose > {path}`"))?;
+        match is_there {
+            // The shell would empty the file before Skep reads it.
+            true => terminal.suggest(&format!("# To use it, add to {path} what it lacks:"))?,
+            false => terminal.suggest(&format!("# To use it: `skep doctor --propose > {path}`"))?,
+        }
         terminal.print(proposed_config.trim_end())?;
         return Ok(ExitStatus::Success);
     }

@@ -383,6 +383,7 @@ const COMMAND_FIXES: &[(&str, &str)] = &[
     ("no_project", "`skep project list` lists the projects; `skep project add` adds one"),
     ("no_route", VERSION_FIX),
     ("no_run", "`skep runs` lists the runs; an id may be abbreviated to four or more digits"),
+    ("no_run_patch", "name the task: `skep diff RUN t1`"),
     ("no_secret", "`skep secret list` lists the secrets"),
     ("no_token", "the service uses another token: check server.token_file, or restart the service"),
     ("not_an_answer", "`skep show RUN` lists the answers to each question"),

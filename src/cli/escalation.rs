@@ -50,7 +50,8 @@ pub fn print(terminal: &Terminal, view: &Run, escalation: &Escalation, form: For
     terminal.prose(Style::Dim, &escalation.reserved, 0)
 }
 
-/// Prints what happened, shortened: of a list its beginning, of output its beginning and its end.
+/// Prints what happened, shortened: of a list its beginning, which says what needs attention, of output its beginning and
+/// its end.
 fn happened(terminal: &Terminal, view: &Run, escalation: &Escalation) -> Result<(), Stop> {
     let is_list = escalation.code.starts_with("approve_");
     // Blank lines of an output would only take the place of what it says.

@@ -201,9 +201,15 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
     let sources = crate::config::Sources::of_process(global.data_dir.as_deref(), global.config.as_deref());
     let mut sources = sources.map_err(CliError::from)?;
     let is_demo = matches!(skep.command, Command::Demo(_));
-    // The demo leaves nothing in the data directory of real work, unless --data-dir names it.
-    let own_dir = (is_demo && global.data_dir.is_none() && std::env::var_os("SKEP_DATA_DIR").is_none())
-        .then(|| sources.data_dir.with_file_name("skep-demo"));
+    // The demo leaves nothing in the data directory of real work, unless --data-dir names it; and what one demo keeps is
+    // not where the next one cleans up.
+    let own_name = match &skep.command {
+        Command::Demo(args) if args.keep => Some("skep-demo-kept"),
+        Command::Demo(_) => Some("skep-demo"),
+        _ => None,
+    };
+    let is_named = global.data_dir.is_some() || std::env::var_os("SKEP_DATA_DIR").is_some();
+    let own_dir = own_name.filter(|_| !is_named).map(|name| sources.data_dir.with_file_name(name));
     if let (Some(dir), Command::Demo(args)) = (&own_dir, &skep.command) {
         let file = sources.data_dir.join("skep.toml");
         sources.file = sources.file.or(Some(file).filter(|file| file.is_file()));

@@ -46,7 +46,9 @@ pub fn print(terminal: &Terminal, view: &Run, last: Timestamp) -> Result<(), Sto
     }
     terminal.print("")?;
     let id = &view.short_id;
-    terminal.suggest(&format!("  skep diff {id}             the diff"))?;
+    if view.diff.files_total > 0 {
+        terminal.suggest(&format!("  skep diff {id}             the diff"))?;
+    }
     terminal.suggest(&format!("  skep show {id}             plan, attempts, gates and cost"))?;
     terminal.suggest(&format!("  skep events {id}           every event"))?;
     match outcome {

@@ -136,7 +136,11 @@ async fn decide(terminal: &Terminal, escalation: &Escalation, answer: &Answer) -
     Ok(Some(match answer.kind {
         AnswerKind::Approve => act("approve", escalation, |_| {}),
         AnswerKind::Decline => {
-            let why = text("What should be different? (optional)").await?.filter(|w| !w.is_empty());
+            let question = match escalation.code.as_str() {
+                "approve_merge" => "What should be different? (Enter alone ends the run, and nothing is merged)",
+                _ => "What should be different? (optional)",
+            };
+            let why = text(question).await?.filter(|w| !w.is_empty());
             act("approve", escalation, |a| (a.no, a.text) = (true, why))
         }
         AnswerKind::Continue => act("unblock", escalation, |_| {}),

@@ -317,6 +317,9 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs, own_dir: bool) -> Result
     let mut unreported = UnreportedOrders::of(data_dir);
     // The demo shows a complete run: without a terminal to ask at, it gives the approval itself, visibly.
     let yes = args.yes || !terminal.can_prompt();
+    if yes && !args.yes {
+        terminal.print("There is no terminal to ask at, so the demo approves its change itself, as with --yes.")?;
+    }
     let end = start(cli, &connection, &order, &mut unreported, false, yes).await;
     connection.close().await;
     unreported.settle();
@@ -326,9 +329,13 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs, own_dir: bool) -> Result
     }
     terminal.print("")?;
     terminal.print("That was the demo. Try it in a repository of yours, with any program that edits files:")?;
-    terminal.suggest(
-        "  skep run \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'",
-    )?;
+    let example =
+        "  skep run \"Fix the clippy warnings\" --engine 'command: cargo clippy --fix --allow-dirty --allow-no-vcs'";
+    match own_dir {
+        // Real work does not belong where the demo stores its own.
+        true => terminal.print(example)?,
+        false => terminal.suggest(example)?,
+    }
     terminal.print("")?;
     if args.serve || wants_pages(terminal).await? {
         show_pages(cli).await?;

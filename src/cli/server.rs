@@ -28,8 +28,8 @@ pub fn named(option: Option<&str>) -> Result<Option<NamedServer>, CliError> {
         (None, None) => {
             return Err(CliError::usage(
                 format!("there is no access token for {url}"),
-                "set SKEP_TOKEN_FILE to a file that only you can read; an administrator of the service creates the \
-                 token with `skep token new NAME --person YOU --rights read,run,approve`",
+                "set SKEP_TOKEN_FILE to a file that only you can read; the page of the service under your name creates \
+                 tokens, and `skep token new NAME --person YOU --rights read,run,approve` on its machine",
             ));
         }
     };

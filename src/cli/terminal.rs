@@ -352,6 +352,18 @@ impl Terminal {
         }
     }
 
+    /// Prints a remark to standard error, so that a script that reads the output gets nothing else.
+    pub fn aside(&self, text: &str) {
+        self.suspended(|| {
+            if self.json {
+                return;
+            }
+            let mut err = self.err.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // An error while writing to standard error cannot be reported anywhere.
+            let _unreported = writeln!(err, "{}", super::text::escape(&redact_all(&self.with_options(text))));
+        });
+    }
+
     /// Prints an error to standard error: problem and fix on a line each, or problem objects with `--json`.
     pub fn error(&self, error: &CliError) {
         self.suspended(|| self.write_error(error));

@@ -70,7 +70,7 @@ pub use attempt::{Attempt, Ended, Ending, Resumable};
 pub use baseline::Baseline;
 pub use batch::{BatchProof, LandingPlan, RedInBatch};
 pub use block::{Answer, Block, BlockKind, CiDoubt, Subject};
-pub use budget::{Alert, BudgetKind, Ledger, Limits, Metered, ModelUse, Raise, Usage};
+pub use budget::{Alert, BudgetKind, Ledger, Limits, MAX_AMOUNT, Metered, ModelUse, Raise, Usage};
 pub use change::{
     ChangeRef, ChangeRequest, ChangeState, CiFailure, Concern, DiffStat, FileChange, FileKind, JobLog, LineComment,
     Observation, StatusState, WorkflowRun,

@@ -51,7 +51,9 @@ impl PortError {
     pub fn fix(&self) -> &str {
         match self {
             PortError::Permanent { fix, .. } => fix,
-            PortError::Transient { .. } | PortError::Unknown { .. } => "wait; Skep retries automatically",
+            PortError::Transient { .. } | PortError::Unknown { .. } => {
+                "try again later; what a run needs is retried automatically"
+            }
             PortError::Fenced { .. } => "nothing to do: another Skep process carries this run now",
         }
     }

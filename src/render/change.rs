@@ -7,6 +7,7 @@ use super::quantity::{count, duration, files_changed, line, money, usage};
 use super::{alert, shared_alert};
 use crate::domain::change::shown_path;
 use crate::domain::run::Review;
+use crate::domain::task::Origin;
 use crate::domain::{
     BatchProof, CheckKind, CheckSpec, CommentSubject, Effect, FileKind, Outcome, OwnStatus, Run, Sha, Stage,
     StatusState, Verdict, status,
@@ -205,23 +206,9 @@ pub(super) fn merge_request(run: &Run) -> String {
     let base_branch = &run.settings.base_branch;
     let mut text =
         format!("{} onto {base_branch} at {}: {}\n", run.head.abbrev(), run.base.abbrev(), files_changed(&run.diff));
-    for f in run.diff.files.iter().take(MAX_FILES) {
-        let mark = match f.kind {
-            FileKind::Added => 'A',
-            FileKind::Modified => 'M',
-            FileKind::Deleted => 'D',
-        };
-        // A change of the mode, or an empty file, has no lines.
-        let what = match (f.binary, f.kind, f.added + f.removed) {
-            (true, ..) => "binary".to_owned(),
-            (_, FileKind::Modified, 0) => "mode only".to_owned(),
-            (_, _, 0) => "empty".to_owned(),
-            _ => format!("+{} -{}", f.added, f.removed),
-        };
-        text.push_str(&format!("{mark} {} ({what})\n", shown_path(&f.path)));
-    }
-    if run.diff.files_total > MAX_FILES as u64 {
-        text.push_str(&format!("… and {} more\n", run.diff.files_total - MAX_FILES as u64));
+    for task in run.tasks.iter().filter(|task| task.origin == Origin::Person && task.stage == Stage::Dropped) {
+        let wanted = task.notes.iter().map(|note| line(&note.text)).collect::<Vec<_>>().join("; ");
+        text.push_str(&format!("{}: {wanted}; the dev changed nothing\n", line(&task.spec.title)));
     }
     for concern in run.concerns() {
         text.push_str(&format!("needs attention: {}\n", line(&concern.to_string())));
@@ -253,6 +240,31 @@ pub(super) fn merge_request(run: &Run) -> String {
     }
     for note in super::notice::at_merge(run) {
         text.push_str(&format!("note: {note}\n"));
+    }
+    text.push_str(&files(run));
+    text
+}
+
+/// Lists the files of a change. They come last: where an approval is asked for, only what comes first may be shown.
+fn files(run: &Run) -> String {
+    let mut text = String::new();
+    for f in run.diff.files.iter().take(MAX_FILES) {
+        let mark = match f.kind {
+            FileKind::Added => 'A',
+            FileKind::Modified => 'M',
+            FileKind::Deleted => 'D',
+        };
+        // A change of the mode, or an empty file, has no lines.
+        let what = match (f.binary, f.kind, f.added + f.removed) {
+            (true, ..) => "binary".to_owned(),
+            (_, FileKind::Modified, 0) => "mode only".to_owned(),
+            (_, _, 0) => "empty".to_owned(),
+            _ => format!("+{} -{}", f.added, f.removed),
+        };
+        text.push_str(&format!("{mark} {} ({what})\n", shown_path(&f.path)));
+    }
+    if run.diff.files_total > MAX_FILES as u64 {
+        text.push_str(&format!("… and {} more\n", run.diff.files_total - MAX_FILES as u64));
     }
     text
 }

@@ -1,5 +1,7 @@
 //! Parses unified diffs as git writes them. Total: any bytes parse, and what is not a diff is left out.
 
+use crate::domain::change::quoted_path::unquoted;
+
 /// Changes of one file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct FileDiff<'a> {
@@ -144,41 +146,12 @@ fn path_of(names: &str) -> String {
     let half = names.len().saturating_sub(1) / 2;
     let first = names.get(..half).unwrap_or(names);
     match first.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
-        Some(quoted) => unquoted(quoted.strip_prefix("a/").unwrap_or(quoted)),
+        Some(quoted) => {
+            let path = quoted.strip_prefix("a/").unwrap_or(quoted);
+            unquoted(path).unwrap_or_else(|| path.to_owned())
+        }
         None => first.strip_prefix("a/").unwrap_or(first).to_owned(),
     }
-}
-
-/// Returns a path that git wrote in quotes, with its escapes resolved.
-fn unquoted(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes().peekable();
-    while let Some(byte) = rest.next() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        match rest.next() {
-            Some(b'n') => bytes.push(b'\n'),
-            Some(b't') => bytes.push(b'\t'),
-            Some(b'r') => bytes.push(b'\r'),
-            Some(b'a') => bytes.push(7),
-            Some(b'b') => bytes.push(8),
-            Some(b'v') => bytes.push(11),
-            Some(b'f') => bytes.push(12),
-            Some(digit @ b'0'..=b'7') => {
-                let mut value = u32::from(digit - b'0');
-                for _ in 0..2 {
-                    let Some(next) = rest.next_if(|b| (b'0'..=b'7').contains(b)) else { break };
-                    value = value * 8 + u32::from(next - b'0');
-                }
-                bytes.push(u8::try_from(value & 0xff).unwrap_or(b'?'));
-            }
-            Some(other) => bytes.push(other),
-            None => {}
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn flag(line: &str) -> Option<String> {

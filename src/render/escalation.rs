@@ -203,7 +203,14 @@ fn tries(run: &Run, block: &Block, step: Step, task: Option<TaskId>) -> (String,
     let missing = block.why.contains(NOT_FOUND).then(|| missing_program(&block.why)).flatten();
     let needs = match missing {
         Some(program) => {
-            need(format!("The program {}", line(&program)), "install it, or give another command (`--engine`)")
+            let how = match program.contains('/') && !program.starts_with('/') {
+                true => "commit it: a run works on what is committed; or give another command (`--engine`)",
+                false => {
+                    "install it where commands of runs can see it (a folder of your own: `sandbox.toolchains`), or give \
+                     another command (`--engine`)"
+                }
+            };
+            need(format!("The program {}", line(&program)), how)
         }
         None => need(
             "A command that works, or what it needs",

@@ -38,5 +38,5 @@ pub use markdown::{fenced, inline};
 pub use notice::{notices, remote};
 pub use now::{now, outcome};
 pub use quantity::{brief, budget_word, bytes, count, duration, elapsed, files_changed, line, money, usage};
-pub use settings::{differences, overrides, settings_differ};
+pub use settings::{differences, overrides, settings_changed, settings_differ};
 pub use time::{date, utc};

@@ -52,3 +52,24 @@ pub fn differences(found: &[Difference]) -> Vec<String> {
     };
     found.iter().map(words).collect()
 }
+
+/// Returns each setting that is changed to the requested value, in a few words.
+pub fn settings_changed(found: &[Difference]) -> Vec<String> {
+    let list = |all: &[String]| all.iter().map(|c| code(c)).collect::<Vec<_>>().join(", ");
+    let from = |own: Option<String>| own.map_or_else(String::new, |own| format!(", before: {own}"));
+    let words = |difference: &Difference| match difference {
+        Difference::Engine { role, own, asked } => {
+            let own = own.as_ref().map(|spec| code(&spec.text()));
+            format!("engine of the {}: {}{}", role.name(), code(&asked.text()), from(own))
+        }
+        Difference::Checks { own, asked } => {
+            format!("checks: {}{}", list(asked), from((!own.is_empty()).then(|| list(own))))
+        }
+        Difference::Limit { budget, own, asked } => {
+            let own = own.map_or_else(|| "unlimited".to_owned(), |own| budget_amount(*budget, own));
+            format!("limit of {}: {}, before: {own}", budget_word(*budget), budget_amount(*budget, *asked))
+        }
+        Difference::Base { own, asked } => format!("lands on {}, before: {}", code(asked), code(own)),
+    };
+    found.iter().map(words).collect()
+}

@@ -131,6 +131,9 @@ pub async fn answer(
     settings: &NewSettings,
 ) -> ServiceResult<Run> {
     let run = target.load(s, caller).await?;
+    if answer == Answer::Yes && (block.is_none() || !settings.is_empty()) {
+        refuse_silent_approval(&run, block)?;
+    }
     if settings.is_empty() {
         return give(s, caller, target, &run, (block, |_| true, "an answer"), answer).await;
     }
@@ -142,6 +145,22 @@ pub async fn answer(
         return Ok(run);
     }
     answer_block(s, caller, &Target { if_seq, ..*target }, &run, chosen, answer).await
+}
+
+/// Refuses to approve what only was to go on, perhaps with other settings: who approves names what, or says so.
+fn refuse_silent_approval(run: &Run, block: Option<&str>) -> ServiceResult<()> {
+    let chosen = match choose_block(run, block, |_| true, "an answer") {
+        Ok(chosen) => chosen,
+        // There is nothing to approve; what follows says what is wrong.
+        Err(_) => return Ok(()),
+    };
+    match run.block(chosen) {
+        Some(asked) if asked.kind.is_approval() => {
+            let detail = format!("{chosen} waits for an approval, which this does not give");
+            Err(ServiceError::new(ErrorKind::Invalid, "not_an_answer", detail, "Approve or decline it"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Gives a run these settings, and tries again what stopped because of the earlier ones.
@@ -171,7 +190,7 @@ async fn change_settings(
     if overrides.differences(&run, None).is_empty() {
         return Ok((run, target.if_seq));
     }
-    let words = render::differences(&overrides.differences(&run, None)).join("; ");
+    let words = render::settings_changed(&overrides.differences(&run, None)).join("; ");
     let event = Event::SettingsChanged { overrides, by: caller.principal.clone() };
     let now = tell(s, caller, target, &run, event, ("run.settings", &words)).await?;
     let if_seq = target.if_seq.map(|_| now.seq);
@@ -180,6 +199,7 @@ async fn change_settings(
 
 /// Checks settings as a new run's are checked.
 fn overrides(s: &Services, run: &Run, settings: &NewSettings) -> ServiceResult<Overrides> {
+    input::amounts(settings.limits.amounts())?;
     input::lines(settings.engines.values())?;
     let (parts, engines) = (s.parts.current(), input::engines(&settings.engines));
     for (role, engine) in &engines {
@@ -251,6 +271,7 @@ pub async fn raise(s: &Services, caller: &Caller, target: &Target<'_>, raise: Ra
     caller.require_somewhere(Right::Budget)?;
     let run = target.load(s, caller).await?;
     caller.require_in(Right::Budget, &run.project)?;
+    input::amounts(raise.amounts())?;
     let event = Event::Raised { raise, by: caller.principal.clone() };
     tell(s, caller, target, &run, event, ("run.raise", &amounts(&raise))).await
 }
@@ -305,6 +326,7 @@ pub async fn retry(
         None => {
             let answer = hint.map_or(Answer::Yes, |text| Answer::Text { text });
             let block = choose_block(&run, block, BlockKind::is_used_up, "another try")?;
+            input::amounts(more.iter().flat_map(Raise::amounts))?;
             let (mut run, mut if_seq) = change_settings(s, caller, target, run, settings).await?;
             if let Some(raise) = more {
                 let event = Event::Raised { raise, by: caller.principal.clone() };
@@ -422,6 +444,9 @@ async fn answer_block(
     // Checked by what is asked, not by which use case was called: an approval can be given as an answer, too.
     if let Some(asked) = run.block(block) {
         caller.require_in(right_to_answer(&asked.kind, &answer), &run.project)?;
+    }
+    if let Answer::More { raise } = &answer {
+        input::amounts(raise.amounts())?;
     }
     let words = match &answer {
         Answer::Yes => format!("{block}: yes"),

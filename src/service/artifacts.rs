@@ -78,7 +78,15 @@ pub async fn patch(s: &Services, caller: &Caller, run: &str, task: Option<&str>)
         return Ok(File { name: format!("{}-{task}.patch", run.id.abbrev()), bytes });
     }
     if run.head == run.base {
-        return Err(none("nothing has changed yet"));
+        let tasks = tasks_with_patches(&run);
+        return Err(match tasks.as_slice() {
+            [] => none("nothing has changed yet"),
+            tasks => ServiceError::not_found(
+                "no_run_patch",
+                format!("the run's branch has no changes yet; {} left changes of its own", tasks.join(", ")),
+                "Ask for the patch of a task",
+            ),
+        });
     }
     let repo = Repo { project: run.project.clone(), origin: run.settings.origin.clone() };
     let (_, bytes) = s.workspaces.diff(&repo, &run.base, &run.head).await?;
@@ -109,6 +117,12 @@ pub async fn logs(s: &Services, caller: &Caller, run: &str) -> ServiceResult<Vec
         Log { artifact, attempt, task }
     });
     Ok(logs.collect())
+}
+
+/// Returns the tasks whose attempts left a patch.
+pub fn tasks_with_patches(run: &Run) -> Vec<String> {
+    let tasks = run.tasks.iter().map(|task| task.id.to_string());
+    tasks.filter(|task| latest_patch(run, task).is_some()).collect()
 }
 
 fn latest_patch<'a>(run: &'a Run, task: &str) -> Option<&'a ArtifactRef> {

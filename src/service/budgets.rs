@@ -3,15 +3,16 @@
 use super::audit::record;
 use super::{Caller, Right, ServiceError, ServiceResult, Services, input, projects, runs};
 use crate::actors::RuntimeError;
-use crate::domain::{Answer, BlockKind, BudgetScope, BudgetUnit, Day, Event, ProjectName, Raise, Run, RunId};
+use crate::domain::{
+    Answer, BlockKind, BudgetKind, BudgetScope, BudgetUnit, Day, Event, ProjectName, Raise, Run, RunId,
+};
 use crate::ports::PortError;
 use crate::ports::ledger::{BudgetRaise, Spending, SpendingBy, SpendingFilter};
 use crate::ports::run_index::RunFilter;
+use crate::render;
 
 /// Maximum number of waiting runs that one raise resumes. The next raise, or a person, resumes the others.
 const MAX_RESUMED: u64 = 500;
-/// Maximum amount of one raise, in tokens or micro-USD; a larger amount is a mistake.
-const MAX_AMOUNT: u64 = 1_000_000_000_000;
 
 /// Query for spending.
 #[derive(Clone, Debug)]
@@ -73,7 +74,7 @@ pub async fn raise_shared(s: &Services, caller: &Caller, request: &RaiseShared) 
     let by = caller.principal.clone();
     s.store.raise_budget(&BudgetRaise { scope, key, tokens, cost_micros, by, at: now }).await?;
     let name = project.as_ref().map_or_else(|| Day::of(now).to_string(), ToString::to_string);
-    let detail = format!("tokens+{tokens} cost_micros+{cost_micros}");
+    let detail = amounts(&Raise { tokens, cost_micros, ..Raise::default() });
     record(s, caller, "budget.raise", format!("{}:{name}", scope.name()), &detail).await;
     resume_waiting(s, caller, project, request).await
 }
@@ -84,9 +85,7 @@ async fn checked_project(s: &Services, caller: &Caller, request: &RaiseShared) -
     if *tokens == 0 && *cost_micros == 0 {
         return Err(ServiceError::invalid("no amount is given", "Give `tokens` or `cost_micros` above zero"));
     }
-    if *tokens.max(cost_micros) > MAX_AMOUNT {
-        return Err(ServiceError::invalid(format!("more than {MAX_AMOUNT} at once"), "Give a smaller amount"));
-    }
+    input::amounts([(BudgetKind::Tokens, *tokens), (BudgetKind::Cost, *cost_micros)])?;
     match (scope, project) {
         (BudgetScope::Project, Some(text)) => Ok(Some(projects::find_for(s, caller, Right::Budget, text).await?.name)),
         (BudgetScope::Day, None) => caller.require(Right::Budget).map(|()| None),
@@ -144,16 +143,10 @@ fn waits_for(kind: &BlockKind, raised: &RaiseShared) -> bool {
 
 /// Writes the amounts of a raise for the audit log.
 pub(super) fn amounts(raise: &Raise) -> String {
-    let Raise { tokens, cost_micros, turns, time_secs, rounds, attempts, step_secs } = *raise;
-    let all = [
-        ("tokens", tokens),
-        ("cost_micros", cost_micros),
-        ("turns", turns),
-        ("time_secs", time_secs),
-        ("rounds", rounds.into()),
-        ("attempts", attempts.into()),
-        ("step_secs", step_secs),
-    ];
-    let given = all.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}+{n}"));
-    given.collect::<Vec<_>>().join(" ")
+    let word = |(kind, amount): (BudgetKind, u64)| match kind {
+        BudgetKind::Cost => format!("cost +{}", render::money(amount)),
+        BudgetKind::Time | BudgetKind::StepTime => format!("{} +{}", kind.name(), render::duration(amount * 1_000)),
+        _ => format!("{} +{amount}", kind.name()),
+    };
+    raise.amounts().into_iter().filter(|(_, n)| *n > 0).map(word).collect::<Vec<_>>().join(", ")
 }

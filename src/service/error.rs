@@ -122,7 +122,7 @@ impl From<Refusal> for ServiceError {
             Refusal::NoBlock { .. } => (ErrorKind::NotFound, "Show the run: its escalations name the open blocks"),
             Refusal::Invalid { .. } => (ErrorKind::Invalid, "Correct it and send it again"),
             Refusal::NoEngine { .. } => {
-                (ErrorKind::Invalid, "Name one in `engines`, or configure it as `role.ROLE.engine`")
+                (ErrorKind::Invalid, "Name one, such as `command: ./fix.sh`, or configure it as `role.ROLE.engine`")
             }
             Refusal::NotAnAnswer { .. } => {
                 (ErrorKind::Invalid, "Show the run: each escalation lists the answers that lift it")

@@ -60,6 +60,8 @@ pub async fn inbox(s: &Services, caller: &Caller) -> ServiceResult<Inbox> {
     inbox.asking_later = asking.split_off(asking.len().min(MAX_LOADED));
     inbox.working_later = working.split_off(working.len().min(MAX_LOADED));
     inbox.asking = loaded(s, &asking).await?;
+    // Something else may have moved a run since it asked.
+    inbox.asking.sort_by_key(|run| run.blocks.iter().map(|block| block.since).min());
     inbox.working = loaded(s, &working).await?;
     let targets = deployments::list(s, caller).await?.into_iter();
     inbox.deployments = targets.filter(|view| view.waiting().is_some() || view.deployment.is_down()).collect();

@@ -3,7 +3,8 @@
 use super::error::shown;
 use super::{ServiceError, ServiceResult, Services};
 use crate::domain::status::RunStatus;
-use crate::domain::{BlockId, CheckSpec, Day, EngineSpec, ProjectName, Role, Sha, Timestamp};
+use crate::domain::{BlockId, BudgetKind, CheckSpec, Day, EngineSpec, ProjectName, Role, Sha, Timestamp};
+use crate::render;
 use std::collections::BTreeMap;
 
 /// Maximum number of rows of one answer.
@@ -39,6 +40,21 @@ pub(super) fn checks(s: &Services, commands: &[String]) -> ServiceResult<Vec<Che
         return Err(ServiceError::invalid("checks: a command is empty", "Leave it out"));
     }
     Ok((s.checks_from)(commands))
+}
+
+/// Refuses limits, and amounts to add to them, that only a mistake can ask for.
+pub(super) fn amounts(asked: impl IntoIterator<Item = (BudgetKind, u64)>) -> ServiceResult<()> {
+    match asked.into_iter().find(|(kind, amount)| *amount > kind.maximum()) {
+        None => Ok(()),
+        Some((kind, _)) => {
+            let max = match kind {
+                BudgetKind::Cost => render::money(kind.maximum()),
+                BudgetKind::Time | BudgetKind::StepTime => render::duration(kind.maximum() * 1_000),
+                _ => kind.maximum().to_string(),
+            };
+            Err(ServiceError::invalid(format!("{}: more than {max}", kind.name()), "Give a smaller amount"))
+        }
+    }
 }
 
 /// Refuses lines that cannot be a command line, path or branch.

@@ -169,6 +169,7 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun, source: GoalSource
         Some(name) => caller.has(Right::Budget, name),
         None => caller.require(Right::Budget).is_ok(),
     };
+    input::amounts(request.limits.amounts())?;
     Ok(RunRequest {
         id: None,
         project,

@@ -29,8 +29,14 @@ fn example(step: Step) -> Value {
 
 fn reviewed() -> Order {
     let mut review = order(Step::Review, None);
-    review.diff.files =
-        vec![FileChange { path: "seen.rs".to_owned(), kind: FileKind::Deleted, added: 0, removed: 1, binary: false }];
+    review.diff.files = vec![FileChange {
+        path: "seen.rs".to_owned(),
+        kind: FileKind::Deleted,
+        added: 0,
+        removed: 1,
+        binary: false,
+        blob: None,
+    }];
     review.diff.files_total = 1;
     review
 }

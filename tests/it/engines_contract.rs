@@ -300,7 +300,7 @@ fn reviewed(green: bool, files: Vec<FileChange>) -> Order {
 }
 
 fn added(path: &str, binary: bool) -> FileChange {
-    FileChange { path: path.to_owned(), kind: FileKind::Added, added: 1, removed: 0, binary }
+    FileChange { path: path.to_owned(), kind: FileKind::Added, added: 1, removed: 0, binary, blob: None }
 }
 
 async fn judged(order: &Order, dirs: &AttemptDirs) -> (Verdict, Vec<Finding>, String) {
@@ -374,8 +374,14 @@ async fn direct_finds_conflicts_and_blobs() {
 
 #[tokio::test]
 async fn direct_finds_deleted_and_shortened_tests() {
-    let file =
-        |path: &str, kind, added, removed| FileChange { path: path.to_owned(), kind, added, removed, binary: false };
+    let file = |path: &str, kind, added, removed| FileChange {
+        path: path.to_owned(),
+        kind,
+        added,
+        removed,
+        binary: false,
+        blob: None,
+    };
     let order = reviewed(
         true,
         vec![

@@ -223,6 +223,7 @@ async fn each_role_has_its_tools_and_its_result() {
                 added: 0,
                 removed: 1,
                 binary: false,
+                blob: None,
             }],
             files_total: 1,
             removed: 1,

@@ -260,6 +260,7 @@ async fn deployments_are_shown_and_answered_on_their_pages() {
         files: Vec::new(),
         env: Default::default(),
         secrets: Vec::new(),
+        secrets_elsewhere: [("STRIPE_KEY".to_owned(), HOSTILE.to_owned())].into(),
         on_land: false,
         needs_approval: true,
         timeout_secs: 60,
@@ -270,6 +271,8 @@ async fn deployments_are_shown_and_answered_on_their_pages() {
         probe_secs: 60,
         branch: None,
         is_public: false,
+        is_on_forge: false,
+        suspends_unsponsored: false,
         criteria: Vec::new(),
     };
     s.state.services.deploy.targets = vec![target].into();
@@ -301,6 +304,7 @@ async fn deployments_are_shown_and_answered_on_their_pages() {
         previous: None,
         cause: Cause::Requested { by: "user:ann".into() },
         state: RolloutState::Failed,
+        proof: None,
         approved_by: None,
         why: HOSTILE.into(),
         deployment: Some(step),
@@ -325,6 +329,7 @@ async fn deployments_are_shown_and_answered_on_their_pages() {
         is_public: false,
         notes: String::new(),
         since: Timestamp(1),
+        paused_at: None,
         until: None,
     };
     let ended = Sponsor { name: "Gone Ltd".to_owned(), until: Some(Timestamp(2)), ..sponsor.clone() };
@@ -356,6 +361,20 @@ async fn deployments_are_shown_and_answered_on_their_pages() {
     assert!(browser.open("/deployments/test").await.is(200).contains("a fault"));
     let other = browser.send_form("/deployments/test/explode", &[]).await;
     assert_eq!(other.status, 404, "{other:?}");
+
+    // A week after its last sponsor stopped, nothing new is deployed to a target that wants it so.
+    s.state.services.deploy.targets =
+        s.state.services.deploy.targets.iter().map(|t| Target { suspends_unsponsored: true, ..t.clone() }).collect();
+    s.router = skep::http::router(s.state.clone());
+    store.put_sponsor(&Sponsor { paused_at: Some(Timestamp(2)), ..sponsor }).await.unwrap();
+    let mut browser = logged_in(&s).await;
+    browser.open("/deployments/test").await.is(200);
+    browser.send_form("/deployments/test/resume", &[]).await;
+    let html = browser.open("/deployments/test").await.is(200);
+    assert!(html.contains("its hosting has not been sponsored since 1970-01-01"), "{html}");
+    assert!(html.contains("skep sponsor add NAME --project origin --hosting") && html.contains("STRIPE_KEY"), "{html}");
+    let refused = browser.send_form("/deployments/test/deploy", &[]).await;
+    assert_eq!(refused.status, 409, "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

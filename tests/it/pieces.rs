@@ -39,7 +39,7 @@ prop_compose! {
             kind: [FileKind::Added, FileKind::Modified, FileKind::Deleted][kind as usize],
             added,
             removed,
-            binary: false,
+            binary: false, blob: None,
         }).collect();
         let added = files.iter().map(|f| f.added).sum();
         let removed = files.iter().map(|f| f.removed).sum();
@@ -234,7 +234,7 @@ fn need_repeated_a_thousand_times_is_refused() {
 #[test]
 fn removed_tests_are_a_concern_and_new_tests_are_not() {
     let changed = |path: &str, kind, added, removed| {
-        let file = FileChange { path: path.to_owned(), kind, added, removed, binary: false };
+        let file = FileChange { path: path.to_owned(), kind, added, removed, binary: false, blob: None };
         let diff = DiffStat { files: vec![file], files_total: 1, added, removed, ..DiffStat::default() };
         let concerns = Policy::default().concerns(&diff);
         assert!(concerns.len() < 2, "{concerns:?}");

@@ -138,8 +138,14 @@ fn result(green: bool) -> CheckResult {
 }
 
 fn changed(paths: &[&str]) -> DiffStat {
-    let file =
-        |p: &&str| FileChange { path: (*p).to_owned(), kind: FileKind::Modified, added: 1, removed: 1, binary: false };
+    let file = |p: &&str| FileChange {
+        path: (*p).to_owned(),
+        kind: FileKind::Modified,
+        added: 1,
+        removed: 1,
+        binary: false,
+        blob: None,
+    };
     DiffStat {
         files: paths.iter().map(file).collect(),
         files_total: paths.len() as u64,

@@ -485,7 +485,7 @@ fn runs_on_this_repository_need_a_person_for_what_judges_them() {
     let policy = Policy { protected_paths: Vec::new(), ..free() }.tightened(&own.policy);
     let concerns = |path: &str| {
         let (path, kind) = (path.to_owned(), FileKind::Modified);
-        let files = vec![FileChange { path, kind, added: 1, removed: 1, binary: false }];
+        let files = vec![FileChange { path, kind, added: 1, removed: 1, binary: false, blob: None }];
         policy.concerns(&DiffStat { files, files_total: 1, added: 1, removed: 1, ..DiffStat::default() })
     };
     for path in [
@@ -515,8 +515,14 @@ fn runs_on_this_repository_need_a_person_for_what_judges_them() {
     for pattern in &own.policy.protected_paths {
         let alone = Policy { protected_paths: vec![pattern.clone()], ..free() };
         let one = |path: &String| {
-            let files =
-                vec![FileChange { path: path.clone(), kind: FileKind::Modified, added: 1, removed: 1, binary: false }];
+            let files = vec![FileChange {
+                path: path.clone(),
+                kind: FileKind::Modified,
+                added: 1,
+                removed: 1,
+                binary: false,
+                blob: None,
+            }];
             alone
                 .concerns(&DiffStat { files, ..DiffStat::default() })
                 .iter()

@@ -4,7 +4,7 @@ use super::no_tests;
 use crate::domain::change::failure_lines::missing_program;
 use crate::domain::check::TestCounts;
 use crate::domain::{CheckKind, CheckResult, CheckSpec};
-use crate::platform::process::ProcessOutput;
+use crate::platform::process::{ProcessOutput, StopReason};
 use crate::ports::checks::{CheckProgress, CheckWatch, Checked};
 use std::path::Path;
 
@@ -36,8 +36,12 @@ pub fn as_in_repository(output: &str, checkout: &Path) -> String {
 
 /// Returns why the command failed, if it did.
 pub fn command_failure(spec: &CheckSpec, finished: &ProcessOutput) -> Option<String> {
-    if let Some(why) = &finished.stop_reason {
-        return Some(format!("the command was killed: {why}"));
+    match &finished.stop_reason {
+        Some(why @ StopReason::FullDisk(_)) => {
+            return Some(format!("what the command wrote may be incomplete: {why}"));
+        }
+        Some(why) => return Some(format!("the command was killed: {why}")),
+        None => {}
     }
     match (finished.timed_out, finished.code) {
         (true, _) => Some(format!("the command exceeded its timeout of {} s and was killed", spec.timeout_secs.max(1))),

@@ -225,7 +225,8 @@ fn outcome(
     }
     if let Some(StopReason::FullDisk(why)) = &ended.stop_reason {
         // Nothing the command did: it starts again, and once there is space it goes on.
-        return StepOutcome::Unavailable { why: format!("the command was killed: {why}"), until: None, fix: None };
+        let why = format!("what the command wrote may be incomplete: {why}");
+        return StepOutcome::Unavailable { why, until: None, fix: None };
     }
     if let Some(why) = &ended.stop_reason {
         return StepOutcome::Failed(format!("the command was killed: {why}; its last output:\n{output}"));

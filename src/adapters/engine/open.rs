@@ -6,9 +6,12 @@
 //! Invariant: the worktree is changed only while the offer is `applying`. A session that is resumed in that state may
 //! find half of a patch, so it gives the attempt up; the next one starts clean and applies the same submission.
 
-use super::llm::apply_patch;
+use super::llm::{apply_patch, patch_paths};
 use crate::domain::open_work::{AGENT, OpenWorkSettings};
-use crate::domain::{Offer, OfferState, Order, Step, Submission, Timestamp, Usage};
+use crate::domain::order::Bounds;
+use crate::domain::{
+    DiffStat, FileChange, FileKind, Offer, OfferState, Order, Policy, Step, Submission, Timestamp, Usage,
+};
 use crate::platform::rooted_fs::RootedDir;
 use crate::ports::engine::{AttemptEnv, Engine, EngineEvent, EngineResult, Sink, StepOutcome};
 use crate::ports::{Clock, OpenWork, PortResult};
@@ -144,6 +147,9 @@ impl Engine for OpenEngine {
 async fn take(submission: &Submission, offer: &Offer, dir: &Path) -> Result<StepOutcome, String> {
     match (submission, offer.order.step) {
         (Submission::Patch { patch, .. }, Step::Develop) => {
+            if let Some(path) = forbidden(&offer.order, patch) {
+                return Err(format!("the patch changes {path}, which this offer must not touch"));
+            }
             let (dir, patch) = (dir.to_owned(), patch.clone());
             let applied = tokio::task::spawn_blocking(move || {
                 let tree = RootedDir::open(&dir).map_err(|e| format!("the worktree cannot be opened: {e}"))?;
@@ -155,6 +161,16 @@ async fn take(submission: &Submission, offer: &Offer, dir: &Path) -> Result<Step
         (_, step) => return Err(format!("the step {} needs another kind of submission", step.name())),
     }
     Ok(outcome(submission))
+}
+
+/// Returns a path that the patch changes although the policy forbids it. Said now, it costs no try of the task.
+fn forbidden(order: &Order, patch: &str) -> Option<String> {
+    let Bounds { allowed_paths, forbidden_paths, .. } = order.bounds.clone();
+    let policy = Policy { allowed_paths, forbidden_paths, ..Policy::default() };
+    let file = |path| FileChange { path, kind: FileKind::Modified, added: 0, removed: 0, binary: false, blob: None };
+    let diff = DiffStat { files: patch_paths(patch).into_iter().map(file).collect(), ..DiffStat::default() };
+    let task: &[String] = order.task.as_ref().map_or(&[], |task| &task.spec.paths);
+    policy.forbids(&diff, task)
 }
 
 fn outcome(submission: &Submission) -> StepOutcome {

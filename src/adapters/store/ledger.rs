@@ -1,7 +1,7 @@
 //! The ledger: one row per attempt, rewritten as the attempt proceeds, and the reports over all rows.
 
 use super::SeaStore;
-use crate::domain::{Day, LedgerRow, ProjectName, ProjectSet, RunId};
+use crate::domain::{Day, LedgerRow, MAX_AMOUNT, ProjectName, ProjectSet, RunId, Usage};
 use crate::ports::ledger::{BudgetRaise, Ledger, Reservation, ReserveOutcome, Spending, SpendingBy, SpendingFilter};
 use crate::ports::{PortError, PortResult};
 use async_trait::async_trait;
@@ -46,6 +46,11 @@ pub(super) fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
+/// Converts an amount of one attempt. What an engine or a provider reports may be anything, and sums must not overflow.
+fn amount(n: u64) -> i64 {
+    signed(n.min(MAX_AMOUNT))
+}
+
 /// A ledger row as it is written; the field names are the column names.
 #[derive(serde::Serialize)]
 pub(super) struct LedgerRecord {
@@ -69,20 +74,26 @@ pub(super) struct LedgerRecord {
 
 impl LedgerRecord {
     pub(super) fn of(run: RunId, project: &ProjectName, row: &LedgerRow) -> serde_json::Result<LedgerRecord> {
+        let mut parts = row.parts();
+        for Usage { tokens, cost_micros, wall_ms, turns } in parts.iter_mut().map(|part| &mut part.amount) {
+            for n in [tokens, cost_micros, wall_ms, turns] {
+                *n = (*n).min(MAX_AMOUNT);
+            }
+        }
         Ok(LedgerRecord {
             run: run.to_string(),
             attempt: i64::from(row.attempt.0),
             project: project.as_str().to_owned(),
             role: row.role.name(),
             engine: row.engine.clone(),
-            tokens: signed(row.amount.tokens),
-            cost_micros: signed(row.amount.cost_micros),
-            turns: signed(row.amount.turns),
-            wall_ms: signed(row.amount.wall_ms),
+            tokens: amount(row.amount.tokens),
+            cost_micros: amount(row.amount.cost_micros),
+            turns: amount(row.amount.turns),
+            wall_ms: amount(row.amount.wall_ms),
             settled: row.settled,
             day: row.day.0,
             at: row.at.0,
-            usage_by_model: serde_json::to_string(&row.parts())?,
+            usage_by_model: serde_json::to_string(&parts)?,
             round: i64::from(row.round),
             prompt_digest: row.prompt_digest.clone(),
         })

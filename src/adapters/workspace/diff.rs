@@ -78,7 +78,8 @@ fn parse(output: &[u8]) -> (DiffStat, Vec<Entry>) {
             };
             stat.files_total += 1;
             if stat.files.len() < DiffStat::MAX_FILES {
-                stat.files.push(FileChange { path: path.clone(), kind, added: 0, removed: 0, binary: false });
+                let blob = (kind != FileKind::Deleted).then(|| Sha(new.to_owned()));
+                stat.files.push(FileChange { path: path.clone(), kind, added: 0, removed: 0, binary: false, blob });
             }
             entries.push(Entry {
                 old_mode: old_mode.to_owned(),
@@ -120,6 +121,8 @@ mod tests {
         assert_eq!(stat.summary(), "3 files, +4 -1");
         assert_eq!(stat.files[0].path, "a\nb");
         assert!(stat.files[1].binary);
+        let blobs: Vec<Option<&str>> = stat.files.iter().map(|f| f.blob.as_ref().map(|sha| sha.as_str())).collect();
+        assert_eq!(blobs, [Some("1"), None, Some("2")]);
         assert_eq!(entries[2].new_mode, "160000");
     }
 }

@@ -82,7 +82,7 @@ Examples:
   skep run --project tool \"Sort the imports\" --engine 'dev=command: isort .' --engine reviewer=direct
   skep run \"Speed up the parser\" --limit cost=2USD,time=1h
 
-Ctrl-C stops following and loses nothing; the same command continues the run. If the open run of the goal has other
+Ctrl-C stops following and loses nothing; the same command continues the run. If the open run of the goal has other \
 engines, checks or limits or another base than the command names, the command asks which to use: --update, or --new.
 With --json each line has one key: `event` (a journal row), `output` (a line of an engine's output), or last `run` (its state).";
 

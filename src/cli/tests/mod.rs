@@ -89,7 +89,8 @@ fn shell(line: &str) -> Vec<String> {
 
 #[test]
 fn a_merge_request_shows_what_the_review_found_and_what_has_no_lines() {
-    let file = |path: &str, kind, added, binary| FileChange { path: path.into(), kind, added, removed: 0, binary };
+    let file =
+        |path: &str, kind, added, binary| FileChange { path: path.into(), kind, added, removed: 0, binary, blob: None };
     let mut run = a_run();
     run.diff.files = vec![
         file("a.bin", FileKind::Added, 0, true),

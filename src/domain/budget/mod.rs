@@ -46,6 +46,22 @@ impl BudgetKind {
     }
 }
 
+/// Upper bound on an amount of tokens, micro-USD, calls or milliseconds. Nine million of them still add up in the 64 bits
+/// of a database.
+pub const MAX_AMOUNT: u64 = 1_000_000_000_000;
+
+impl BudgetKind {
+    /// Returns the largest amount that may be asked for: seconds of time, micro-USD of cost. More is a mistake.
+    pub fn maximum(self) -> u64 {
+        match self {
+            BudgetKind::Tokens | BudgetKind::Cost | BudgetKind::Turns => MAX_AMOUNT,
+            BudgetKind::Time | BudgetKind::StepTime => 30 * 24 * 3_600,
+            BudgetKind::Attempts => 10_000,
+            BudgetKind::Rounds => 100,
+        }
+    }
+}
+
 /// Limits of a whole run. A round is one return to work after a review by the reviewer or a person, red checks at the
 /// head, red CI, or a conflict with the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +234,21 @@ pub struct Raise {
     /// Additional seconds for each attempt at the step that ran out of time.
     #[serde(skip_serializing_if = "is_zero")]
     pub step_secs: u64,
+}
+
+impl Raise {
+    /// Returns the amounts added: micro-USD for the cost, seconds for times.
+    pub fn amounts(&self) -> [(BudgetKind, u64); 7] {
+        [
+            (BudgetKind::Tokens, self.tokens),
+            (BudgetKind::Cost, self.cost_micros),
+            (BudgetKind::Turns, self.turns),
+            (BudgetKind::Time, self.time_secs),
+            (BudgetKind::Rounds, u64::from(self.rounds)),
+            (BudgetKind::Attempts, u64::from(self.attempts)),
+            (BudgetKind::StepTime, self.step_secs),
+        ]
+    }
 }
 
 fn is_zero(n: &u64) -> bool {

@@ -4,6 +4,7 @@ pub mod check;
 pub mod ci;
 pub mod failure_lines;
 mod failure_name;
+pub mod quoted_path;
 pub mod request;
 
 use crate::domain::id::{BlockId, ChangeNumber, Principal, Sha};
@@ -50,6 +51,9 @@ pub struct FileChange {
     /// Whether git treats it as binary.
     #[serde(default)]
     pub binary: bool,
+    /// The object id of its content afterwards; `None` if it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<Sha>,
 }
 
 /// Size and paths of a diff. At most [`DiffStat::MAX_FILES`] files are listed; totals are exact.
@@ -152,6 +156,23 @@ pub enum Concern {
         /// Lines added and removed.
         lines: u64,
     },
+}
+
+impl Concern {
+    /// Returns the files of a diff whose content it is about. A size is about none.
+    pub fn files<'d>(&self, diff: &'d DiffStat) -> Vec<&'d FileChange> {
+        let is_meant = |file: &&FileChange| match self {
+            Concern::Protected { paths }
+            | Concern::Tests { paths, .. }
+            | Concern::Checks { paths }
+            | Concern::TestLines { paths } => paths.contains(&file.path),
+            Concern::Deletes { .. } => file.kind == FileKind::Deleted,
+            // The entries are described in words, so any file may be one.
+            Concern::Unusual { .. } => true,
+            Concern::Large { .. } => false,
+        };
+        diff.files.iter().filter(is_meant).collect()
+    }
 }
 
 impl fmt::Display for Concern {

@@ -165,7 +165,7 @@ fn approval(d: &mut DecisionBuilder, subject: &Subject, answer: &Answer, by: &Pr
         }
         (Subject::Diff { task, concerns, .. }, Answer::Yes) => {
             if let Some(t) = d.run.task_mut(*task) {
-                t.accepted.extend(concerns.iter().cloned());
+                t.accept(concerns);
             }
         }
         (Subject::Diff { task, .. }, Answer::No { why }) => {

@@ -47,7 +47,7 @@ impl DecisionBuilder {
             Choice::Engine(engine) if self.run.unavailable < engine_selection::MAX_UNAVAILABLE => engine,
             _ => return self.pass_on(inquiry.by, "none of its engines is available"),
         };
-        let Some(caps) = self.grant(Step::Explore) else { return };
+        let Some(caps) = self.grant(Step::Explore, &engine) else { return };
         self.begin(Step::Explore, None, Some(inquiry.by), &engine, caps);
     }
 

@@ -392,7 +392,7 @@ fn developed(d: &mut DecisionBuilder, attempt: &Attempt, report: &Report) -> Res
     task.diff = diff.clone();
     task.stage = Stage::Checking;
     task.results.clear();
-    let concerns: Vec<_> = policy.concerns(diff).into_iter().filter(|c| !task.accepted.contains(c)).collect();
+    let concerns: Vec<_> = policy.concerns(diff).into_iter().filter(|c| !task.has_accepted(c, diff)).collect();
     if !concerns.is_empty() {
         let subject = Subject::Diff { task: task.id, head: head.clone(), concerns };
         d.block(BlockKind::Approval(subject), "");

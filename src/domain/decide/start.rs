@@ -66,7 +66,7 @@ impl DecisionBuilder {
         let Some(engine) = self.engine(step) else { return };
         let caps = match engine.is_open() {
             true => Usage { wall_ms: MAX_OPEN_MS, ..Usage::default() },
-            false => match self.grant(step) {
+            false => match self.grant(step, &engine) {
                 Some(caps) => caps,
                 None => return,
             },
@@ -97,8 +97,14 @@ impl DecisionBuilder {
 
     /// Returns what can be reserved for an attempt; `None` = nothing now, and a block was raised if waiting does not
     /// help.
-    pub(super) fn grant(&mut self, step: Step) -> Option<Usage> {
-        match self.run.ledger.grant(&self.limits_of(step), &self.run.limits) {
+    pub(super) fn grant(&mut self, step: Step, engine: &EngineSpec) -> Option<Usage> {
+        let (mut of_step, mut of_run) = (self.limits_of(step), self.run.limits);
+        if engine.is_free() {
+            // It reserves nothing of what it cannot use, and does not wait for it.
+            (of_step.tokens, of_step.cost_micros, of_step.turns) = (None, None, None);
+            (of_run.tokens, of_run.cost_micros, of_run.turns) = (None, None, None);
+        }
+        match self.run.ledger.grant(&of_step, &of_run) {
             Ok(caps) => return Some(caps),
             // Reserved is not spent: what attempts in progress leave unused comes back, and then the grant is tried
             // again.

@@ -142,7 +142,7 @@ mod tests {
             runner: None,
             detected: false,
         });
-        let file = FileChange { path: path.to_owned(), kind, added: 1, removed: 1, binary: false };
+        let file = FileChange { path: path.to_owned(), kind, added: 1, removed: 1, binary: false, blob: None };
         decides_checks(&file, &checks)
     }
 

@@ -354,7 +354,14 @@ mod tests {
     use super::*;
 
     pub(super) fn diff(path: &str) -> DiffStat {
-        let file = FileChange { path: path.to_owned(), kind: FileKind::Modified, added: 1, removed: 0, binary: false };
+        let file = FileChange {
+            path: path.to_owned(),
+            kind: FileKind::Modified,
+            added: 1,
+            removed: 0,
+            binary: false,
+            blob: None,
+        };
         DiffStat { files: vec![file], files_total: 1, added: 1, ..DiffStat::default() }
     }
 
@@ -405,7 +412,14 @@ mod tests {
     fn a_change_that_could_make_checks_green_is_shown_before_the_merge_and_stops_no_task() {
         let policy = Policy::default();
         let weakened = |path: &str, added, removed| {
-            let file = FileChange { path: path.to_owned(), kind: FileKind::Modified, added, removed, binary: false };
+            let file = FileChange {
+                path: path.to_owned(),
+                kind: FileKind::Modified,
+                added,
+                removed,
+                binary: false,
+                blob: None,
+            };
             let diff = DiffStat { files: vec![file], files_total: 1, added, removed, ..DiffStat::default() };
             assert!(policy.concerns(&diff).is_empty(), "{path}");
             policy.weakened_proof(&diff, &[])

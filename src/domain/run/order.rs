@@ -89,6 +89,11 @@ impl EngineSpec {
         self.kind == "command"
     }
 
+    /// Returns whether Skep itself does the work, by rules: it uses no tokens and costs nothing.
+    pub fn is_free(&self) -> bool {
+        self.kind == "direct"
+    }
+
     /// Returns whether it calls models, so that model calls are among what it may have used.
     pub fn calls_models(&self) -> bool {
         !matches!(self.kind.as_str(), "command" | "direct" | "open" | "script")

@@ -1,6 +1,6 @@
 //! One piece of the plan. A task ends integrated on the run's branch, or dropped.
 
-use crate::domain::change::{Concern, DiffStat};
+use crate::domain::change::{Concern, DiffStat, FileChange};
 use crate::domain::check::CheckResult;
 use crate::domain::id::{Sha, TaskId};
 use crate::domain::order::{Note, NoteSource};
@@ -40,6 +40,9 @@ pub struct Task {
     /// Concerns a person has already accepted for it.
     #[serde(default)]
     pub accepted: Vec<Concern>,
+    /// The files that these concerns were about, as they were then: other content is a new question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted_files: Vec<FileChange>,
     /// Notes for the next attempt.
     #[serde(default)]
     pub notes: Vec<Note>,
@@ -121,6 +124,25 @@ impl Stage {
 }
 
 impl Task {
+    /// Accepts concerns about its diff.
+    pub fn accept(&mut self, concerns: &[Concern]) {
+        for concern in concerns {
+            for file in concern.files(&self.diff) {
+                self.accepted_files.retain(|known| known.path != file.path);
+                self.accepted_files.push(file.clone());
+            }
+            if !self.accepted.contains(concern) {
+                self.accepted.push(concern.clone());
+            }
+        }
+    }
+    /// Returns whether a person accepted this concern about exactly this content. Files that are not listed may be
+    /// different ones.
+    pub fn has_accepted(&self, concern: &Concern, diff: &DiffStat) -> bool {
+        self.accepted.contains(concern)
+            && diff.files_total == diff.files.len() as u64
+            && concern.files(diff).into_iter().all(|file| self.accepted_files.contains(file))
+    }
     /// Upper bound on notes for the next attempt; the oldest are dropped first.
     pub const MAX_NOTES: usize = 6;
 
@@ -139,6 +161,7 @@ impl Task {
             unfinished: None,
             diff: DiffStat::default(),
             accepted: Vec::new(),
+            accepted_files: Vec::new(),
             notes: Vec::new(),
             results: Vec::new(),
         }

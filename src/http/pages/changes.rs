@@ -88,7 +88,13 @@ pub async fn changes(
             (look::empty("Nothing of the changes is different.", html! { "Only what they are based on has moved." }))
             (decision(visit, &run, &query, &files))
         } @else if files.is_empty() {
-            (look::empty("Nothing has changed yet.", html! { "The work of a task appears here when its attempt ends." }))
+            @let tasks = artifacts::tasks_with_patches(&run);
+            @if tasks.is_empty() || query.task.is_some() {
+                (look::empty("Nothing has changed yet.", html! { "The work of a task appears here when its attempt ends." }))
+            } @else {
+                (look::empty("The run's branch has no changes yet.", html! { "A task changed something that did not get there: "
+                    @for (n, task) in tasks.iter().enumerate() { @if n > 0 { ", " } a href={ "?task=" (task) } { (task) } } }))
+            }
         } @else {
             @if is_cut { p.notice { "The diff is larger than 1 MiB: the files below are its beginning. The branch "
                 code { (look::line(&run.settings.branch)) } " has all of it." } }
@@ -108,7 +114,9 @@ pub async fn changes(
 async fn whole_patch(state: &State, person: &Person, id: &str, task: Option<&str>) -> PageResult<Vec<u8>> {
     match artifacts::patch(&state.services, &person.caller, id, task).await {
         Ok(file) => Ok(file.bytes),
-        Err(error) if error.kind == ErrorKind::NotFound && error.code == "no_patch" => Ok(Vec::new()),
+        Err(error) if error.kind == ErrorKind::NotFound && matches!(error.code, "no_patch" | "no_run_patch") => {
+            Ok(Vec::new())
+        }
         Err(error) => Err(error.into()),
     }
 }

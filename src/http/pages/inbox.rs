@@ -5,7 +5,7 @@ use super::question::{self, Place};
 use super::shell::{self, Page};
 use super::visit::{Person, Visit};
 use super::{State, look};
-use crate::domain::Run;
+use crate::domain::{Run, Timestamp};
 use crate::ports::run_index::RunRow;
 use crate::render;
 use crate::service::deployments::DeploymentView;
@@ -40,7 +40,7 @@ pub async fn inbox(Shared(state): Shared<State>, person: Person) -> PageResult<M
                 (question::card(visit, run, block, Place::Inbox { is_open: n == 0 || questions.len() <= OPEN_CARDS }))
             }
             @if !inbox.deployments.is_empty() {
-                ul.rows { @for view in inbox.deployments.iter().take(MAX_ROWS) { (deployment(view)) } }
+                ul.rows { @for view in inbox.deployments.iter().take(MAX_ROWS) { (deployment(view, visit.at())) } }
             }
             (rows(&inbox.asking_later, "/runs?status=blocked", |row| html! {
                 (row.project) " · needs " (look::needs(&row.blocks)) " · updated " (look::ago(row.updated_at, visit.at()))
@@ -118,12 +118,12 @@ fn rows(rows: &[RunRow], all: &str, about: impl Fn(&RunRow) -> Markup) -> Markup
     }
 }
 
-fn deployment(view: &DeploymentView) -> Markup {
+fn deployment(view: &DeploymentView, at: Timestamp) -> Markup {
     html! {
-        li data-row { (look::status(view.status.name()))
+        li data-row { (look::status(if view.waiting().is_some() { "waiting" } else { view.status.name() }))
             a.title href={ "/deployments/" (view.target.name) } { "Deployment to " (view.target.name) }
             span.quiet { (view.target.project)
-                @if let Some(waiting) = view.waiting() { " · rollout " (waiting.number) " waits for approval" }
+                @if let Some(waiting) = view.waiting() { " · rollout " (waiting.number) " waits for approval · queued " (look::ago(waiting.created_at, at)) }
                 @else if let Some(why) = view.suspended_why() { " · " (look::line(&why)) } } }
     }
 }

@@ -116,6 +116,21 @@ pub fn quoted(text: &str, from: &str) -> Markup {
     }
 }
 
+/// Returns what an approval is about: the beginning of a long text, and all of it on demand.
+pub fn subject(text: &str, from: &str) -> Markup {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    if lines.len() <= OPEN_LINES {
+        return quoted(text, from);
+    }
+    html! {
+        figure.end {
+            figcaption { (from) }
+            (fenced(&lines[..OPEN_LINES].join("\n")))
+        }
+        (quoted(text, "All of it"))
+    }
+}
+
 /// Returns why something failed: the end of a long text, and all of it on demand.
 pub fn failure(text: &str, from: &str) -> Markup {
     let lines: Vec<&str> = text.trim_end().lines().collect();
@@ -252,6 +267,12 @@ mod tests {
         let (end, all) = html.split_once("</figure>").expect("an end");
         assert!(end.contains("line 40") && end.contains("line 29") && !end.contains("line 28"), "{end}");
         assert!(all.contains("line 1\n") && !all.contains("<details class=\"quoted\" open"), "{all}");
+        let (start, _) = subject(&text, "What happened")
+            .into_string()
+            .split_once("</figure>")
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .expect("a start");
+        assert!(start.contains("line 1\n") && !start.contains("line 40"), "{start}");
         assert!(!failure("short", "What happened").into_string().contains("figure"));
         // Nothing is interpreted: a carriage return hides nothing.
         assert!(fenced("bad\rgood").into_string().contains("bad<span class=\"hid\""));

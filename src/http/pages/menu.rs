@@ -70,7 +70,7 @@ pub async fn menu(Shared(state): Shared<State>, person: Person, Query(query): Qu
                     section aria-labelledby=(id) {
                         h2 id=(id) { (name) }
                         ul.plain.entries { @for entry in entries {
-                            li { a href=(entry.to) { (entry.name) } " " span.quiet { (entry.about) } }
+                            li { a href=(entry.to) { (entry.name) } span.quiet { " · " (entry.about) } }
                         } }
                     }
                 } }

@@ -86,14 +86,17 @@ pub fn card(visit: &Visit, run: &Run, block: &Block, place: Place) -> Markup {
 fn body(visit: &Visit, run: &Run, block: &Block, asked: &Escalation) -> Markup {
     let action = format!("/q/{}/{}", run.id, block.id);
     // The button of an approval names what is needed, the question of an engine is its text.
-    let has_needs = !matches!(block.kind, BlockKind::Approval(_) | BlockKind::Question { .. });
+    let is_approval = matches!(block.kind, BlockKind::Approval(_));
+    let has_needs = !is_approval && !matches!(block.kind, BlockKind::Question { .. });
     let has_failed = block.kind.is_used_up() || matches!(block.kind, BlockKind::Ci { .. } | BlockKind::Effect(_));
     html! {
         @if has_needs { ul.plain.needs { @for need in &asked.needs {
             li { strong { (look::prose(&need.what)) } ": " span.quiet { (look::prose(&need.how)) } }
         } } }
         @if !asked.why.trim().is_empty() {
-            @if has_failed { (look::failure(&asked.why, "What happened")) } @else { (look::quoted(&asked.why, "What happened")) }
+            @if has_failed { (look::failure(&asked.why, "What happened")) }
+            @else if is_approval { (look::subject(&asked.why, "What happened")) }
+            @else { (look::quoted(&asked.why, "What happened")) }
         }
         div.answers {
             @if let BlockKind::Approval(subject) = &block.kind { (review_link(run, subject)) }

@@ -126,7 +126,7 @@ fn actions_of(visit: &Visit, run: &Run) -> Markup {
             form.stacked method="post" action=(at("cancel")) {
                 (shell::token(visit))
                 label { "Reason " textarea name="why" rows="3" maxlength="4000" {} }
-                p.quiet { "Attempts and checks in progress are stopped. The work is kept under a WIP ref." }
+                p.quiet { "Attempts and checks in progress are stopped. The work so far is kept, and nothing is merged." }
                 button.button.danger type="submit" { "Cancel the run" }
             }
         }

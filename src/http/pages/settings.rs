@@ -7,7 +7,7 @@ use super::visit::Person;
 use super::{State, look};
 use crate::render;
 use crate::service::host::{EngineRow, Finding, RunnerRow, SandboxTest, Setting, Severity};
-use crate::service::{ServiceError, health as probe, installation};
+use crate::service::{Right, ServiceError, health as probe, installation};
 use axum::extract::{Path, Query, State as Shared};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -37,7 +37,8 @@ pub struct SettingsQuery {
 pub async fn health(Shared(state): Shared<State>, person: Person) -> PageResult<Markup> {
     let diagnosis = installation::diagnosis(&state.services, &person.caller).await?;
     let health = probe::health(&state.services).await;
-    let errors = diagnosis.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    let of = |severity| diagnosis.findings.iter().filter(|finding| finding.severity == severity).count();
+    let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
     let content = html! {
         dl.facts {
             dt { "Service" } dd { @if health.is_ok() { (look::status("live")) }
@@ -48,8 +49,11 @@ pub async fn health(Shared(state): Shared<State>, person: Person) -> PageResult<
         }
         section aria-labelledby="findings" {
             h2 id="findings" { "What Skep needs" }
-            p { @if errors == 0 { "Everything Skep needs is in place." }
-                @else { (render::count(errors as u64, "problem")) " found." } }
+            p { @match (errors, warnings) {
+                (0, 0) => "Everything Skep needs is in place.",
+                (0, n) => { "Everything Skep needs is in place, with " (render::count(n as u64, "warning")) "." },
+                (n, _) => { (render::count(n as u64, "problem")) " found." },
+            } }
             (findings(&diagnosis.findings))
             p.quiet { "As " code { "skep doctor" } " finds it, inspected at most once a minute." }
         }
@@ -106,7 +110,8 @@ fn page(person: &Person, here: &str, content: &Markup) -> Markup {
         h1 { "Settings" }
         nav.tabs aria-label="Settings" { @for (part, name) in PARTS {
             a href={ "/settings" (part) } aria-current=[(part == here).then_some("page")] { (name) }
-        } }
+        }
+            @if person.caller.require(Right::People).is_ok() { a href="/people" { "People" } } }
         (content)
     };
     shell::page(&person.visit, Page { title: &format!("{name} · Settings"), live: None, content })

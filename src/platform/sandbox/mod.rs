@@ -312,6 +312,10 @@ impl Sandbox {
             let why = format!("its processes used all of the allowed {mib} MiB of memory");
             output.stop_reason = Some(StopReason::Excess(why));
         }
+        if output.stop_reason.is_none() && self.policy.limits.workspace > 0 {
+            // A program that ended by itself may still have written only a part.
+            output.stop_reason = resource_monitor::full_disk(job.dir);
+        }
         // Dropped only after the group has ended (or by an early return): it still finds processes that left the group.
         drop(reaper);
         flush.into_iter().for_each(|flush: Flush| flush());

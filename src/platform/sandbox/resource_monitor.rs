@@ -69,17 +69,23 @@ fn disk_excess(dirs: &[PathBuf], max_bytes: u64) -> Option<StopReason> {
             return Some(StopReason::Excess(why));
         }
     }
-    dirs.first().and_then(|dir| full_disk(dir)).map(StopReason::FullDisk)
+    dirs.first().and_then(|dir| full_disk(dir))
 }
 
 /// Reports a nearly full disk: open files that were deleted are in no directory but still take space, and must not
 /// fill the disk.
-fn full_disk(dir: &Path) -> Option<String> {
+pub fn full_disk(dir: &Path) -> Option<StopReason> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     let free = bytes(disk.f_bavail);
+    // Some file systems do not count their files.
+    if disk.f_files > 0 && disk.f_favail == 0 {
+        let why = "the disk of its directories can hold no more files; remove some";
+        return Some(StopReason::FullDisk(why.to_owned()));
+    }
     (free < FREE_DISK_MIN.min(bytes(disk.f_blocks) / 64))
         .then(|| format!("the disk of its directories is nearly full ({} MiB free); free some space", free >> 20))
+        .map(StopReason::FullDisk)
 }
 
 /// Returns the bytes used by the memory file systems of a command, which belong to no process. `pid` is one of its

@@ -84,6 +84,10 @@ pub async fn review(s: &Services, caller: &Caller, id: &str, new: NewReview) -> 
         text("criteria", &criterion.why)?;
         text("criteria", &criterion.id)?;
     }
+    if new.summary.trim().is_empty() {
+        let detail = "summary: empty";
+        return Err(ServiceError::invalid(detail, "Say in a sentence what you looked at and what you found"));
+    }
     if new.verdict == Verdict::Rework && new.findings.is_empty() {
         let detail = "findings: a request for changes has none";
         return Err(ServiceError::invalid(detail, "Say what has to change"));
@@ -116,11 +120,19 @@ async fn send(s: &Services, caller: &Caller, id: &str, step: Step, work: Submiss
             return Err(over());
         }
         if !s.open_work.submit(&offer.id, &agent.name, &work, s.clock.now()).await? {
-            return Err(not_claimed(id));
+            return Err(match is_agents && offer.submission.is_some() {
+                true => already_submitted(id),
+                false => not_claimed(id),
+            });
         }
         record(s, caller, "work.submit", subject(&offer), step.name()).await;
     }
     wait(s, id).await
+}
+
+fn already_submitted(id: &str) -> ServiceError {
+    let detail = format!("you have submitted work for the offer {id}, which is being looked at");
+    ServiceError::conflict("already_submitted", detail, "Look at your own offers to see what becomes of it")
 }
 
 /// Waits for the attempt to look at a submission.

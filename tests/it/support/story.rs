@@ -36,6 +36,7 @@ pub fn diff(paths: &[&str]) -> DiffStat {
         added: 1,
         removed: 0,
         binary: false,
+        blob: None,
     });
     DiffStat {
         files: files.collect(),

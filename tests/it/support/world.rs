@@ -143,6 +143,7 @@ impl World {
                 // Changed files in this folder lose lines.
                 removed: if path.starts_with("gen/") && a.contains_key(path) { 2 } else { 0 },
                 binary: false,
+                blob: None,
             })
             .collect();
         let removed = files.iter().map(|f| f.removed).sum();

@@ -108,6 +108,10 @@ pub fn detect(paths: &[String], texts: &BTreeMap<String, String>) -> Detected {
     let texts: BTreeMap<String, String> = texts.iter().map(|(path, text)| (path.clone(), plain(text))).collect();
     let tree = Tree::new(&sorted, &texts);
     let mut checks = project(tree);
+    if checks.is_empty() {
+        // Who writes a task that tests the whole repository knows it better than what its folders look like.
+        checks = tasks::checks(tree).iter().map(|(name, kind, line)| check(name, *kind, line)).collect();
+    }
     let mut left_out = Vec::new();
     match checks.is_empty() {
         true => (checks, left_out) = in_folders(tree),
@@ -238,12 +242,8 @@ fn within(tree: Tree<'_>, folder: &str) -> Vec<CheckSpec> {
     checks
 }
 
-/// Task runners and tools of last resort: those that need the least knowledge come first.
+/// Tools of last resort: those that need the least knowledge come first.
 fn fallback(tree: Tree<'_>) -> Vec<CheckSpec> {
-    let tasks: Vec<CheckSpec> = tasks::checks(tree).iter().map(|(name, kind, line)| check(name, *kind, line)).collect();
-    if !tasks.is_empty() {
-        return tasks;
-    }
     let mut found = from_rules(FALLBACKS, tree);
     found.truncate(1);
     found

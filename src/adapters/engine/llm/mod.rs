@@ -37,7 +37,7 @@ mod tools;
 mod transcript;
 mod wire;
 
-pub(super) use tools::apply_patch;
+pub(super) use tools::{apply_patch, patch_paths};
 
 use progress::Progress;
 use session::{Parts, Session};

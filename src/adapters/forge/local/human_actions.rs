@@ -133,7 +133,7 @@ impl HumanActions for LocalForge {
         state: StatusState,
         text: &str,
     ) -> PortResult<Change> {
-        check_person(by)?;
+        // A program may report what it tested, if its token has the right `review`.
         let status = Status { state, text: truncated(text), by: by.clone() };
         self.edit(repo, number, |entry| {
             put_status(&mut entry.change, sha, context, status)?;

@@ -92,8 +92,14 @@ fn full(step: Step) -> Order {
         fault: None,
     };
     let command = "cargo test".to_owned();
-    let file =
-        FileChange { path: "src/a.rs".to_owned(), kind: FileKind::Modified, added: 1, removed: 1, binary: false };
+    let file = FileChange {
+        path: "src/a.rs".to_owned(),
+        kind: FileKind::Modified,
+        added: 1,
+        removed: 1,
+        binary: false,
+        blob: None,
+    };
     Order {
         try_number: 2,
         round: 2,

@@ -52,7 +52,10 @@ pub fn lines(state: &State, width: u16) -> Vec<Line<'static>> {
             for r in ratings.iter().take(MAX_ROWS) {
                 let name = cell(&text::line(&r.player), if width >= 80 { 36 } else { 14 });
                 let results = format!("{} won, {} drawn, {} lost", r.won, r.drawn, r.lost);
-                let rating = format!("{:.0} ± {:.0}", r.rating, r.deviation * 2.0);
+                let rating = match r.established {
+                    true => format!("{:.0} ± {:.0}", r.rating, r.deviation * 2.0),
+                    false => "too few".to_owned(),
+                };
                 let style = if r.established { Style::new() } else { quiet() };
                 out.push(Line::styled(
                     format!("  {name} {} {} {results}", cell(r.role.name(), 9), cell(&rating, 12)),

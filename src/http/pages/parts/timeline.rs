@@ -22,7 +22,10 @@ pub fn timeline(run: &Run, now: Timestamp) -> Option<Markup> {
         return None;
     }
     let x = |at: i64| (at.clamp(start, end) - start).saturating_mul(WIDTH) / (end - start);
-    let worked = render::duration(run.ledger.spent.wall_ms);
+    let in_progress = run.attempts.iter().filter(|attempt| attempt.ended.is_none() && !run.ended());
+    let so_far = in_progress.map(|attempt| now.0.saturating_sub(attempt.started_at.0));
+    let so_far = so_far.filter_map(|ms| u64::try_from(ms).ok()).fold(0, u64::saturating_add);
+    let worked = render::duration(run.ledger.spent.wall_ms.saturating_add(so_far));
     let total = render::elapsed(Timestamp(start), Timestamp(end));
     let height = i64::try_from(lanes.len()).unwrap_or(1) * LANE;
     Some(html! {

@@ -87,6 +87,11 @@ pub struct ToolEnv {
     pub access_broker: AccessBroker,
 }
 
+/// Returns the paths that a patch changes, as far as it can be read.
+pub fn patch_paths(text: &str) -> Vec<String> {
+    patch::paths(text)
+}
+
 /// Applies a patch below a folder, as the tool `patch` does: whole, or not at all.
 ///
 /// # Errors

@@ -3,6 +3,8 @@
 //! The counts in `@@ -a,b +c,d @@` are often wrong and are ignored: a line's first character says what it is, and the
 //! position of a hunk follows from its lines, not from its numbers.
 
+use crate::domain::change::quoted_path::unquoted;
+
 /// Upper bounds of the files and hunks in one patch.
 const MAX_FILES: usize = 100;
 const MAX_HUNKS: usize = 1_000;
@@ -182,7 +184,7 @@ impl<'a> Reader<'a> {
                     .any(|k| line.starts_with(k))
                 {
                     return Err(
-                        self.wrong("is not supported by this tool; use `run` for modes, copies and binary files")
+                        self.wrong("is not supported: a patch cannot change modes, copy files or contain binary ones")
                     );
                 } else if !line.starts_with("index ") && !line.contains("similarity index ") && !line.trim().is_empty()
                 {
@@ -207,16 +209,19 @@ impl<'a> Reader<'a> {
     }
 
     fn names(&self) -> Result<(Option<String>, Option<String>), String> {
-        let name = |n: usize| -> Result<&'a str, String> {
+        let name = |n: usize| -> Result<String, String> {
             let whole = self.lines.get(self.at + n).map_or("", |l| &l[4..]);
-            match whole.split('\t').next().unwrap_or_default().trim_end() {
-                quoted if quoted.starts_with('"') => {
-                    Err(self.wrong("quotes a file name; write the path without quotes"))
-                }
-                name => Ok(name),
+            let name = whole.split('\t').next().unwrap_or_default().trim_end();
+            match name.strip_prefix('"') {
+                None => Ok(name.to_owned()),
+                // Git quotes names with other than ASCII characters, unless it is told not to.
+                Some(quoted) => quoted.strip_suffix('"').and_then(unquoted).ok_or_else(|| {
+                    format!("line {} of the patch quotes a file name that is not UTF-8", self.at + n + 1)
+                }),
             }
         };
         let (old, new) = (name(0)?, name(1)?);
+        let (old, new) = (old.as_str(), new.as_str());
         let none = |name: &str| name == "/dev/null";
         let prefixed = (none(old) || old.starts_with("a/")) && (none(new) || new.starts_with("b/"));
         let path = |name: &str| (!none(name)).then(|| if prefixed { name[2..].to_owned() } else { name.to_owned() });
@@ -299,9 +304,7 @@ fn same_name(names: &str) -> Option<&str> {
 fn check_mode(mode: &str) -> Result<(), String> {
     match mode {
         "100644" => Ok(()),
-        "100755" => {
-            Err("this tool cannot create executable files; omit the mode, then use chmod with `run`".to_owned())
-        }
+        "100755" => Err("a patch cannot create executable files; leave the mode out".to_owned()),
         _ => Err(format!("cannot create a file with mode {mode}; only regular files are supported")),
     }
 }

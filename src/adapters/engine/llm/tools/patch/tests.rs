@@ -58,11 +58,11 @@ fn a_mismatch_shows_the_lines_in_the_file() {
         ("--- a/f\n+++ b/f\n@@ -1 +1 @@\nfoo\n", "line 4 of the patch, \"foo\", must start with"),
         ("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n```\nso it is\n", "is not part of a diff"),
         ("diff --git a/f b/f\nnew file mode 120000\n", "with mode 120000"),
-        ("diff --git a/f b/f\nold mode 100644\nnew mode 100755\n", "is not supported by this tool"),
-        ("diff --git a/f b/f\nGIT binary patch\n", "is not supported by this tool"),
+        ("diff --git a/f b/f\nold mode 100644\nnew mode 100755\n", "is not supported: a patch"),
+        ("diff --git a/f b/f\nGIT binary patch\n", "is not supported: a patch"),
         ("*** Begin Patch\n*** Copy File: f\n", "is not *** Update File:"),
         ("*** Begin Patch\n*** Add File: f\n+a\nb\n", "must start with"),
-        ("--- \"a/\\303\"\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n", "quotes a file name"),
+        ("--- \"a/\\303\"\n+++ b/f\n@@ -1 +1 @@\n-a\n+b\n", "quotes a file name that is not UTF-8"),
     ] {
         assert!(read::patch(patch).unwrap_err().contains(part), "{patch}: {:?}", read::patch(patch));
     }
