@@ -85,6 +85,7 @@ pub const DEPLOY_POINTS: &[&str] = &[
     "after-deploy-command",
     "after-deploy-hook",
     "after-deploy-finish",
+    "after-rollout-checks",
     "after-rollout-deploy",
     "after-rollout-test",
     "after-rollout-back",

@@ -3,8 +3,8 @@
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::intake::{self, Inspected};
-use super::request::RunRequest;
-use crate::domain::{CheckSpec, ProjectName, RunId, Sha};
+use super::request::{PlanFor, RunRequest};
+use crate::domain::{CheckSpec, ProjectName, Sha};
 use crate::ports::Repo;
 use crate::ports::checks::{NetworkNeed, Trust};
 
@@ -29,17 +29,6 @@ pub struct CheckPlan {
     pub proposals: Vec<(String, String)>,
     /// What the checks need from the network and may not reach.
     pub network: Vec<NetworkNeed>,
-}
-
-/// The commit that a plan is made for.
-#[derive(Clone, Debug)]
-pub enum PlanFor {
-    /// The newest one of the base branch.
-    Base,
-    /// An earlier one of the base branch.
-    Commit(Sha),
-    /// The working copy, which is stored for this run.
-    WorkingCopy(RunId),
 }
 
 /// Computes a plan. It only fetches the mirror, and runs nothing of the repository.

@@ -1,10 +1,9 @@
 //! Intake: turns a goal and a repository into a run with its rules pinned, and refuses what could never succeed.
 
-use super::check_plan::PlanFor;
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::parts::Parts;
-use super::request::{Defaults, RunRequest};
+use super::request::{Defaults, PlanFor, RunRequest};
 use crate::domain::{
     CheckKind, CheckSpec, Decision, Difference, EngineSpec, Event, Goal, OnDifference, Opened, Outcome, Policy,
     Project, ProjectName, Refusal, Role, Run, Settings, Sha, Tightening, open,

@@ -1,9 +1,9 @@
 //! The typed messages between the actors. They carry the trace context, never a span.
 
-use super::check_plan::{CheckPlan, PlanFor};
+use super::check_plan::CheckPlan;
 use super::error::RuntimeError;
 use super::preview::Preview;
-use super::request::RunRequest;
+use super::request::{PlanFor, RunRequest};
 use crate::domain::{AttemptId, Effect, EffectKey, EffectOutcome, Event, Reported, Run, RunId, Timestamp};
 use crate::ports::PortResult;
 use crate::ports::journal::Transition;

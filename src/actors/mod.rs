@@ -59,7 +59,7 @@ mod target;
 mod task;
 
 pub use attempt_locks::AttemptLocks;
-pub use check_plan::{CheckPlan, PlanFor};
+pub use check_plan::CheckPlan;
 pub use deps::{Deps, Scope, Tuning};
 pub use error::RuntimeError;
 pub use intake::how_to_name;
@@ -69,6 +69,6 @@ pub use measurements::measure;
 pub use notifications::{Notification, Notifications};
 pub use parts::{Parts, PartsSource};
 pub use preview::Preview;
-pub use request::{Defaults, RunRequest};
+pub use request::{Defaults, PlanFor, RunRequest};
 pub use retry::patiently;
 pub use runtime_handle::RuntimeHandle;

@@ -269,6 +269,8 @@ async fn once(
             Ok(moved.map_or_else(conflict, |(head, diff)| EffectOutcome::Rebased { head, diff }))
         }
         Effect::Push { sha, expected, allowed_secrets } => {
+            // The secret that a commit contains may have been used by a process that has ended.
+            deps.parts.refreshed().await;
             let mut found = ws.scan_outgoing(repo, sha).await?;
             found.retain(|f| !allowed_secrets.contains(&f.fingerprint));
             if !found.is_empty() {

@@ -26,8 +26,8 @@ pub struct Parts {
 pub trait PartsSource: Send + Sync {
     /// Returns the current set.
     fn current(&self) -> Arc<Parts>;
-    /// Picks up changes that people made outside the configuration, such as a new key file, and returns the resulting
-    /// set.
+    /// Picks up what changed outside the configuration, such as a new key file or a secret that another process used, and
+    /// returns the resulting set.
     async fn refreshed(&self) -> Arc<Parts> {
         self.current()
     }

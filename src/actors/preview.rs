@@ -1,11 +1,10 @@
 //! Previews: what a run would be born with and what its manager would be prompted with, without opening it.
 
 use super::check_plan;
-use super::check_plan::PlanFor;
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::intake;
-use super::request::RunRequest;
+use super::request::{PlanFor, RunRequest};
 use crate::domain::{
     BaseChecks, CheckKind, Difference, Effect, Event, Opened, Order, Role, Run, RunId, SharedLimits, Step, decide, open,
 };

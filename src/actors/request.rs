@@ -2,7 +2,7 @@
 
 use crate::domain::{
     CheckSpec, Difference, EngineSpec, Goal, OnDifference, Overrides, Policy, ProjectName, RequestedLimits, Role, Run,
-    RunId,
+    RunId, Sha,
 };
 use std::collections::BTreeMap;
 
@@ -56,4 +56,15 @@ pub struct Defaults {
     pub fallbacks: BTreeMap<Role, Vec<EngineSpec>>,
     /// Prefix of the names of run branches.
     pub branch_prefix: String,
+}
+
+/// The commit that a plan is made for.
+#[derive(Clone, Debug)]
+pub enum PlanFor {
+    /// The newest one of the base branch.
+    Base,
+    /// An earlier one of the base branch.
+    Commit(Sha),
+    /// The working copy, which is stored for this run.
+    WorkingCopy(RunId),
 }

@@ -1,11 +1,11 @@
 //! The handle to the runtime for everything outside it: open a run, send it an event, refresh it.
 
-use super::check_plan::{CheckPlan, PlanFor};
+use super::check_plan::CheckPlan;
 use super::deps::Deps;
 use super::error::RuntimeError;
 use super::message::RootMsg;
 use super::preview::Preview;
-use super::request::RunRequest;
+use super::request::{PlanFor, RunRequest};
 use super::root::{self, Root};
 use crate::domain::{Event, Run, RunId};
 use ractor::rpc::CallResult;

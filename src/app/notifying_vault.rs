@@ -32,6 +32,10 @@ impl Vault for NotifyingVault {
         self.vault.open(name, project).await
     }
 
+    async fn remember(&self) -> PortResult<()> {
+        self.vault.remember().await
+    }
+
     async fn list(&self) -> PortResult<Vec<SecretRow>> {
         self.vault.list().await
     }

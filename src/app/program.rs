@@ -10,6 +10,7 @@ use crate::http::rest::wire::LoginLink;
 use crate::platform;
 use crate::platform::sandbox::Sandbox;
 use crate::platform::stop_signal;
+use crate::platform::umask::private_by_default;
 use crate::secrets::{Secret, register};
 use crate::service::host::{HostContext, HostError, HostErrorKind, HostResult, NamedServer};
 use crate::service::installation::Installation;
@@ -240,7 +241,7 @@ pub(super) fn prepare(data_dir: &Path, config: &Config) -> HostResult<()> {
 
 /// Creates the data directory if it does not exist, and checks that files can be kept there.
 pub(super) fn prepare_folder(data_dir: &Path, config: &Config) -> HostResult<()> {
-    config::private_by_default();
+    private_by_default();
     prepare_data_dir(data_dir).map_err(|p| config::Problems(vec![p]))?;
     if config.store.database.is_sqlite()
         && let Some(kind) = network_file_system(data_dir)

@@ -100,6 +100,7 @@ impl PartsSource for Reloadable {
     }
 
     async fn refreshed(&self) -> Arc<Parts> {
+        remember(self.surroundings.vault.as_ref()).await;
         let before = self.adopted();
         if let Some(next) = key_reload::with_current_keys(&before.config)
             // A configuration adopted in the meantime has read the key files itself.
@@ -112,9 +113,17 @@ impl PartsSource for Reloadable {
     }
 }
 
+/// Makes the values of the vault known: another process, or this one before it was started again, may have used them.
+async fn remember(vault: &dyn Vault) {
+    if let Err(error) = vault.remember().await {
+        tracing::error!(%error, "secrets that other processes used are not redacted");
+    }
+}
+
 async fn build(config: &Config, surroundings: &Surroundings) -> Result<Adopted, String> {
     let Surroundings { workspaces, vault, forges, sandbox, sessions, open, proxy } = surroundings;
     secret_registration::register_all(config);
+    remember(vault.as_ref()).await;
     let keys = settings::keys(config, vault.as_ref()).await;
     let engines = settings::registry(config, &keys, sandbox, proxy.clone(), Some(vault.clone()))?;
     let engines = engines.offering(open.clone());

@@ -118,7 +118,7 @@ impl Action {
                 let with = if settings.is_empty() { "" } else { " with new settings" };
                 return match answer {
                     AnswerArgs { answer: Some(text), .. } => format!("answered{with}: {}", brief(text, 60)),
-                    AnswerArgs { skip: true, .. } => format!("continues without it{with}"),
+                    AnswerArgs { skip: true, .. } => format!("skips what it asked about{with}"),
                     AnswerArgs { no: Some(_), .. } => "ends undelivered".to_owned(),
                     AnswerArgs { more: Some(_), .. } => format!("gets more budget{with}"),
                     _ => format!("continues{with}"),

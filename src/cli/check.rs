@@ -173,6 +173,9 @@ fn verdict(terminal: &Terminal, plan: Option<&CheckPlan>, results: &[CheckResult
     for text in &network {
         terminal.suggest(&format!("  {text}"))?;
     }
+    for (check, lacks) in red.iter().filter_map(|r| Some((&r.name, r.lacks.as_ref()?))) {
+        terminal.suggest(&format!("  {check} needs {lacks}."))?;
+    }
     if red.iter().any(|r| r.kind == CheckKind::Setup) {
         terminal.print("  The setup failed, so that nothing was checked: fix what it prints above.")?;
     }

@@ -106,7 +106,7 @@ async fn list(client: &Client, terminal: &Terminal) -> Result<ExitStatus, Stop> 
             d.target.clone(),
             d.status.clone(),
             d.sha.as_deref().map_or_else(none, |sha| short_sha(sha).to_owned()),
-            newest.map_or_else(none, |r| format!("{} {}", r.number, words(&r.state))),
+            newest.map_or_else(none, |r| format!("#{} {}", r.number, words(&r.state))),
             d.kind.clone(),
             d.project.clone(),
             d.url.clone().unwrap_or_else(none),

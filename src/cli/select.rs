@@ -3,7 +3,7 @@
 use super::client::{Client, with_query};
 use super::exit::CliError;
 use super::text::brief;
-use crate::http::rest::wire::RunSummary;
+use crate::http::rest::wire::{Project, RunSummary};
 
 /// The name of the newest run.
 pub const NEWEST: &str = "@";
@@ -47,7 +47,15 @@ async fn the_one(client: &Client, fits: Fits) -> Result<String, CliError> {
     }
     let query = [("open", Some("true".to_owned())), ("limit", Some("500".to_owned()))];
     let open: Vec<RunSummary> = client.get(&with_query("/runs", &query)).await?;
-    let fitting: Vec<&RunSummary> = open.iter().filter(|r| is_fitting(r, fits)).collect();
+    let mut fitting: Vec<&RunSummary> = open.iter().filter(|r| is_fitting(r, fits)).collect();
+    if fitting.len() > 1 && !client.is_remote() {
+        let here = projects_here(client).await?;
+        let of_here: Vec<&RunSummary> = fitting.iter().copied().filter(|run| here.contains(&run.project)).collect();
+        // Of several runs, those of the repository that the command is given in are meant.
+        if !of_here.is_empty() {
+            fitting = of_here;
+        }
+    }
     match (fitting.as_slice(), fits) {
         ([one], _) => Ok(one.run.clone()),
         ([], Fits::Newest | Fits::Retry) => newest(client).await,
@@ -73,6 +81,14 @@ async fn the_one(client: &Client, fits: Fits) -> Result<String, CliError> {
             Err(CliError::usage(what, "name one of them by its id"))
         }
     }
+}
+
+/// Returns the projects whose repository is the current folder, or one above it.
+async fn projects_here(client: &Client) -> Result<Vec<String>, CliError> {
+    let Ok(here) = std::env::current_dir() else { return Ok(Vec::new()) };
+    let projects: Vec<Project> = client.get("/projects").await?;
+    let is_here = |project: &Project| project.repo.starts_with('/') && here.starts_with(&project.repo);
+    Ok(projects.into_iter().filter(is_here).map(|project| project.name).collect())
 }
 
 fn is_fitting(run: &RunSummary, fits: Fits) -> bool {

@@ -1,7 +1,6 @@
 //! The data directory: its default location, and checks that it is owned, private, writable and on a local disk.
 
 use super::problem::{Problem, printable};
-use rustix::fs::Mode;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -30,11 +29,6 @@ pub fn default_data_dir(xdg_data_home: Option<OsString>, home: Option<OsString>)
             "name a directory with --data-dir or SKEP_DATA_DIR",
         ),
     }
-}
-
-/// Makes all files that this process creates readable by its own user only.
-pub fn private_by_default() {
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 /// Creates the data directory (mode 0700) if it does not exist, and checks that it can be used.

@@ -18,7 +18,7 @@ pub mod units;
 
 pub use crate::secrets::Secret;
 pub use crate::telemetry::settings::{LogFormat, Telemetry};
-pub use data_dir::{default_data_dir, network_file_system, prepare_data_dir, private_by_default};
+pub use data_dir::{default_data_dir, network_file_system, prepare_data_dir};
 pub use models::{ApiKeySource, Keyed, SandboxSettings};
 pub use problem::{Problem, Problems};
 pub use read::{check_host, engine, is_engine_kind, key_in};

@@ -11,3 +11,4 @@ pub mod rooted_fs;
 pub mod sandbox;
 pub mod stop_signal;
 pub mod terminal_text;
+pub mod umask;

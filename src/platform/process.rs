@@ -2,6 +2,7 @@
 //!
 //! Invariant: knows nothing of agents and checks; their commands are started through [`super::sandbox`].
 
+use super::umask;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -288,6 +289,16 @@ fn start(program: &Program, descriptor: Option<OwnedFd>) -> std::io::Result<Proc
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    if let Some(umask) = umask::inherited() {
+        let restore = move || {
+            rustix::process::umask(umask);
+            Ok(())
+        };
+        #[allow(unsafe_code)] // only makes a system call, which is allowed between fork and exec
+        unsafe {
+            command.pre_exec(restore);
+        }
+    }
     if let Some(descriptor) = descriptor {
         let none = rustix::io::FdFlags::empty();
         let keep_open = move || rustix::io::fcntl_setfd(&descriptor, none).map_err(std::io::Error::from);

@@ -3,45 +3,13 @@
 use super::{PortError, PortResult};
 use crate::domain::{ProjectName, Timestamp};
 use crate::secrets::Secret;
+pub use crate::secrets::SecretName;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::path::Path;
 
 /// Upper bound on a value, in bytes.
 pub const MAX_SECRET_BYTES: usize = 64 * 1024;
-const MAX_NAME: usize = 64;
-
-/// A secret's name: a letter, then letters, digits, `_`, `-` and `.`, at most 64 in all.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SecretName(String);
-
-impl SecretName {
-    /// Parses a name.
-    ///
-    /// # Errors
-    /// The name is too long or has other characters; the error says which.
-    pub fn new(text: &str) -> Result<SecretName, String> {
-        let is_word = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        match text {
-            t if t.len() > MAX_NAME => Err(format!("a secret's name has at most {MAX_NAME} characters")),
-            t if t.starts_with(|c: char| c.is_ascii_alphabetic()) && t.chars().all(is_word) => {
-                Ok(SecretName(t.to_owned()))
-            }
-            _ => Err("a secret's name starts with a letter and has only letters, digits, _ - and .".to_owned()),
-        }
-    }
-    /// Returns the name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for SecretName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Metadata of a secret, which people may see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +56,10 @@ pub trait Vault: Send + Sync {
     /// Returns the value: the project's own, else the one for all projects. From now on it is redacted from everything
     /// this process writes.
     async fn open(&self, name: &SecretName, project: Option<&ProjectName>) -> PortResult<Secret>;
+
+    /// Makes every stored value known to this process, so that it is redacted and found from now on, whichever process
+    /// used it. A value that cannot be opened is left out.
+    async fn remember(&self) -> PortResult<()>;
 
     /// Lists all secrets, without values.
     async fn list(&self) -> PortResult<Vec<SecretRow>>;

@@ -101,6 +101,13 @@ fn for_checks(thing: &str, checks: &[String]) -> String {
     }
 }
 
+/// Returns what a red check lacks in its environment, and how to get it, on one line; `None` = nothing that is known.
+pub fn lacks(red: &CheckResult) -> Option<String> {
+    // Of the setup nothing is known but that it failed.
+    red.fault.as_ref()?;
+    lack(red).map(|lack| format!("{}: {}", lack.thing, lack.how))
+}
+
 /// Returns what a red check lacks in its environment; `None` = nothing that is known.
 fn lack(red: &CheckResult) -> Option<Lack> {
     let output = "its output is above";

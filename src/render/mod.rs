@@ -31,6 +31,7 @@ pub mod words;
 pub use acceptance::criterion_state;
 pub use budget::{alert, shared_alert, spending};
 pub use change::{EffectText, batch, change_body, change_name, change_title, effect_text, result, review_comment};
+pub use environment::lacks;
 pub use escalation::{Escalation, EscalationAnswer, Need, budget_names, effect_words, escalation};
 pub use hidden::{is_hidden, visible};
 pub use journal::{JournalEntry, MAX_QUOTE_CHARS, Tone, quote};

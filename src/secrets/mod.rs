@@ -5,6 +5,7 @@
 //! | `registry` | the values that are live in this process |
 //! | `encode`, `escape` | the encodings and escapes in which a value may appear in output |
 //! | `file` | files that hold a secret |
+//! | `name` | names of stored secrets |
 //! | `redact` | replacement of live values by their names, in texts and in streams |
 //! | `shape` | formats of secrets of well-known services |
 //! | `scan` | scan of outgoing commits for both |
@@ -42,6 +43,7 @@
 mod encode;
 mod escape;
 mod file;
+mod name;
 mod redact;
 mod registry;
 mod scan;
@@ -49,6 +51,7 @@ mod seal;
 mod shape;
 
 pub use file::{FileProblem, read_private};
+pub use name::SecretName;
 pub use redact::{Redactor, redact, redact_all, redact_bytes, redact_end, redact_live};
 pub use registry::{Live, VALUE_BYTES_MIN, register};
 pub use scan::{Found, OutgoingScan};

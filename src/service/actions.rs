@@ -1,20 +1,19 @@
 //! Actions of a caller on a run. Each may be repeated: an action that has happened already returns the run as it is.
 
+mod repeated;
+
 use super::audit::record;
 use super::budgets::amounts;
 use super::runs::{self, Opened, open_as, subject};
 use super::{Caller, ErrorKind, Right, ServiceError, ServiceResult, Services, input};
 use crate::actors::{RunRequest, RuntimeError};
 use crate::domain::{
-    Answer, BlockId, BlockKind, CheckKind, Event, Goal, GoalSource, OnDifference, Outcome, Overrides, Principal, Raise,
-    Refusal, RequestedLimits, Role, Run, Subject, status,
+    Answer, BlockId, BlockKind, CheckKind, Event, Goal, GoalSource, OnDifference, Outcome, Overrides, Raise, Refusal,
+    RequestedLimits, Role, Run, Subject, status,
 };
 use crate::render;
-use crate::secrets::redact;
+use repeated::{carry_on, repeated};
 use std::collections::BTreeMap;
-
-/// Rows of the journal read at once.
-const MAX_EVENTS: u64 = 500;
 
 /// Run that an action is for.
 #[derive(Clone, Debug)]
@@ -167,7 +166,7 @@ fn refuse_silent_approval(run: &Run, block: Option<&str>) -> ServiceResult<()> {
 pub(super) async fn reopen(s: &Services, caller: &Caller, run: &Run, settings: &NewSettings) -> ServiceResult<Run> {
     let id = run.id.to_string();
     let target = Target { run: &id, if_seq: None };
-    let asked = overrides(s, run, settings)?;
+    let asked = overrides(s, caller, run, settings)?;
     let (mut now, _) = change_settings(s, caller, &target, run.clone(), settings).await?;
     for block in now.blocks.clone().iter().filter(|b| asked.reopen(&b.kind)) {
         now = answer_block(s, caller, &target, &now, block.id, Answer::Yes).await?;
@@ -183,7 +182,7 @@ async fn change_settings(
     run: Run,
     settings: &NewSettings,
 ) -> ServiceResult<(Run, Option<u64>)> {
-    let overrides = overrides(s, &run, settings)?;
+    let overrides = overrides(s, caller, &run, settings)?;
     if overrides.limits.exceeding(&run.limits).is_some() {
         caller.require_in(Right::Budget, &run.project)?;
     }
@@ -198,10 +197,10 @@ async fn change_settings(
 }
 
 /// Checks settings as a new run's are checked.
-fn overrides(s: &Services, run: &Run, settings: &NewSettings) -> ServiceResult<Overrides> {
+fn overrides(s: &Services, caller: &Caller, run: &Run, settings: &NewSettings) -> ServiceResult<Overrides> {
     input::amounts(settings.limits.amounts())?;
     input::lines(settings.engines.values())?;
-    let (parts, engines) = (s.parts.current(), input::engines(&settings.engines));
+    let (parts, engines) = (s.parts.current(), input::engines(caller, &settings.engines)?);
     for (role, engine) in &engines {
         parts.engines.get(engine).map_err(|why| {
             let detail = format!("cannot use the engine of the role {}: {why}", role.name());
@@ -239,13 +238,7 @@ pub async fn resume(s: &Services, caller: &Caller, target: &Target<'_>) -> Servi
     if run.paused.is_some() || run.ended() {
         return tell(s, caller, target, &run, event, ("run.resume", "")).await;
     }
-    // A run that is not paused needs no event. But a run that receives one is resumed, after a kill for example, and
-    // its change is observed. A run of another process is refused here.
-    match s.runtime.send(run.id, event, target.if_seq).await {
-        Ok(_) | Err(RuntimeError::Refused(_)) => {}
-        Err(other) => return Err(other.into()),
-    }
-    s.runtime.resume(run.id).await;
+    carry_on(s, &run, event, target.if_seq).await?;
     record(s, caller, "run.resume", subject(&run), "").await;
     runs::load_id(s, run.id).await
 }
@@ -257,7 +250,11 @@ pub async fn resume(s: &Services, caller: &Caller, target: &Target<'_>) -> Servi
 pub async fn cancel(s: &Services, caller: &Caller, target: &Target<'_>, why: String) -> ServiceResult<Run> {
     let run = target.load(s, caller).await?;
     if matches!(run.outcome, Some(Outcome::Cancelled { .. })) {
-        return Ok(run);
+        if !run.ended() {
+            // The process that cancelled it was killed before it had told everybody.
+            carry_on(s, &run, Event::Resumed { by: caller.principal.clone() }, None).await?;
+        }
+        return runs::load_id(s, run.id).await;
     }
     let event = Event::CancelRequested { by: caller.principal.clone(), why: why.clone() };
     tell(s, caller, target, &run, event, ("run.cancel", &why)).await
@@ -314,7 +311,7 @@ pub async fn retry(
             "Open a new run for a new goal",
         )),
         Some(_) => {
-            let overrides = overrides(s, &run, settings)?;
+            let overrides = overrides(s, caller, &run, settings)?;
             let mut opened = open_as(s, again(caller, &run, overrides, traceparent), s.clock.new_run_id()).await?;
             record(s, caller, "run.retry", subject(&run), &format!("as run {}", opened.run.id)).await;
             if let Some(more) = more.filter(|_| opened.is_new) {
@@ -428,7 +425,7 @@ async fn give(
 ) -> ServiceResult<Run> {
     match choose_block(run, named, fits, what) {
         Ok(block) => answer_block(s, caller, target, run, block, answer).await,
-        Err(refused) if named.is_none() => repeated(s, run, None, &answer).await?.ok_or(refused),
+        Err(refused) if named.is_none() => repeated(s, caller, run, None, &answer).await?.ok_or(refused),
         Err(refused) => Err(refused),
     }
 }
@@ -458,45 +455,9 @@ async fn answer_block(
     let event = Event::Answered { block: Some(block), answer: answer.clone(), by: caller.principal.clone() };
     match tell(s, caller, target, run, event, ("run.answer", &words)).await {
         Err(refused) if matches!(refused.code, "no_block" | "ended") => {
-            repeated(s, run, Some(block), &answer).await?.ok_or(refused)
+            repeated(s, caller, run, Some(block), &answer).await?.ok_or(refused)
         }
         answered => answered,
-    }
-}
-
-/// Returns the run as it is if an answer was given before: its response was lost, and it was sent again. Without a
-/// block, the last answer counts.
-async fn repeated(s: &Services, run: &Run, block: Option<BlockId>, answer: &Answer) -> ServiceResult<Option<Run>> {
-    // Compared in the form in which the journal holds it.
-    let clean = |answer: &Answer| {
-        let mut event = Event::Answered { block: None, answer: answer.clone(), by: Principal::skep() };
-        event.clean_texts(&mut |text| *text = redact(text).into_owned());
-        event
-    };
-    let (mut after, mut last) = (0, None);
-    loop {
-        let rows = s.store.events(run.id, after, MAX_EVENTS).await?;
-        let is_full = rows.len() as u64 == MAX_EVENTS;
-        after = rows.last().map_or(after, |row| row.seq);
-        for row in rows {
-            if let Some(Ok(Event::Answered { block: Some(to), answer, .. })) = row.event.map(serde_json::from_value)
-                && block.is_none_or(|block| block == to)
-            {
-                last = Some((to, answer));
-            }
-        }
-        if !is_full {
-            break;
-        }
-    }
-    match last {
-        Some((_, given)) if clean(&given) == clean(answer) => runs::load_id(s, run.id).await.map(Some),
-        Some((to, _)) if block.is_some() => Err(ServiceError::conflict(
-            "already_answered",
-            format!("{to} was already answered, and differently"),
-            "Show the run: its events have the answer",
-        )),
-        _ => Ok(None),
     }
 }
 
@@ -514,7 +475,10 @@ async fn tell(
             record(s, caller, action, subject(run), detail).await;
             Ok(now)
         }
-        Err(RuntimeError::Refused(Refusal::Repeated { .. })) => runs::load_id(s, run.id).await,
+        Err(RuntimeError::Refused(Refusal::Repeated { .. })) => {
+            s.runtime.resume(run.id).await;
+            runs::load_id(s, run.id).await
+        }
         Err(other) => Err(other.into()),
     }
 }

@@ -1,7 +1,7 @@
 //! Parsing and bounds of callers' input.
 
 use super::error::shown;
-use super::{ServiceError, ServiceResult, Services};
+use super::{Caller, Right, ServiceError, ServiceResult, Services};
 use crate::domain::status::RunStatus;
 use crate::domain::{BlockId, BudgetKind, CheckSpec, Day, EngineSpec, ProjectName, Role, Sha, Timestamp};
 use crate::render;
@@ -25,9 +25,15 @@ pub(super) fn rows(limit: Option<u64>) -> ServiceResult<u64> {
     }
 }
 
-/// Parses engines, `KIND[:ARG]` by role.
-pub(super) fn engines(texts: &BTreeMap<Role, String>) -> BTreeMap<Role, EngineSpec> {
-    texts.iter().map(|(role, text)| (*role, EngineSpec::parse(text))).collect()
+/// Parses engines, `KIND[:ARG]` by role. A script is a file of the service's machine: its errors quote it, so only an
+/// administrator names one.
+pub(super) fn engines(caller: &Caller, texts: &BTreeMap<Role, String>) -> ServiceResult<BTreeMap<Role, EngineSpec>> {
+    let engines: BTreeMap<Role, EngineSpec> =
+        texts.iter().map(|(role, text)| (*role, EngineSpec::parse(text))).collect();
+    if engines.values().any(|spec| spec.kind == "script" && !spec.arg.starts_with("demo:")) {
+        caller.require(Right::Admin)?;
+    }
+    Ok(engines)
 }
 
 /// Builds checks from command lines.

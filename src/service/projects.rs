@@ -68,7 +68,7 @@ pub async fn add(s: &Services, caller: &Caller, new: NewProject) -> ServiceResul
         base: new.base,
         branch_prefix: s.parts.current().defaults.branch_prefix.clone(),
         checks: input::checks(s, &new.checks)?,
-        engines: input::engines(&new.engines),
+        engines: input::engines(caller, &new.engines)?,
         policy: new.policy,
     };
     let taken = || {

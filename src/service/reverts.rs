@@ -67,7 +67,7 @@ async fn open_revert(
         text = format!("{text}\n\n{why}");
     }
     input::lines(asked.settings.engines.values())?;
-    let mut engines = input::engines(&asked.settings.engines);
+    let mut engines = input::engines(caller, &asked.settings.engines)?;
     // There is nothing to plan.
     engines.entry(Role::Manager).or_insert_with(|| EngineSpec::parse("direct"));
     engines.insert(Role::Dev, git_revert(landed, sha));

@@ -176,7 +176,7 @@ async fn ask(s: &Services, caller: &Caller, request: OpenRun, source: GoalSource
         repo: request.repo,
         goal,
         base: request.base,
-        engines: input::engines(&request.engines),
+        engines: input::engines(caller, &request.engines)?,
         checks: input::checks(s, &request.checks)?,
         limits: request.limits,
         may_raise,

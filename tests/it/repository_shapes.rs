@@ -338,6 +338,26 @@ async fn submodules_are_named() {
 }
 
 #[tokio::test]
+async fn files_in_a_submodule_are_refused_and_never_left_out() {
+    let w = World::new().await;
+    write(&w.origin(), ".gitmodules", "[submodule \"lib\"]\n\tpath = vendor/lib\n\turl = ../lib\n");
+    let link = format!("160000,{},vendor/lib", w.base().await);
+    git(&w.origin(), &["update-index", "--add", "--cacheinfo", &link]);
+    git(&w.origin(), &["add", ".gitmodules"]);
+    git(&w.origin(), &["commit", "-qm", "A submodule"]);
+    let base = w.base().await;
+    let dir = w.task(T1, &base).await;
+    write(&dir, "new", "n\n");
+    write(&dir, "vendor/lib/x.c", "int x;\n");
+    let refused = w.work.commit(&w.repo, w.run, T1, BRANCH, &base, "Both").await.unwrap_err();
+    assert!(refused.to_string().contains("files were written into vendor/lib, which is a submodule"), "{refused}");
+    std::fs::remove_file(dir.join("vendor/lib/x.c")).unwrap();
+    let head = w.work.commit(&w.repo, w.run, T1, BRANCH, &base, "One").await.unwrap().head;
+    assert_eq!(git(&w.origin(), &["ls-tree", "--name-only", &base.to_string(), "vendor/lib"]).trim(), "vendor/lib");
+    assert_ne!(head, base);
+}
+
+#[tokio::test]
 async fn a_branch_in_the_way_of_the_prefix_is_named_at_the_start() {
     let w = World::new().await;
     let base = w.base().await;

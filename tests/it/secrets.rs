@@ -258,3 +258,25 @@ async fn rest_never_returns_secret_values() {
     let all: String = responses.iter().map(|r| format!("{}{:?}", r.text, r.headers)).collect();
     assert_eq!(Search::of(&[KEPT]).find("REST", all.as_bytes()), Vec::<String>::new());
 }
+
+#[test]
+fn a_value_that_an_ended_process_used_is_known_to_the_one_that_pushes() {
+    let cli = Cli::new();
+    std::fs::create_dir_all(cli.path("data")).unwrap();
+    std::fs::set_permissions(cli.path("data"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let config = "[engines]\nsecrets = [\"DEPLOY\"]\n[policy]\nprotected_paths = [\"leak.txt\"]\n";
+    std::fs::write(cli.path("data/skep.toml"), config).unwrap();
+    let mut set = cli.skep(&["secret", "set", "DEPLOY", "--from-env", "KEPT"]);
+    set.env("KEPT", KEPT);
+    ended(set).exits_with(0);
+    cli.repo("tool", &[("a.txt", "hello\n")]);
+    let engine = "command: echo \"$DEPLOY\" > leak.txt";
+    let asked = cli.run(&["run", "--repo", "tool.git", "--goal", "Do it", "--engine", engine, "--check", "true"]);
+    asked.exits_with(4).prints("a task's work needs approval");
+    // This process never opened the secret.
+    let held = cli.run(&["approve", &cli.newest(), "--follow"]).exits_with(4);
+    assert!(held.out.contains("the secret DEPLOY at leak.txt:1"), "{}", held.out);
+    assert_eq!(git(&cli.path("tool.git"), &["branch", "--list", "skep/*"]), "", "a branch was pushed");
+    let patch = cli.run(&["diff", &cli.newest(), "t1"]);
+    assert!(!patch.out.contains(KEPT), "{}", patch.out);
+}

@@ -99,3 +99,40 @@ fn unusual_names_and_bytes_land_unchanged() {
         assert!(names.contains(&name), "{name:?} in {names:?}");
     }
 }
+
+#[test]
+fn an_answer_that_is_given_again_after_a_kill_carries_on() {
+    let cli = Cli::new();
+    cli.repo("greet", GREET);
+    cli.run(&["run", "--repo", "greet.git", "--goal", "Say hello", "--engine", SED, "--check", UNITTEST]).exits_with(4);
+    let id = cli.newest();
+    let (there, away) = (cli.path("greet.git"), cli.path("away.git"));
+    std::fs::rename(&there, &away).unwrap();
+    {
+        // It can land nothing, and is killed after it has stored the answer.
+        let _approving = cli.spawn(&["approve", &id]);
+        let answered = || cli.run(&["events", &id]).out.contains("answered b1: yes");
+        cli.until("the answer is stored", answered);
+    }
+    std::fs::rename(&away, &there).unwrap();
+    cli.run(&["approve", &id]).exits_with(0).prints("delivered as ");
+}
+
+#[test]
+fn what_lands_has_the_modes_that_the_person_would_give_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let cli = Cli::new();
+    cli.repo("greet", &[("notes", "one\n")]);
+    let by_person = cli.path("greet/.git/by-person");
+    std::fs::create_dir(&by_person).unwrap();
+    std::fs::write(by_person.join("file"), "").unwrap();
+    let edit = "command: mkdir -p new && echo two > new/file && umask > new/umask";
+    cli.run(&["run", "--repo", "greet", "--goal", "x", "--engine", edit, "--check", "true", "--yes"]).exits_with(0);
+    let mode = |path: &str| std::fs::metadata(cli.path("greet").join(path)).unwrap().permissions().mode() & 0o777;
+    let (folder, file) = (mode(".git/by-person"), mode(".git/by-person/file"));
+    assert_eq!((mode("new"), mode("new/file"), mode(".git/refs/heads/main")), (folder, file, file));
+    let masked = u32::from_str_radix(std::fs::read_to_string(cli.path("greet/new/umask")).unwrap().trim(), 8).unwrap();
+    assert_eq!(0o666 & !masked, file, "commands of a run have another umask");
+    let private = std::fs::metadata(cli.path("data/skep.db")).unwrap().permissions().mode() & 0o077;
+    assert_eq!(private, 0, "the store is readable by others");
+}

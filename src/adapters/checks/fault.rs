@@ -33,6 +33,7 @@ const MANIFESTS: &[&str] = &[
     "Pipfile",
     "package.json",
     "Gemfile",
+    "Rakefile",
     "composer.json",
     "mix.exs",
 ];
@@ -105,6 +106,7 @@ const MESSAGES: &[(&str, Names)] = &[
     ("cannot find module '", Names::DeclaredPackage),
     ("cannot find package '", Names::DeclaredPackage),
     ("could not find gem '", Names::DeclaredPackage),
+    ("cannot load such file -- ", Names::DeclaredPackage),
 ];
 
 /// Returns what the environment of a command that ended red lacks, as far as its output shows it.

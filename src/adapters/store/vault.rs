@@ -11,7 +11,9 @@ use crate::ports::{PortError, PortResult};
 use crate::secrets::{Sealed, Secret, register};
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, QueryResult, SqliteTransactionMode, TransactionOptions, TransactionTrait};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use tokio::sync::RwLock;
 
 /// Upper bound of secrets in one store.
@@ -36,6 +38,11 @@ const RESTORE_KEY: &str = "restore that key (vault.key in the data directory, se
 const USED: &str = "UPDATE secret SET last_used_at = {now} WHERE scope = $1 AND name = $2 RETURNING version";
 const REMOVE: &str = "DELETE FROM secret WHERE scope = $1 AND name = $2 RETURNING version";
 
+const ALL: &str = "ORDER BY name, scope LIMIT 10000";
+
+/// Versions of the values that were made known, by scope and name.
+type Known = BTreeMap<(String, String), u64>;
+
 /// The vault of a store.
 #[derive(Debug)]
 pub struct SeaVault {
@@ -44,12 +51,18 @@ pub struct SeaVault {
     /// Sealing a value holds it for reading, resealing everything for writing: no value is sealed with the old key
     /// afterwards.
     sealing: RwLock<()>,
+    known: Mutex<Known>,
 }
 
 impl SeaStore {
     /// Returns the vault of this store.
     pub fn vault(&self, source: KeySource, data_dir: &Path) -> SeaVault {
-        SeaVault { store: self.clone(), keys: VaultKeys::new(source, data_dir), sealing: RwLock::default() }
+        SeaVault {
+            store: self.clone(),
+            keys: VaultKeys::new(source, data_dir),
+            sealing: RwLock::default(),
+            known: Mutex::default(),
+        }
     }
 }
 
@@ -233,8 +246,27 @@ impl Vault for SeaVault {
         Ok(value)
     }
 
+    async fn remember(&self) -> PortResult<()> {
+        for row in self.rows(ALL, Vec::new()).await? {
+            let of = (row.scope().to_owned(), row.row.name.clone());
+            let is_known = |known: &Known| known.get(&of) == Some(&row.row.version);
+            if is_known(&self.known.lock().unwrap_or_else(PoisonError::into_inner)) {
+                continue;
+            }
+            match self.unseal(&row) {
+                Ok(value) => register(&row.row.name, &value).keep(),
+                Err(error) => {
+                    tracing::debug!(name = row.row.name, %error, "a secret cannot be opened, so it is not known");
+                    continue;
+                }
+            }
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(of, row.row.version);
+        }
+        Ok(())
+    }
+
     async fn list(&self) -> PortResult<Vec<SecretRow>> {
-        let rows = self.rows("ORDER BY name, scope LIMIT 10000", Vec::new()).await?;
+        let rows = self.rows(ALL, Vec::new()).await?;
         Ok(rows.into_iter().map(|row| row.row).collect())
     }
 

@@ -6,12 +6,15 @@ use super::scan::{Findings, scan, sizes};
 use super::{GitWorkspaces, set_ref};
 use crate::domain::{RunId, Sha};
 use crate::platform::git::durable_fs::{copy_index, make_dir, remove_path, run_blocking, write_atomic};
-use crate::platform::git::{TREE_TIMEOUT, check_sha, output_tail, read_commit, write_commit};
+use crate::platform::git::{TREE_TIMEOUT, check_sha, output_tail, read_blob, read_commit, write_commit};
 use crate::ports::{Commit, PortError, PortResult, Repo};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+
+/// Upper bound on the list of submodules; only whether there is one counts.
+const MAX_GITMODULES_BYTES: u64 = 1 << 20;
 
 impl GitWorkspaces {
     pub(super) async fn commit_worktree(
@@ -32,6 +35,7 @@ impl GitWorkspaces {
         let findings = scan(&paths.dir).await?;
         self.check_committable(repo, paths, &findings).await?;
         let base = read_commit(&mirror, from).await?;
+        self.refuse_files_in_submodules(repo, paths, from).await?;
         let mut tree = self.tree_of_worktree(repo, paths, from, &checked_out).await?;
         let (mut diff, mut entries) = self.stat_of(repo, &base.tree, &tree).await?;
         refuse_new_submodules(&entries)?;
@@ -103,6 +107,28 @@ impl GitWorkspaces {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses files in the folder of a submodule, which is empty in worktrees: git would leave them out without a word.
+    async fn refuse_files_in_submodules(&self, repo: &Repo, paths: &WorktreePaths, from: &Sha) -> PortResult<()> {
+        if read_blob(&self.mirror(repo), from, ".gitmodules", MAX_GITMODULES_BYTES).await?.is_none() {
+            return Ok(());
+        }
+        let list = self.mirrors.call(repo).timeout(TREE_TIMEOUT).args(["ls-tree", "-r", "-z", "--end-of-options"]);
+        let output = list.arg(from.as_str()).output("list the submodules").await?;
+        let links = output.split(|b| *b == 0).filter(|entry| entry.starts_with(b"160000 "));
+        let folders = links.filter_map(|entry| entry.splitn(2, |b| *b == b'\t').nth(1));
+        let is_filled = |folder: &&[u8]| {
+            let folder = paths.dir.join(OsStr::from_bytes(folder));
+            std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+        };
+        match folders.into_iter().find(is_filled) {
+            None => Ok(()),
+            Some(folder) => Err(PortError::permanent(
+                format!("files were written into {}, which is a submodule", String::from_utf8_lossy(folder)),
+                "leave the submodule as it is; it changes in its own repository",
+            )),
+        }
     }
 
     /// Returns those of `candidates` that the repository's own rules ignore.

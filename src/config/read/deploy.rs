@@ -7,7 +7,7 @@ use crate::adapters::runner::settings::Runner;
 use crate::domain::ProjectName;
 use crate::domain::deployment::{Criterion, CriterionTest, HostAddress, Method, Target};
 use crate::domain::policy::glob;
-use crate::ports::vault::SecretName;
+use crate::secrets::SecretName;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -49,6 +49,8 @@ const ERRORS: &[Form] = &[
     Form { begins: &[""], contains: ": error", ends: "" },
     Form { begins: &[""], contains: "Error: ", ends: "" },
     Form { begins: &[""], contains: ".go:", ends: "" },
+    // ESLint: position, severity, text, rule
+    Form { begins: &[""], contains: "  error  ", ends: "" },
     Form { begins: &[""], contains: "No module named ", ends: "" },
     begins(&["make: *** ", "ninja: ", "CMake Error"]),
     // Package managers: yarn, pnpm, pip, Poetry, go, Maven
@@ -70,9 +72,12 @@ const EMPTY: &[&str] = &[
     "go: finding ",
     "go: added ",
     "FAIL\t",
+    "FAILED (",
     "Failed to",
     "✖ failing tests",
 ];
+/// What the summary of a linter contains.
+const LINT_SUMMARY: &[&str] = &[" problem (", " problems ("];
 
 impl Form {
     fn fits(&self, line: &str) -> bool {
@@ -92,7 +97,9 @@ fn of_forms(output: &str, forms: &[Form]) -> Vec<String> {
         if found.len() == MAX_LINES {
             break;
         }
-        if forms.iter().any(|form| form.fits(line)) && !EMPTY.iter().any(|e| line.starts_with(e)) {
+        let says_nothing =
+            EMPTY.iter().any(|start| line.starts_with(start)) || LINT_SUMMARY.iter().any(|part| line.contains(part));
+        if forms.iter().any(|form| form.fits(line)) && !says_nothing {
             // Equal names with other durations are two tests; one test is often printed twice, with its duration.
             let line = failure_name::without_stamps(line);
             if seen.contains(&line) && !line.starts_with(GO_TEST) {

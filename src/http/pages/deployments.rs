@@ -37,7 +37,7 @@ pub fn table(person: &Person, all: &[DeploymentView]) -> Markup {
                 td data-th="Status" { (look::status(view.status.name())) }
                 td data-th="Version" { @if let Some(sha) = &view.deployment.sha { (look::sha(sha)) } @else { span.quiet { "none" } } }
                 td data-th="Last rollout" { @if let Some(r) = view.rollouts.first() {
-                    a href={ "/deployments/" (view.target.name) "/" (r.number) } { (r.number) " " (state(r)) } " "
+                    a href={ "/deployments/" (view.target.name) "/" (r.number) } { "#" (r.number) " " (state(r)) } " "
                     (look::ago(r.created_at, person.visit.at()))
                 } @else { span.quiet { "none" } } }
                 td data-th="Project" { a href={ "/projects/" (view.target.project) } { (view.target.project) } }

@@ -218,6 +218,11 @@ pub fn in_query(value: &str) -> String {
 
 /// Returns a text with its first letter in upper case.
 pub fn sentence(text: &str) -> String {
+    let first = text.split_whitespace().next().unwrap_or_default().trim_end_matches([',', ':', ';', '.']);
+    // The name of something, such as `b1` or `user:ann`, stays as it is.
+    if !first.chars().all(char::is_alphabetic) {
+        return text.to_owned();
+    }
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
@@ -274,6 +279,7 @@ mod tests {
             .expect("a start");
         assert!(start.contains("line 1\n") && !start.contains("line 40"), "{start}");
         assert!(!failure("short", "What happened").into_string().contains("figure"));
+        assert_eq!(["b1 waits", "user:ann has", "it is"].map(sentence), ["b1 waits", "user:ann has", "It is"]);
         // Nothing is interpreted: a carriage return hides nothing.
         assert!(fenced("bad\rgood").into_string().contains("bad<span class=\"hid\""));
     }

@@ -87,6 +87,7 @@ fn body(visit: &Visit, run: &Run, block: &Block, asked: &Escalation) -> Markup {
     let action = format!("/q/{}/{}", run.id, block.id);
     // The button of an approval names what is needed, the question of an engine is its text.
     let is_approval = matches!(block.kind, BlockKind::Approval(_));
+    let may_give: Vec<&EscalationAnswer> = asked.answers.iter().filter(|a| may_give(visit, run, block, a)).collect();
     let has_needs = !is_approval && !matches!(block.kind, BlockKind::Question { .. });
     let has_failed = block.kind.is_used_up() || matches!(block.kind, BlockKind::Ci { .. } | BlockKind::Effect(_));
     html! {
@@ -100,12 +101,25 @@ fn body(visit: &Visit, run: &Run, block: &Block, asked: &Escalation) -> Markup {
         }
         div.answers {
             @if let BlockKind::Approval(subject) = &block.kind { (review_link(run, subject)) }
-            @for (n, answer) in asked.answers.iter().enumerate() {
+            @for (n, answer) in may_give.iter().enumerate() {
                 (form(visit, run, block, &action, answer, n == 0))
             }
         }
+        @if may_give.is_empty() { p.quiet { "Somebody with the right to decide this answers it." } }
         p.hint { (look::prose(&asked.resumes)) }
     }
+}
+
+/// Returns whether the person who looks may give this answer.
+fn may_give(visit: &Visit, run: &Run, block: &Block, answer: &EscalationAnswer) -> bool {
+    let answer = match answer.option.kind {
+        AnswerKind::Approve | AnswerKind::Continue => Answer::Yes,
+        AnswerKind::Decline | AnswerKind::Stop => Answer::No { why: String::new() },
+        AnswerKind::Reply => Answer::Text { text: String::new() },
+        AnswerKind::Raise { .. } | AnswerKind::RaiseShared { .. } => Answer::More { raise: Raise::default() },
+        AnswerKind::Skip => Answer::Skip,
+    };
+    visit.caller().is_some_and(|caller| caller.has(actions::right_to_answer(&block.kind, &answer), &run.project))
 }
 
 fn review_link(run: &Run, subject: &Subject) -> Markup {

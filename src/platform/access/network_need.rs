@@ -46,6 +46,7 @@ const MESSAGES: &[&str] = &[
     "in offline mode",
     "in the offline mode",
     "for offline mode",
+    "using offline mode",
     "hex is running in offline mode",
     "network disabled, request canceled",
     "could not reach host",
@@ -221,6 +222,13 @@ mod tests {
             assert!(is_needed(output), "{output}");
             assert_eq!(hosts(output).join(" "), expected, "{output}");
         }
+    }
+
+    #[test]
+    fn cargo_without_a_network_needs_it_even_where_it_names_no_host() {
+        let output = "error: no matching package named `a` found\nlocation searched: the registry's index\n\
+                      As a reminder, you're using offline mode (--offline) which can sometimes cause surprising failures";
+        assert!(is_needed(output));
     }
 
     #[test]

@@ -312,10 +312,7 @@ impl Sandbox {
             let why = format!("its processes used all of the allowed {mib} MiB of memory");
             output.stop_reason = Some(StopReason::Excess(why));
         }
-        if output.stop_reason.is_none() && self.policy.limits.workspace > 0 {
-            // A program that ended by itself may still have written only a part.
-            output.stop_reason = resource_monitor::full_disk(job.dir);
-        }
+        resource_monitor::note_full_disk(&mut output, job.dir, self.policy.limits);
         // Dropped only after the group has ended (or by an early return): it still finds processes that left the group.
         drop(reaper);
         flush.into_iter().for_each(|flush: Flush| flush());

@@ -2,7 +2,7 @@
 
 use super::policy::Limits;
 use super::tree;
-use crate::platform::process::StopReason;
+use crate::platform::process::{ProcessOutput, StopReason};
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -72,9 +72,16 @@ fn disk_excess(dirs: &[PathBuf], max_bytes: u64) -> Option<StopReason> {
     dirs.first().and_then(|dir| full_disk(dir))
 }
 
+/// Notes a full disk after a command has ended: a program that ended by itself may still have written only a part.
+pub fn note_full_disk(output: &mut ProcessOutput, dir: &Path, limits: Limits) {
+    if output.stop_reason.is_none() && limits.workspace > 0 {
+        output.stop_reason = full_disk(dir);
+    }
+}
+
 /// Reports a nearly full disk: open files that were deleted are in no directory but still take space, and must not
 /// fill the disk.
-pub fn full_disk(dir: &Path) -> Option<StopReason> {
+fn full_disk(dir: &Path) -> Option<StopReason> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
     let free = bytes(disk.f_bavail);

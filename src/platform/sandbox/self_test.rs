@@ -98,6 +98,10 @@ pub fn verdict(level: Level, results: &[TestResult]) -> Result<(), SandboxError>
 fn failed(level: Level, why: &str) -> SandboxError {
     let weaker = "the weaker level: sandbox.level = \"landlock\" (commands then see the names and owners of all files on this machine)";
     let fix = match level {
+        // A weaker sandbox would not help.
+        _ if why.contains("No space left on device") || why.contains("os error 28") => {
+            "the disk is full: free some space, then repeat it".into()
+        }
         Level::Strict if why.contains("bwrap: ") => format!("{}; {weaker}", launcher::meaning(why)),
         Level::Strict => format!("`skep sandbox test` shows every action; {weaker}"),
         // The message names the directory and the fix itself.

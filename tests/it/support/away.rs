@@ -282,6 +282,9 @@ impl Vault for Away {
     async fn open(&self, _: &SecretName, _: Option<&ProjectName>) -> PortResult<Secret> {
         away()
     }
+    async fn remember(&self) -> PortResult<()> {
+        away()
+    }
     async fn list(&self) -> PortResult<Vec<SecretRow>> {
         away()
     }

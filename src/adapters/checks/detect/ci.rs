@@ -1,6 +1,5 @@
 //! Commands that a repository's CI runs, as proposals for a person: they are shown and never run by themselves.
 
-use super::table::uncommented;
 use super::tree::Tree;
 
 /// Upper bounds on files, on proposals, and on the length of one.
@@ -76,14 +75,36 @@ fn rank(command: &str) -> Option<usize> {
     if !runs || command.chars().any(char::is_control) {
         return None;
     }
-    let has = |list: &[&str]| command.split(|c| !is_part(c)).any(|word| list.contains(&word));
+    // The shell's own `test` tests no project, and installing a test runner runs no test.
+    let is_alone = !command.contains("&&") && !command.contains(';');
     let program = command.split_whitespace().next().unwrap_or_default();
+    let installs = command.split_whitespace().any(|word| matches!(word, "install" | "add" | "download"));
+    if is_alone && (program == "test" || program == "[" || installs) {
+        return None;
+    }
+    let has = |list: &[&str]| command.split(|c| !is_part(c)).any(|word| list.contains(&word));
     let is_linter = LINTERS.iter().any(|end| program.ends_with(end));
     match (has(TESTS), has(OTHERS)) {
         (true, _) if !is_linter => Some(0),
         (true, _) | (_, true) => Some(1),
         _ => None,
     }
+}
+
+/// Returns a command line without its comment. A `#` within a word or between quotes starts none.
+fn without_comment(line: &str) -> &str {
+    let (mut quote, mut before) = (None, ' ');
+    for (at, c) in line.char_indices() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None if c == '#' && before.is_whitespace() => return &line[..at],
+            None => {}
+        }
+        before = c;
+    }
+    line
 }
 
 /// Returns the lines of `run:` and `script:` entries, on one line, in a block, or in a list.
@@ -101,7 +122,7 @@ fn commands(text: &str) -> Vec<String> {
             if indent > outer || (indent == outer && content.starts_with("- ")) {
                 let command = content.strip_prefix("- ").unwrap_or(content).trim().trim_matches(['"', '\'']);
                 if !command.ends_with('\\') {
-                    found.push(uncommented(command).trim().to_owned());
+                    found.push(without_comment(command).trim().to_owned());
                 }
                 continue;
             }

@@ -100,7 +100,8 @@ pub fn declared(tree: Tree<'_>) -> Declared {
     groups.sort_by_key(|(name, _)| !name.contains("test"));
     if let Some((name, group)) = groups.into_iter().find(|(_, group)| group.iter().any(|r| is_pytest(r))) {
         found.pytest.always = default.contains(&name);
-        found.group_requirements = group.into_iter().filter(|r| is_plain(r)).take(MAX_NAMES).collect();
+        found.group_requirements =
+            group.iter().map(|r| plain_quotes(r)).filter(|r| is_plain(r)).take(MAX_NAMES).collect();
         found.pytest.group = Some(name);
     }
     let extras = key(&pyproject, &["project", "optional-dependencies"]).and_then(Value::as_table);
@@ -188,6 +189,11 @@ fn is_pytest(requirement: &str) -> bool {
         let name = name.to_ascii_lowercase().replace('_', "-");
         name == "pytest" || name.starts_with("pytest-")
     })
+}
+
+/// Returns a requirement with the other quotes around the values of its marker: they mean the same (PEP 508).
+fn plain_quotes(requirement: &str) -> String {
+    if requirement.contains('"') { requirement.to_owned() } else { requirement.replace('\'', "\"") }
 }
 
 /// Returns whether a requirement can be written between single quotes.

@@ -71,19 +71,29 @@ impl Rule {
 const TEST_OPTIONS: &[&str] =
     &["BUILD_TESTS", "BUILD_TESTING", "BUILD_TEST", "BUILD_UNIT_TESTS", "ENABLE_TESTS", "ENABLE_TESTING", "WITH_TESTS"];
 
+/// Files of a CMake project that are searched for options.
+const MAX_CMAKE_FILES: usize = 20;
+
 /// Switches on the options of a CMake project that build its tests and are off by default.
 fn cmake_options(tree: Tree<'_>) -> String {
-    let mut options = String::new();
-    for line in tree.text("CMakeLists.txt").lines().map(uncommented) {
-        let Some(rest) = line.trim().strip_prefix("option(") else { continue };
+    let mut options: Vec<String> = Vec::new();
+    let files = tree.matches("**CMakeLists.txt").take(MAX_CMAKE_FILES);
+    for line in files.flat_map(|file| tree.text(file).lines().map(uncommented)) {
+        let line = line.trim();
+        // Commands of CMake have no case.
+        let Some(rest) = line.get(..7).filter(|word| word.eq_ignore_ascii_case("option(")).map(|_| &line[7..]) else {
+            continue;
+        };
         let name = rest.split_whitespace().next().unwrap_or_default();
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let is_off = rest.split(')').next().is_some_and(|r| r.trim_end().ends_with("OFF"));
-        if plain && is_off && TEST_OPTIONS.iter().any(|end| name.ends_with(end)) {
-            options.push_str(&format!(" -D{name}=ON"));
+        let upper = name.to_ascii_uppercase();
+        let option = format!(" -D{name}=ON");
+        if plain && is_off && TEST_OPTIONS.iter().any(|end| upper.ends_with(end)) && !options.contains(&option) {
+            options.push(option);
         }
     }
-    options
+    options.concat()
 }
 
 /// Quotes a path for `sh`, unless it is plain. Repositories choose the names of their files.

@@ -200,9 +200,25 @@ fn starts(manager: &Manager, command: &str) -> bool {
     };
     let mut started = false;
     words.any(|word| {
-        started |= program(word);
+        let place = word.as_ptr() as usize - command.as_ptr() as usize;
+        // Where every command of a manager counts, its name as an argument of another program does not.
+        started |= program(word) && (!manager.installs.is_empty() || is_started(&command[..place]));
         started && (manager.installs.is_empty() || manager.installs.contains(&word))
     })
+}
+
+/// Words before a program that start it.
+const STARTERS: &[&str] =
+    &["env", "exec", "time", "nice", "run", "npx", "-m", "then", "do", "else", "sh", "bash", "sudo"];
+
+/// Returns whether what follows this part of a command line is a program, and not an argument of one.
+fn is_started(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', '\t', '\'', '"']);
+    let last = before.rsplit([' ', '\t']).next().unwrap_or_default();
+    before.is_empty()
+        || before.ends_with([';', '&', '|', '(', '{', '`', '\n', '!'])
+        || STARTERS.contains(&last)
+        || last.split_once('=').is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
 fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>, user: &UserFiles) -> Hosts {
@@ -236,8 +252,18 @@ fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>,
     for value in manager.variables.iter().filter_map(|name| user.variables.get(*name)) {
         configured.extend(value.split([' ', ',', '|']).filter_map(host_of));
     }
-    // What a repository contains need not be downloaded.
-    if !manager.vendored.is_empty() && !named(manager.vendored).is_empty() {
+    // What a repository contains beside its lock file need not be downloaded. The same folder among test data says nothing.
+    let locks = manager.locks.iter().map(|lock| lock.file).chain(manager.plain_locks.iter().copied());
+    let mut projects: Vec<String> =
+        locks.flat_map(|lock| named(lock).into_iter().map(|path| path[..path.len() - lock.len()].to_owned())).collect();
+    projects.push(String::new());
+    let is_vendored = |path: &String| {
+        let below = |project: &String| {
+            path.strip_prefix(project.as_str()).is_some_and(|rest| rest.starts_with(manager.vendored))
+        };
+        projects.iter().any(below)
+    };
+    if !manager.vendored.is_empty() && paths.iter().any(is_vendored) {
         return Hosts::Found(BTreeSet::new());
     }
     let has_lock = manager.locks.iter().any(|lock| !named(lock.file).is_empty());

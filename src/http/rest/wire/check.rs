@@ -3,6 +3,7 @@
 use super::Artifact;
 use super::word::words;
 use crate::domain;
+use crate::render;
 use crate::service::results;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -89,6 +90,9 @@ pub struct CheckResult {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub failures: Vec<String>,
+    /// What its environment lacks, and how to get it, if its output says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<String>,
     /// End of its output.
     pub tail: String,
     /// Test cases, if it wrote a report.
@@ -112,6 +116,7 @@ impl From<&domain::CheckResult> for CheckResult {
             duration_ms: result.duration_ms,
             why: result.why.clone(),
             failures: result.failures.clone(),
+            lacks: render::lacks(result),
             tail: result.tail.clone(),
             tests: result.tests.map(|t| TestCounts { run: t.run, failed: t.failed, skipped: t.skipped }),
             artifacts: result.artifacts.iter().map(Into::into).collect(),
