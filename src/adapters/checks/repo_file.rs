@@ -4,7 +4,7 @@
 //! bring its own rules.
 
 use crate::adapters::runner::settings::is_name;
-use crate::domain::policy::{Tightening, glob};
+use crate::domain::policy::{PathPattern, Tightening};
 use crate::domain::{CheckKind, CheckSpec};
 use crate::platform::rooted_fs;
 use serde::Deserialize;
@@ -196,7 +196,7 @@ fn tightening(at: &str, policy: Tightening) -> Result<Tightening, String> {
         if patterns.len() > MAX_LIST {
             return Err(format!("{at}: {key}: has {} patterns; at most {MAX_LIST} are allowed", patterns.len()));
         }
-        if let Some(why) = patterns.iter().find_map(|p| glob(p).err()) {
+        if let Some(why) = patterns.iter().find_map(|p| PathPattern::new(p).err()) {
             return Err(format!("{at}: {key}: {why}"));
         }
     }

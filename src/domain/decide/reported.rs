@@ -12,6 +12,7 @@ use crate::domain::gate;
 use crate::domain::id::{AttemptId, Timestamp};
 use crate::domain::order::{EngineSpec, NoteSource, Step};
 use crate::domain::plan as plans;
+use crate::domain::policy::ForbiddenPath;
 use crate::domain::refusal::Refusal;
 use crate::domain::report::{AskedTo, Finding, Report, Reported, Verdict};
 use crate::domain::run::{Phase, Review};
@@ -383,8 +384,8 @@ fn developed(d: &mut DecisionBuilder, attempt: &Attempt, report: &Report) -> Res
         task.restart(NoteSource::Attempt, why);
         return Err(why.to_owned());
     }
-    if let Some(path) = policy.forbids(diff, &task.spec.paths) {
-        let why = format!("it changed {}, which this task must not touch", shown_path(&path));
+    if let Some(ForbiddenPath { path, why }) = policy.forbids(diff, &task.spec.paths) {
+        let why = format!("it changed {}, which this task must not touch: {why}", shown_path(&path));
         task.restart(NoteSource::Attempt, &why);
         return Err(why);
     }
