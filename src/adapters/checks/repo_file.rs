@@ -34,6 +34,11 @@ const RENAMED: [(&str, &str); 6] = [
 const DEFAULT_TIMEOUT_SECS: u64 = 600;
 const MAX_TIMEOUT_SECS: u64 = 4 * 3600;
 
+/// Returns whether a path of the repository is the file's, or lies in a folder of its name.
+pub fn is_at(path: &str) -> bool {
+    path.strip_prefix(NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepoFile {
