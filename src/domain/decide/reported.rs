@@ -61,7 +61,11 @@ pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(
         Ok(summary) => (ending_of(&reported.report), cap(&summary, 4096)),
         Err(why) => (Ending::Failed, cap(&why, 4096)),
     };
-    why.push_str(&note);
+    if !note.is_empty() {
+        why.truncate(why.trim_end().len());
+        why.push_str(if why.is_empty() || why.ends_with(['.', '!', '?']) { " " } else { ". " });
+        why.push_str(&note);
+    }
     match ending {
         Ending::Succeeded | Ending::Asked => {
             d.run.unavailable = 0;
@@ -120,7 +124,7 @@ fn usage_to_charge(
         0 => "its tokens are counted, its cost is not",
         _ => "the reservation is charged",
     };
-    (used, format!(" (the price of {} is unknown: {consequence})", unpriced.model))
+    (used, format!("The price of {} is unknown: {consequence}.", unpriced.model))
 }
 
 /// Returns the charge for unknown usage: the whole reservation, but only the time from the start to `until`, and model
