@@ -7,10 +7,11 @@ use super::exit::{CliError, ExitStatus, Stop};
 use super::network;
 use super::terminal::{Style, Terminal};
 use super::text::{brief, shell_quoted, table};
+use super::unread_config::{UnreadConfig, unread_config};
 use crate::http::backend::{ServiceReady, local_url};
 use crate::http::rest::wire::LoginLink;
 use crate::render;
-use crate::service::host::{Diagnosis, IsolationLevel, Severity};
+use crate::service::host::{Diagnosis, Finding, IsolationLevel, Severity};
 use serde_json::json;
 
 /// `skep serve`.
@@ -90,13 +91,21 @@ pub async fn config_check(cli: &CliContext<'_>, changed: bool) -> Result<ExitSta
     let terminal = cli.terminal;
     let mut settings = cli.backend.settings(cli.host).await?;
     settings.retain(|s| !changed || s.source != "default");
-    terminal.object(&json!({ "settings": settings }))?;
+    let unread = unread_config(cli, None).map(|UnreadConfig { detail, fix }| format!("{detail}: {fix}"));
+    let mut object = json!({ "settings": settings });
+    if let Some(note) = &unread {
+        object["note"] = json!(note);
+    }
+    terminal.object(&object)?;
     let rows =
         settings.into_iter().map(|s| vec![s.key, brief(&s.value, MAX_VALUE_CHARS), s.source]).collect::<Vec<_>>();
     if !rows.is_empty() {
         terminal.print(&table(&["key", "value", "source"], rows, terminal.width))?;
     }
     terminal.styled(Style::Green, "The configuration is valid.")?;
+    if let Some(note) = unread {
+        terminal.line(Style::Yellow, &format!("note: {note}"))?;
+    }
     Ok(ExitStatus::Success)
 }
 
@@ -131,6 +140,10 @@ pub async fn doctor(cli: &CliContext<'_>, propose: bool) -> Result<ExitStatus, S
     let terminal = cli.terminal;
     let Diagnosis { mut findings, proposed_config } = cli.backend.doctor(cli.host).await?;
     let is_healthy = !findings.iter().any(|f| f.severity == Severity::Error);
+    if let Some(UnreadConfig { detail, fix }) = unread_config(cli, None) {
+        let subject = "configuration".to_owned();
+        findings.push(Finding { subject, severity: Severity::Warning, detail, fix });
+    }
     // The vault is inspected only in a store that exists; another one knows no project, and is not created here.
     let has_store = findings.iter().any(|f| f.subject == "vault");
     if is_healthy && has_store && !propose {

@@ -7,6 +7,7 @@ use super::context::{Access, CliContext};
 use super::exit::{CliError, ExitStatus, Stop};
 use super::network;
 use super::terminal::{Style, Terminal};
+use super::unread_config::{UnreadConfig, unread_config};
 use crate::http::rest::wire::{Check, CheckKind, CheckPlan, NewCheckPlan};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -27,6 +28,9 @@ struct Proposal {
 
 /// `skep init`.
 pub async fn init(cli: &CliContext<'_>, args: InitArgs) -> Result<ExitStatus, Stop> {
+    if let Some(UnreadConfig { detail, fix }) = unread_config(cli, Some(&args.repo.0)) {
+        cli.terminal.line(Style::Yellow, &format!("note: {detail}: {fix}"))?;
+    }
     // Only a working copy can get a file; a bare repository and a URL cannot.
     let folder =
         Some(PathBuf::from(&args.repo.0)).filter(|folder| folder.is_absolute() && folder.join(".git").exists());

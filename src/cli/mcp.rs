@@ -8,6 +8,7 @@ mod bridge;
 
 use super::context::CliContext;
 use super::exit::{CliError, ExitStatus, Stop};
+use crate::http::mcp::read_message;
 use crate::platform::stop_signal;
 use bridge::Bridge;
 use futures::future::{AbortHandle, Abortable};
@@ -27,9 +28,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Time for the last answers to be read.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// JSON-RPC: the message is not JSON.
-const PARSE_ERROR: i32 = -32_700;
-/// JSON-RPC: the JSON is not a message.
+/// JSON-RPC: this is not a message.
 const INVALID_REQUEST: i32 = -32_600;
 /// JSON-RPC: an error of the server.
 const SERVER_ERROR: i32 = -32_000;
@@ -99,17 +98,17 @@ async fn answer_all(bridge: &Bridge<'_>, output: &Output) -> Result<(), Stop> {
             is_open = false;
             continue;
         };
-        let message: Value = match serde_json::from_slice(&line?) {
+        let message = match line? {
+            Line::Message(bytes) => read_message(&bytes),
+            Line::TooLong => Err(error(&Value::Null, INVALID_REQUEST, "the message is longer than 1 MiB")),
+        };
+        let message = match message {
             Ok(message) => message,
-            Err(e) => {
-                output.write(&error(&Value::Null, PARSE_ERROR, &format!("the message is not JSON: {e}"))).await;
+            Err(refusal) => {
+                output.write(&refusal).await;
                 continue;
             }
         };
-        if ["method", "result", "error"].iter().all(|field| message.get(field).is_none()) {
-            output.write(&error(&Value::Null, INVALID_REQUEST, "this is not a message of JSON-RPC")).await;
-            continue;
-        }
         if let Some(cancelled) = cancelled_request(&message) {
             // Over HTTP a request is cancelled by closing it, which its end here does.
             if let Some(call) = running.remove(&cancelled) {
@@ -140,9 +139,17 @@ async fn answer_all(bridge: &Bridge<'_>, output: &Output) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Line of standard input.
+enum Line {
+    /// It has the size of a message.
+    Message(Vec<u8>),
+    /// It is longer, and was skipped.
+    TooLong,
+}
+
 /// Reads lines in a thread of its own: half a line must not be lost when something else happens first, and the end of
 /// the process must not wait for a line that never comes.
-fn read_lines() -> mpsc::Receiver<Result<Vec<u8>, CliError>> {
+fn read_lines() -> mpsc::Receiver<Result<Line, CliError>> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
         let mut input = std::io::stdin().lock();
@@ -150,13 +157,15 @@ fn read_lines() -> mpsc::Receiver<Result<Vec<u8>, CliError>> {
             let mut line = Vec::new();
             let read = match input.by_ref().take(MAX_MESSAGE_BYTES + 1).read_until(b'\n', &mut line) {
                 Ok(0) => break,
-                Ok(_) if line.len() as u64 > MAX_MESSAGE_BYTES => {
-                    Err(CliError::usage("a message is longer than 1 MiB", "send one message per line"))
-                }
+                Ok(_) if line.len() as u64 > MAX_MESSAGE_BYTES => match line.ends_with(b"\n") {
+                    true => Ok(Line::TooLong),
+                    false => input.skip_until(b'\n').map(|_| Line::TooLong),
+                },
                 Ok(_) if line.trim_ascii().is_empty() => continue,
-                Ok(_) => Ok(line),
-                Err(e) => Err(CliError::internal(format!("cannot read standard input: {e}"))),
+                Ok(_) => Ok(Line::Message(line)),
+                Err(e) => Err(e),
             };
+            let read = read.map_err(|e| CliError::internal(format!("cannot read standard input: {e}")));
             let is_last = read.is_err();
             if sender.blocking_send(read).is_err() || is_last {
                 break;

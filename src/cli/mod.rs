@@ -54,6 +54,7 @@ pub mod spec;
 pub mod sse;
 pub mod terminal;
 pub mod text;
+mod unread_config;
 mod unreported;
 pub mod work;
 
@@ -225,7 +226,10 @@ async fn dispatch(backend: &dyn Backend, terminal: &Terminal, skep: Skep) -> Res
     let cli = &CliContext { backend, host: &host, terminal };
     let act = |run, action| actions::act(cli, run, action);
     match skep.command {
-        Command::Run(args) => run::run(cli, args).await,
+        Command::Run(args) => {
+            let repo = args.repo.as_ref().map(|origin| origin.0.clone());
+            run::run(cli, args).await.map_err(|stop| unread_config::explained(cli, repo.as_deref(), stop))
+        }
         Command::Demo(args) => run::demo(cli, args, own_dir.is_some()).await,
         Command::Check(args) => check::check(cli, args).await,
         Command::Init(args) => init::init(cli, args).await,

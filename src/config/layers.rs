@@ -167,7 +167,7 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
                 at: name.to_owned(),
                 source: line.map_or("configuration file".into(), |l| format!("line {l}")),
                 found: String::new(),
-                why: "is not valid TOML".into(),
+                why: format!("is not valid TOML: {}", syntax_error(e.message())),
                 fix: "fix that line: write keys as `name = value`, strings in quotes, tables as [name], each only once"
                     .into(),
             });
@@ -207,6 +207,12 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
         problems.push(no_profile(profile, &source, &names));
     }
     layers
+}
+
+/// Returns the parser's reason on one line.
+fn syntax_error(message: &str) -> String {
+    let reason = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
+    printable(&crate::telemetry::redact(&reason))
 }
 
 /// Returns the line of each key, by dotted key. The text was parsed before, so an error cannot occur.

@@ -197,9 +197,10 @@ impl Reader {
                 Value::String(_, s) if texts => s.trim().parse().ok(),
                 _ => None,
             };
-            match n.and_then(|n| u32::try_from(n).ok()).filter(|n| range.contains(n)) {
+            let Some(n) = n else { return wrong("a whole number is required", fix) };
+            match u32::try_from(n).ok().filter(|n| range.contains(n)) {
                 Some(n) => Ok(Some(n)),
-                None => wrong("a whole number is required", fix),
+                None => wrong("the number is out of range", fix),
             }
         });
     }

@@ -40,6 +40,9 @@ pub fn duration(text: &str) -> Result<Duration, Unreadable> {
             unreadable("the duration is longer than a year", "write a shorter duration such as \"4h\"")
         }
         Ok(d) => Ok(d),
+        Err(humantime::DurationError::NumberOverflow) => {
+            unreadable("the duration is longer than a year", "write a shorter duration such as \"4h\"")
+        }
         Err(_) => {
             unreadable("this is not a duration", "write a number and a unit: ms, s, m, h or days, such as \"30s\"")
         }
@@ -79,6 +82,9 @@ pub fn money(text: &str) -> Result<u64, Unreadable> {
     let sum = whole.parse::<u64>().ok().and_then(|w| w.checked_mul(1_000_000)).zip(micros);
     match sum.and_then(|(w, m)| w.checked_add(m)) {
         Some(n) => Ok(n),
+        None if !whole.is_empty() && whole.bytes().all(|b| b.is_ascii_digit()) => {
+            unreadable("the amount is too large", example)
+        }
         None => unreadable("this is not an amount of money", example),
     }
 }
@@ -148,6 +154,17 @@ mod tests {
         for micros in [0, 1, 10_000, 5_000_000, 1_234_567] {
             assert_eq!(money(&money_text(micros)), Ok(micros));
         }
+    }
+
+    #[test]
+    fn amounts_that_do_not_fit_are_called_too_large() {
+        for long in ["9999999999999999999999h", "99999999999999999999s", "9999999999999999y", "400days"] {
+            assert!(duration(long).is_err_and(|e| e.why.contains("longer than a year")), "{long}");
+        }
+        for large in ["99999999999999999999 USD", "9999999999999999 USD"] {
+            assert!(money(large).is_err_and(|e| e.why == "the amount is too large"), "{large}");
+        }
+        assert!(size("99999999999999999999GiB").is_err_and(|e| e.why == "the size is out of range"));
     }
 
     #[test]

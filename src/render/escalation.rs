@@ -196,6 +196,16 @@ fn tries(run: &Run, block: &Block, step: Step, task: Option<TaskId>) -> (String,
     let last = run.attempts.iter().rev().find(|a| a.step == step && a.task == task);
     let has_failed = |a: &&Attempt| a.ended.as_ref().is_some_and(|e| e.ending == Ending::Failed);
     let is_command = |a: &&Attempt| EngineSpec::parse(&a.engine).is_command();
+    let losses = match task.and_then(|task| run.task(task)) {
+        Some(task) => task.losses,
+        None => run.tries.get(&step).map_or(0, |tries| tries.losses),
+    };
+    if losses >= run.settings.policy.max_lost_attempts {
+        let how = "the machine may have run out of memory (`journalctl -k -g \"out of memory\"`), or somebody or \
+                   something stopped Skep; its log has the rest (`journalctl -u skep` for a service). Yes tries again";
+        let reason = format!("Skep's process ended {losses} times in a row during {whose}");
+        return (reason, need("The reason why Skep's process ended", how));
+    }
     if task.is_none() || last.filter(has_failed).filter(is_command).is_none() {
         let how = "the last failure is under “What happened”; the run's logs have all of it";
         return (format!("{whose} did not succeed within its tries"), need("A hint, or a fixed environment", how));

@@ -26,6 +26,7 @@
 //! | `telemetry` | log fields, span attributes, panics |
 //! | `actors/root.rs` | reasons of quarantines |
 //! | `service/open_work` | offers and files for outside agents |
+//! | `http/rest/wire` (`engine`, `check`, `event`) | command lines, which a run keeps as they work, and events |
 //! | `http/rest/artifacts.rs` | patches, and artifacts once more |
 //! | `service/audit.rs` | details of audit records |
 //! | `actors/memories.rs`, `service/memory.rs` | rows of memory: one that contains a secret is not stored |

@@ -3,7 +3,7 @@
 use super::read::{SpecProblem, brief};
 use super::{SpecFile, WrittenCriterion};
 use crate::domain::Spec;
-use crate::domain::policy;
+use crate::domain::policy::PathPattern;
 use serde_saphyr::Spanned;
 
 const VERSION: u32 = 1;
@@ -55,7 +55,7 @@ pub(super) fn violations(file: &SpecFile) -> Vec<SpecProblem> {
         check(format!("non_goals[{n}]"), text, not_a_line(&text.value, MAX_NON_GOAL_CHARS));
     }
     for (n, pattern) in file.forbidden_paths.iter().enumerate() {
-        let why = not_a_line(&pattern.value, MAX_PATH_CHARS).or_else(|| policy::glob(&pattern.value).err());
+        let why = not_a_line(&pattern.value, MAX_PATH_CHARS).or_else(|| PathPattern::new(&pattern.value).err());
         check(format!("forbidden_paths[{n}]"), pattern, why);
     }
     let criteria = file.acceptance.value.len();

@@ -55,6 +55,25 @@ fn init_proposes_writes_and_checks() {
 }
 
 #[test]
+fn rules_of_a_repository_that_are_no_regular_file_are_refused() {
+    let cli = Cli::new();
+    let repo = tool(&cli);
+    std::os::unix::fs::symlink("test.sh", repo.join(".skep.toml")).unwrap();
+    let refused = || {
+        git(&repo, &["add", "-A"]);
+        git(&repo, &["commit", "-qm", "rules"]);
+        cli.run(&["check", "--repo", "tool"])
+            .exits_with(2)
+            .one_error(".skep.toml: is a folder or a symbolic link", "main");
+    };
+    refused();
+    std::fs::remove_file(repo.join(".skep.toml")).unwrap();
+    std::fs::create_dir(repo.join(".skep.toml")).unwrap();
+    std::fs::write(repo.join(".skep.toml/check.toml"), "").unwrap();
+    refused();
+}
+
+#[test]
 fn hosts_that_the_setup_needs_are_named_before_anything_runs() {
     let cli = Cli::new();
     let lock = r#"{"packages": {"a": {

@@ -118,6 +118,18 @@ fn engine_that_never_recovers_is_not_tried_for_ever() {
     }
     assert_eq!((asks(&story), story.run.unavailable), (vec!["engine"], engine_selection::MAX_UNAVAILABLE));
     assert!(story.run.blocks[0].why.contains("20 attempts in a row"), "{}", story.run.blocks[0].why);
+    // Nobody has to answer: one attempt after each wait shows whether the engine has recovered.
+    let mut waiting = story.clone();
+    for _ in 0..3 {
+        let until = waiting.run.wake_at().expect("the end of the wait");
+        assert_eq!(waiting.run.blocks[0].until, Some(until));
+        waiting = waiting.wait(1800).apply(Event::Due);
+        assert!(asks(&waiting).is_empty() && running_engine(&waiting).is_some());
+        while running_engine(&waiting).is_some() {
+            waiting = waiting.report(away(None, None));
+        }
+        assert_eq!(asks(&waiting), ["engine"]);
+    }
     let story = story.answer(Answer::Yes);
     assert!(running_engine(&story).is_some());
 }

@@ -466,6 +466,37 @@ async fn wrong_calls_are_refused_in_words_that_a_model_sees() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_a_message_of_the_protocol_is_answered_by_an_error_of_json_rpc() {
+    let s = service().await;
+    let post = async |body: &str| {
+        let builder = request(Method::POST, "/mcp")
+            .header("accept", "application/json, text/event-stream")
+            .header("content-type", "application/json");
+        s.send(builder.body(Body::from(body.to_owned())).expect("a request")).await
+    };
+    for (body, status, code) in [
+        ("{\"a", 400, -32_700),
+        ("[]", 400, -32_600),
+        ("[{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"ping\"}]", 400, -32_600),
+        ("{\"jsonrpc\": \"1.0\", \"id\": 1, \"method\": \"ping\"}", 400, -32_600),
+        ("{\"jsonrpc\": \"2.0\", \"id\": {}, \"method\": \"ping\"}", 400, -32_600),
+        ("{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"tools/call\"}", 200, -32_602),
+    ] {
+        let reply = post(body).await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["error"]["code"]), (status, &json!(code)), "{body}");
+    }
+    let arguments = send(&s, &message("tools/call", json!({"name": "list_runs", "arguments": []}))).await.json();
+    assert_eq!(arguments["error"]["code"], -32_602, "{arguments}");
+    for method in ["runs/list", "prompts/list"] {
+        let unknown = send(&s, &message(method, json!({}))).await.json();
+        let text = unknown["error"]["message"].as_str().expect("a message");
+        assert!(text.contains(&format!("no method {method}")) && text.contains("tools/call"), "{unknown}");
+    }
+    let undeclared = request(Method::POST, "/mcp").header("accept", "application/json, text/event-stream");
+    assert_eq!(s.send(undeclared.body(Body::from("{}")).expect("a request")).await.status, 415);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_guards_of_all_routes_protect_the_protocol() {
     let s = service().await;
     let list = message("tools/list", json!({}));

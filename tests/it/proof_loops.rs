@@ -115,7 +115,12 @@ async fn an_invalid_plan_is_refused_with_its_reason_each_time() {
         )
     };
     let (_, run) = asked("strong", "[steps.plan]\ntries = 1\n", grants).await;
-    question(&run, "tries", &["which this task must not touch"]);
+    question(&run, "tries", &["the result was refused because", "it leaves the repository"]);
+    let narrow = |_: &Request| {
+        call("done", json!({"tasks": [{"name": "a", "title": "T", "text": "Do", "needs": [], "paths": ["docs/"]}]}))
+    };
+    let (_, run) = asked("strong", "[steps.plan]\ntries = 1\n", narrow).await;
+    question(&run, "tries", &["which this task must not touch", "the plan allows it to change only docs/"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

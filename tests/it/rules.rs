@@ -382,6 +382,9 @@ fn step_that_keeps_losing_its_process_is_not_started_for_ever() {
         story = story.apply(Event::Orphaned { attempts, metered: Vec::new(), alive: Vec::new(), stopped: Vec::new() });
     }
     assert_eq!((asks(&story), story.run.tasks[0].tries), (vec!["tries"], 0));
+    let question = skep::render::escalation(&story.run, &story.run.blocks[0]);
+    assert_eq!(question.reason, "Skep's process ended 3 times in a row during task t1");
+    assert!(question.needs[0].how.contains("journalctl"), "{}", question.needs[0].how);
     assert_eq!(pending(&story.answer(Answer::Yes), "start"), 1);
 }
 

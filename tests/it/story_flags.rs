@@ -176,6 +176,13 @@ fn an_engine_is_found_by_name_or_offered() {
     let cli = cli();
     let without = cli.run(&["run", "x", "--repo", "r.git", "--check", "true"]).exits_with(2);
     without.one_error("no engine is set for the role dev", "--engine 'command: …'");
+    // A configuration beside the code is named: it is not read.
+    std::fs::write(cli.path("skep.toml"), "[role.dev]\nengine = \"command: true\"\n").unwrap();
+    let without = cli.run(&["run", "x", "--repo", "r.git", "--check", "true"]).exits_with(2);
+    without.one_error("no engine is set for the role dev", "./skep.toml is not read: move it to");
+    cli.run(&["config", "check"]).exits_with(0).prints("./skep.toml is not read");
+    cli.run(&["doctor"]).prints("./skep.toml is not read");
+    std::fs::remove_file(cli.path("skep.toml")).unwrap();
     let mut keyed = cli.skep(&["run", "x", "--repo", "r.git", "--check", "true"]);
     keyed.env("ANTHROPIC_API_KEY", "sk-0123456789");
     ended(keyed).exits_with(2).one_error("no engine is set", "--engine llm:anthropic/claude-");

@@ -251,6 +251,12 @@ impl Checks for CommandChecks {
                 let text = std::str::from_utf8(bytes).map_err(|_| format!("{}: is not UTF-8 text", repo_file::NAME))?;
                 repo_file::parse(text)?
             }
+            None if paths.iter().any(|path| repo_file::is_at(path)) => {
+                return Err(format!(
+                    "{}: is a folder or a symbolic link, which is not followed; make it a regular file",
+                    repo_file::NAME
+                ));
+            }
             None => repo_file::RepoFile::default(),
         };
         let texts = files.iter().map(|(path, bytes)| (path.clone(), String::from_utf8_lossy(bytes).into_owned()));

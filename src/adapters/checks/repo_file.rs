@@ -4,7 +4,7 @@
 //! bring its own rules.
 
 use crate::adapters::runner::settings::is_name;
-use crate::domain::policy::{Tightening, glob};
+use crate::domain::policy::{PathPattern, Tightening};
 use crate::domain::{CheckKind, CheckSpec};
 use crate::platform::rooted_fs;
 use serde::Deserialize;
@@ -33,6 +33,11 @@ const RENAMED: [(&str, &str); 6] = [
 /// Default timeout of a check, and its upper bound, in seconds.
 const DEFAULT_TIMEOUT_SECS: u64 = 600;
 const MAX_TIMEOUT_SECS: u64 = 4 * 3600;
+
+/// Returns whether a path of the repository is the file's, or lies in a folder of its name.
+pub fn is_at(path: &str) -> bool {
+    path.strip_prefix(NAME).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 /// Content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -196,7 +201,7 @@ fn tightening(at: &str, policy: Tightening) -> Result<Tightening, String> {
         if patterns.len() > MAX_LIST {
             return Err(format!("{at}: {key}: has {} patterns; at most {MAX_LIST} are allowed", patterns.len()));
         }
-        if let Some(why) = patterns.iter().find_map(|p| glob(p).err()) {
+        if let Some(why) = patterns.iter().find_map(|p| PathPattern::new(p).err()) {
             return Err(format!("{at}: {key}: {why}"));
         }
     }

@@ -9,6 +9,7 @@
 use super::llm::{apply_patch, patch_paths};
 use crate::domain::open_work::{AGENT, OpenWorkSettings};
 use crate::domain::order::Bounds;
+use crate::domain::policy::ForbiddenPath;
 use crate::domain::{
     DiffStat, FileChange, FileKind, Offer, OfferState, Order, Policy, Step, Submission, Timestamp, Usage,
 };
@@ -147,8 +148,8 @@ impl Engine for OpenEngine {
 async fn take(submission: &Submission, offer: &Offer, dir: &Path) -> Result<StepOutcome, String> {
     match (submission, offer.order.step) {
         (Submission::Patch { patch, .. }, Step::Develop) => {
-            if let Some(path) = forbidden(&offer.order, patch) {
-                return Err(format!("the patch changes {path}, which this offer must not touch"));
+            if let Some(ForbiddenPath { path, why }) = forbidden(&offer.order, patch) {
+                return Err(format!("the patch changes {path}, which this offer must not touch: {why}"));
             }
             let (dir, patch) = (dir.to_owned(), patch.clone());
             let applied = tokio::task::spawn_blocking(move || {
@@ -164,7 +165,7 @@ async fn take(submission: &Submission, offer: &Offer, dir: &Path) -> Result<Step
 }
 
 /// Returns a path that the patch changes although the policy forbids it. Said now, it costs no try of the task.
-fn forbidden(order: &Order, patch: &str) -> Option<String> {
+fn forbidden(order: &Order, patch: &str) -> Option<ForbiddenPath> {
     let Bounds { allowed_paths, forbidden_paths, .. } = order.bounds.clone();
     let policy = Policy { allowed_paths, forbidden_paths, ..Policy::default() };
     let file = |path| FileChange { path, kind: FileKind::Modified, added: 0, removed: 0, binary: false, blob: None };

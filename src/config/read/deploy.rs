@@ -6,7 +6,7 @@ use super::{Parsed, is_page_address, variable_name, wrong};
 use crate::adapters::runner::settings::Runner;
 use crate::domain::ProjectName;
 use crate::domain::deployment::{Criterion, CriterionTest, HostAddress, Method, Target};
-use crate::domain::policy::glob;
+use crate::domain::policy::PathPattern;
 use crate::secrets::SecretName;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,10 +73,12 @@ fn target(r: &mut Reader, c: &Config, name: &str, at: KeyOf<'_>) -> Option<Targe
         }
     });
     let mut files = Vec::new();
-    r.list(&at("files"), &mut files, |t| match glob(t) {
-        Ok(_) if !t.starts_with('/') && !t.split('/').any(|part| part == "..") => Ok(()),
-        Ok(_) => wrong("one entry leads out of the repository", "write patterns such as \"deploy/**\""),
-        Err(why) => wrong(why, "write patterns such as \"deploy/**\""),
+    r.list(&at("files"), &mut files, |t| match PathPattern::problem(t) {
+        None if !t.starts_with('/') => Ok(()),
+        None => wrong("one entry leads out of the repository", "write patterns such as \"deploy/**\""),
+        Some(why) => {
+            wrong(format!("one entry is not a usable path pattern: {why}"), "write patterns such as \"deploy/**\"")
+        }
     });
     let criteria = criteria(r, name);
     let method = method(r, name, at)?;

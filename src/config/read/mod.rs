@@ -20,7 +20,8 @@ use super::reader::Reader;
 use super::sections::{Config, Database};
 use super::units::Unreadable;
 use crate::domain::batch::MAX_BATCH;
-use crate::domain::{BaseChecks, StepLimits, policy};
+use crate::domain::policy::PathPattern;
+use crate::domain::{BaseChecks, StepLimits};
 use crate::secrets::{Key, Secret, read_private};
 use crate::telemetry::settings::LogFormat;
 use std::net::{IpAddr, SocketAddr};
@@ -319,9 +320,12 @@ fn policy(r: &mut Reader, c: &mut Config) {
     r.flag("policy.approve_plan", &mut p.approve_plan);
     r.flag("policy.approve_merge", &mut p.approve_merge);
     r.flag("policy.self_approval", &mut p.self_approval);
-    let glob = |pattern: &str| match pattern.is_empty() || policy::glob(pattern).is_err() {
-        true => wrong("one entry is not a usable path pattern", "write patterns such as \"docs/**\" or \"**/*.lock\""),
-        false => Ok(()),
+    let glob = |pattern: &str| match PathPattern::problem(pattern) {
+        None => Ok(()),
+        Some(why) => wrong(
+            format!("one entry is not a usable path pattern: {why}"),
+            "write patterns such as \"docs/**\" or \"**/*.lock\"",
+        ),
     };
     r.list("policy.protected_paths", &mut p.protected_paths, glob);
     r.list("policy.test_paths", &mut p.test_paths, glob);

@@ -12,6 +12,7 @@ use crate::domain::gate;
 use crate::domain::id::{AttemptId, Timestamp};
 use crate::domain::order::{EngineSpec, NoteSource, Step};
 use crate::domain::plan as plans;
+use crate::domain::policy::ForbiddenPath;
 use crate::domain::refusal::Refusal;
 use crate::domain::report::{AskedTo, Finding, Report, Reported, Verdict};
 use crate::domain::run::{Phase, Review};
@@ -60,7 +61,11 @@ pub(super) fn reported(d: &mut DecisionBuilder, reported: &Reported) -> Result<(
         Ok(summary) => (ending_of(&reported.report), cap(&summary, 4096)),
         Err(why) => (Ending::Failed, cap(&why, 4096)),
     };
-    why.push_str(&note);
+    if !note.is_empty() {
+        why.truncate(why.trim_end().len());
+        why.push_str(if why.is_empty() || why.ends_with(['.', '!', '?']) { " " } else { ". " });
+        why.push_str(&note);
+    }
     match ending {
         Ending::Succeeded | Ending::Asked => {
             d.run.unavailable = 0;
@@ -119,7 +124,7 @@ fn usage_to_charge(
         0 => "its tokens are counted, its cost is not",
         _ => "the reservation is charged",
     };
-    (used, format!(" (the price of {} is unknown: {consequence})", unpriced.model))
+    (used, format!("The price of {} is unknown: {consequence}.", unpriced.model))
 }
 
 /// Returns the charge for unknown usage: the whole reservation, but only the time from the start to `until`, and model
@@ -383,8 +388,8 @@ fn developed(d: &mut DecisionBuilder, attempt: &Attempt, report: &Report) -> Res
         task.restart(NoteSource::Attempt, why);
         return Err(why.to_owned());
     }
-    if let Some(path) = policy.forbids(diff, &task.spec.paths) {
-        let why = format!("it changed {}, which this task must not touch", shown_path(&path));
+    if let Some(ForbiddenPath { path, why }) = policy.forbids(diff, &task.spec.paths) {
+        let why = format!("it changed {}, which this task must not touch: {why}", shown_path(&path));
         task.restart(NoteSource::Attempt, &why);
         return Err(why);
     }

@@ -195,13 +195,15 @@ impl DecisionBuilder {
                 None
             }
             Choice::Ask(spec) => self.no_engine(step, &spec, None),
-            Choice::Engine(spec) | Choice::Wait(spec, _)
-                if self.run.unavailable >= engine_selection::MAX_UNAVAILABLE =>
-            {
-                self.no_engine(step, &spec, None)
+            Choice::Engine(spec) => {
+                // After a wait that was put to a person, one more failure puts the next one to them.
+                self.run.unavailable = self.run.unavailable.min(engine_selection::MAX_UNAVAILABLE - 1);
+                Some(spec)
             }
-            Choice::Engine(spec) => Some(spec),
-            Choice::Wait(spec, until) if until.0.saturating_sub(self.at.0) > engine_selection::MAX_SILENT_WAIT_MS => {
+            Choice::Wait(spec, until)
+                if self.run.unavailable >= engine_selection::MAX_UNAVAILABLE
+                    || until.0.saturating_sub(self.at.0) > engine_selection::MAX_SILENT_WAIT_MS =>
+            {
                 self.no_engine(step, &spec, Some(until))
             }
             Choice::Wait(spec, until) => {
@@ -243,7 +245,9 @@ impl DecisionBuilder {
     fn no_engine(&mut self, step: Step, spec: &EngineSpec, until: Option<Timestamp>) -> Option<EngineSpec> {
         let kind = BlockKind::Engine { role: step.role(), engine: spec.text() };
         let why = match self.run.unavailable {
-            n if n >= engine_selection::MAX_UNAVAILABLE => format!("{n} attempts in a row found no usable engine"),
+            n if n >= engine_selection::MAX_UNAVAILABLE => {
+                format!("at least {n} attempts in a row found no usable engine")
+            }
             _ => String::new(),
         };
         let block = Block { until, ..self.new_block(kind, &why) };

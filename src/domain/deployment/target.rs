@@ -1,7 +1,7 @@
 //! Targets of deployments, as the configuration describes them.
 
 use crate::domain::id::Sha;
-use crate::domain::policy::glob;
+use crate::domain::policy::PathPattern;
 use crate::domain::project::ProjectName;
 use std::collections::BTreeMap;
 
@@ -145,9 +145,9 @@ impl Target {
     /// # Errors
     /// Which pattern is invalid.
     pub fn file_filter(&self) -> Result<impl Fn(&str) -> bool + Send + Sync + use<>, String> {
-        let patterns = self.files.iter().map(|pattern| glob(pattern).map(|glob| glob.compile_matcher()));
+        let patterns = self.files.iter().map(|pattern| PathPattern::new(pattern));
         let patterns = patterns.collect::<Result<Vec<_>, String>>()?;
-        Ok(move |path: &str| patterns.is_empty() || patterns.iter().any(|pattern| pattern.is_match(path)))
+        Ok(move |path: &str| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(path)))
     }
 
     /// Returns the request by which the target is probed: that of the first criterion with one.

@@ -6,7 +6,7 @@ pub mod gate;
 mod patterns;
 mod protected;
 
-pub use patterns::{glob, require_usable};
+pub use patterns::{PathPattern, glob, require_usable};
 
 use crate::domain::budget::Limits;
 use crate::domain::budget::shared_budget::SharedLimits;
@@ -277,17 +277,23 @@ impl Policy {
         found
     }
 
-    /// Returns the first path of the diff that must not be touched, by the policy or by the task's own paths.
-    pub fn forbids(&self, diff: &DiffStat, task_paths: &[String]) -> Option<String> {
+    /// Returns the first path of the diff that must not be touched, by the policy or by the paths that the plan gave the
+    /// task.
+    pub fn forbids(&self, diff: &DiffStat, task_paths: &[String]) -> Option<ForbiddenPath> {
         let (forbidden, allowed) = (Patterns::restricting(&self.forbidden_paths), Patterns::of(&self.allowed_paths));
         let task = Patterns::of(task_paths);
-        diff.paths()
-            .find(|p| {
-                forbidden.match_any(p)
-                    || (!self.allowed_paths.is_empty() && !allowed.match_any(p))
-                    || (!task_paths.is_empty() && !task.match_any(p))
-            })
-            .map(str::to_owned)
+        diff.paths().find_map(|path| {
+            let why = if let Some(pattern) = forbidden.position(path).and_then(|n| self.forbidden_paths.get(n)) {
+                format!("forbidden_paths contains {pattern}")
+            } else if !self.allowed_paths.is_empty() && !allowed.match_any(path) {
+                format!("policy.allowed_paths allows only {}", listed(&self.allowed_paths))
+            } else if !task_paths.is_empty() && !task.match_any(path) {
+                format!("the plan allows it to change only {}", listed(task_paths))
+            } else {
+                return None;
+            };
+            Some(ForbiddenPath { path: path.to_owned(), why })
+        })
     }
 
     /// Returns the part of the policy that an attempt should know beforehand.
@@ -314,6 +320,26 @@ impl Policy {
         self.max_lines = min(self.max_lines, other.max_lines);
         self.required_statuses.extend(other.required_statuses.iter().cloned());
         self
+    }
+}
+
+/// A path that a diff must not touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForbiddenPath {
+    /// The path.
+    pub path: String,
+    /// The rule, and what is allowed.
+    pub why: String,
+}
+
+/// Upper bound on the patterns named in a sentence.
+const MAX_NAMED_PATTERNS: usize = 10;
+
+fn listed(patterns: &[String]) -> String {
+    let named = patterns.iter().take(MAX_NAMED_PATTERNS).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match patterns.len().saturating_sub(MAX_NAMED_PATTERNS) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 

@@ -13,7 +13,9 @@ use std::fmt;
 
 /// Shortest cooldown of an engine that did not say when it is available again, in milliseconds.
 const MIN_COOLDOWN_MS: i64 = 30_000;
-/// Longest cooldown of such an engine, and longest wait for a shared budget.
+/// Shortest cooldown of an engine that was unavailable again after the time that it had named, in milliseconds.
+const MIN_REPEATED_MS: i64 = 8_000;
+/// Longest cooldown of such engines, and longest wait for a shared budget.
 const MAX_BACKOFF_MS: i64 = 30 * 60_000;
 /// Shortest wait for the reservations of other runs.
 const MIN_BUDGET_WAIT_MS: i64 = 2_000;
@@ -63,7 +65,10 @@ impl Cooldown {
         let count = before.map_or(0, |r| r.count).saturating_add(1);
         let until = match fix {
             Some(_) => None,
-            None => believed(until, at).or(Some(cooldown_end(count, at))),
+            None => match believed(until, at) {
+                Some(until) => Some(until.max(repeated_end(count, at))),
+                None => Some(cooldown_end(count, at)),
+            },
         };
         Cooldown { until, why, fix, count }
     }
@@ -73,6 +78,16 @@ impl Cooldown {
 /// 30 min.
 pub fn cooldown_end(count: u32, at: Timestamp) -> Timestamp {
     backoff(MIN_COOLDOWN_MS, count, at)
+}
+
+/// Returns the earliest end of a cooldown whose engine names a time, when it was unavailable `count` (from 1) times in a
+/// row: at once, then after 8 s, 32 s, 2 min, 9 min, at most 30 min. An engine that always names a short time would use up
+/// all attempts.
+fn repeated_end(count: u32, at: Timestamp) -> Timestamp {
+    match count {
+        0 | 1 => at,
+        n => backoff(MIN_REPEATED_MS, n.saturating_mul(2).saturating_sub(3), at),
+    }
 }
 
 /// Returns when to ask again for amounts that other runs have only reserved, after `count` (from 1) refusals in a row:
@@ -264,6 +279,15 @@ mod tests {
         assert_eq!(cooldown(None, Some(5_000), 1_000).until, Some(Timestamp(5_000)), "a reported time is used");
         assert_eq!(cooldown(None, Some(900), 1_000).until, Some(Timestamp(31_000)), "a time in the past is ignored");
         assert_eq!(cooldown(None, Some(i64::MAX), 0).until, Some(Timestamp(MAX_REPORTED_MS)));
+        let (mut last, mut waits) = (cooldown(None, Some(1_000), 0), vec![1]);
+        for _ in 0..6 {
+            let at = last.until.map_or(0, |u| u.0);
+            last = cooldown(Some(&last), Some(at + 1_000), at);
+            waits.push((last.until.map_or(0, |u| u.0) - at) / 1000);
+        }
+        assert_eq!(waits, [1, 8, 32, 128, 512, 1800, 1800], "an engine that always promises a second");
+        let reset = cooldown(Some(&last), Some(9_000_000), last.until.unwrap().0);
+        assert_eq!(reset.until, Some(Timestamp(9_000_000)), "a later time that is reported holds");
         let first = cooldown(None, Some(60_000), 0);
         let second = cooldown(Some(&first), Some(50_000), 10);
         assert_eq!((second.until, second.count), (Some(Timestamp(60_000)), 1), "two attempts, one outage");

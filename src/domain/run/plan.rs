@@ -1,7 +1,7 @@
 //! The manager's tasks with their needs: a DAG, checked before it is accepted.
 
 use crate::domain::goal::MAX_GOAL_BYTES;
-use crate::domain::policy::{self, Policy};
+use crate::domain::policy::{PathPattern, Policy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ pub fn refuse(tasks: &[TaskSpec], policy: &Policy) -> Option<String> {
             return Some(format!("task {:?} has more than {MAX_PATHS} path patterns or more needs than tasks", t.name));
         }
         for pattern in &t.paths {
-            if let Err(why) = policy::glob(pattern) {
+            if let Err(why) = PathPattern::new(pattern) {
                 return Some(format!("task {:?}: {why}", t.name));
             }
         }

@@ -8,6 +8,7 @@
 //! | `call`, `wait` | which use case each tool calls; waiting with progress |
 //! | `results` | bounds and quoting of everything that is returned |
 //! | `work` | the tools of outside agents, which have no others |
+//! | `message` | what is not a message, and methods that are unknown |
 //! | `task` | a run as a task of the protocol's tasks extension |
 //!
 //! Streamable HTTP without sessions: every request stands alone, so nothing is lost by a restart. Revision 2026-07-28
@@ -19,6 +20,7 @@
 mod arguments;
 mod call;
 mod form;
+mod message;
 mod results;
 mod run_view;
 mod task;
@@ -26,6 +28,7 @@ mod tools;
 mod wait;
 mod work;
 
+pub use message::read as read_message;
 pub use tools::is_repeatable;
 
 use self::call::{Answer, Call};
@@ -36,7 +39,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::middleware::map_request;
+use axum::middleware::{from_fn, map_request};
 use futures::FutureExt;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CancelTaskParams, CreateTaskResult, GetTaskParams, GetTaskResult,
@@ -87,7 +90,7 @@ pub(super) fn routes(state: &State) -> Router<State> {
         .with_max_request_body_bytes(limits::MAX_BODY_BYTES);
     let sessions = Arc::new(NeverSessionManager::default());
     let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
-    Router::new().route_service(PATH, service).layer(map_request(without_token))
+    Router::new().route_service(PATH, service).layer(from_fn(message::checked)).layer(map_request(without_token))
 }
 
 /// Removes the token, which was checked: the protocol's library keeps the head of a request, and may log it.

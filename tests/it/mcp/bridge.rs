@@ -90,6 +90,9 @@ fn an_agent_carries_runs_without_a_service() {
     }
     writeln!(agent.input.as_mut().expect("an open input"), "{{").expect("written");
     assert_eq!(agent.receive()["error"]["code"], -32_700);
+    agent.send(&json!("x".repeat(2 << 20)));
+    assert_eq!(agent.receive()["error"]["code"], -32_600, "one long line");
+    agent.call("list_projects", json!({}));
     agent.leave();
     // The run is kept; the person goes on where the agent stopped.
     machine.run(&["approve", &run]).exits_with(0);

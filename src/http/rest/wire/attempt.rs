@@ -1,5 +1,6 @@
 //! Attempts at a step.
 
+use super::engine::written;
 use super::word::words;
 use super::{Artifact, ModelUsage, SharedBudget, Timestamp, Usage};
 use crate::domain;
@@ -139,7 +140,7 @@ impl From<&domain::Attempt> for Attempt {
             step: attempt.step.into(),
             task: attempt.task.map(|id| id.to_string()),
             answers: attempt.answers.map(|id| id.to_string()),
-            engine: attempt.engine.clone(),
+            engine: written(&attempt.engine),
             started_at: attempt.started_at.into(),
             round: attempt.round,
             continues: attempt.continues.as_ref().map(ToString::to_string),

@@ -4,6 +4,7 @@ use super::Artifact;
 use super::word::words;
 use crate::domain;
 use crate::render;
+use crate::secrets::redact_all;
 use crate::service::results;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,7 +53,7 @@ impl From<&domain::CheckSpec> for Check {
         Check {
             name: check.name.clone(),
             kind: check.kind.into(),
-            command: check.command.clone(),
+            command: redact_all(&check.command).into_owned(),
             timeout_secs: check.timeout_secs,
             junit: check.junit.clone(),
             runner: check.runner.clone(),

@@ -2,6 +2,7 @@
 
 use super::word::words;
 use crate::domain;
+use crate::secrets::redact_all;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -48,6 +49,27 @@ impl Engine {
 
 impl From<&domain::EngineSpec> for Engine {
     fn from(spec: &domain::EngineSpec) -> Engine {
-        Engine { kind: spec.kind.clone(), arg: spec.arg.clone() }
+        // The command line of an engine works with the token that somebody wrote into it, so the run keeps it.
+        Engine { kind: redact_all(&spec.kind).into_owned(), arg: redact_all(&spec.arg).into_owned() }
+    }
+}
+
+/// Returns the written form of an engine, `KIND` or `KIND:ARG`, without secrets.
+pub(super) fn written(engine: &str) -> String {
+    redact_all(engine).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_command_line_is_redacted() {
+        let token = format!("ghp_{}", "a1B2".repeat(9));
+        let spec = domain::EngineSpec::parse(&format!("command:fetch --token {token} && ./fix.sh"));
+        for text in [Engine::from(&spec).text(), written(&spec.text())] {
+            assert!(!text.contains(&token) && text.starts_with("command:fetch --token ["), "{text}");
+            assert!(text.ends_with("] && ./fix.sh"), "{text}");
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use super::{Outcome, Timestamp};
 use crate::ports::journal::JournalRow;
+use crate::secrets::redact_all;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::borrow::Cow;
 use utoipa::ToSchema;
 
 /// Row of a run's journal.
@@ -32,9 +35,24 @@ impl From<JournalRow> for Event {
             at: row.at.into(),
             name: row.name,
             epoch: row.epoch,
-            event: row.event,
+            event: row.event.map(redacted),
         }
     }
+}
+
+/// Redacts the texts of an event: the settings of a run keep the command lines of engines and checks as they work.
+fn redacted(mut event: Value) -> Value {
+    match &mut event {
+        Value::String(text) => {
+            if let Cow::Owned(clean) = redact_all(text) {
+                *text = clean;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = redacted(item.take())),
+        Value::Object(fields) => fields.values_mut().for_each(|field| *field = redacted(field.take())),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+    event
 }
 
 /// Line of output of a running engine or check (stream event `output`).

@@ -1,5 +1,6 @@
 //! Verified outcomes.
 
+use super::engine::written;
 use super::{Timestamp, Usage};
 use crate::domain::OutcomeRow;
 use crate::service::outcomes::Rebuilt;
@@ -49,7 +50,7 @@ impl From<OutcomeRow> for VerifiedOutcome {
             attempt: row.attempt.map(|id| id.to_string()),
             word: row.word.name().to_owned(),
             step: row.step.map(|step| step.name().to_owned()),
-            engine: Some(row.engine).filter(|engine| !engine.is_empty()),
+            engine: Some(written(&row.engine)).filter(|engine| !engine.is_empty()),
             prompt_digest: row.prompt_digest,
             round: row.round,
             usage: row.usage.into(),

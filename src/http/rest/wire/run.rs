@@ -1,5 +1,6 @@
 //! Runs: as a whole, as rows of a list, and as requested.
 
+use super::engine::written;
 use super::{
     Attempt, Budget, Check, CheckResult, Criterion, DiffStat, Engine, Escalation, Gate, Goal, Inquiry, LandingWatch,
     Raise, RequestedLimits, Review, Role, Task, Timestamp,
@@ -241,7 +242,7 @@ impl Run {
             gates: gate::all(run).into_iter().map(Into::into).collect(),
             escalations: run.blocks.iter().map(|b| render::escalation(run, b).into()).collect(),
             budget: run.into(),
-            cooldowns: run.cooldowns.iter().map(|(engine, c)| (engine.clone(), c.into())).collect(),
+            cooldowns: run.cooldowns.iter().map(|(engine, c)| (written(engine), c.into())).collect(),
             wake_at: run.wake_at().map(Into::into),
             waiting_for: run.wait.as_ref().map(|w| w.reason.to_string()),
             rounds: run.rounds,

@@ -2,7 +2,7 @@
 
 use super::walk::{Next, walk};
 use super::{Spec, folder, object};
-use crate::domain::policy::glob;
+use crate::domain::policy::PathPattern;
 use crate::platform::rooted_fs::{EntryKind, RootedDir};
 use grep_regex::RegexMatcherBuilder;
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkContext, SinkMatch};
@@ -68,7 +68,7 @@ pub(super) fn search(tree: &RootedDir, args: &Args) -> Result<String, String> {
         .dfa_size_limit(MAX_REGEX_BYTES)
         .build(&args.pattern)
         .map_err(|e| format!("invalid pattern: {e}. Set literal = true to search for it as plain text"))?;
-    let only = args.glob.as_deref().map(glob).transpose()?.map(|g| g.compile_matcher());
+    let only = args.glob.as_deref().map(PathPattern::new).transpose()?;
     let root = folder(args.path.as_deref())?;
     let mut searcher = SearcherBuilder::new()
         .line_number(true)
@@ -92,7 +92,7 @@ pub(super) fn search(tree: &RootedDir, args: &Args) -> Result<String, String> {
             true
         }
         false => walk(tree, root, &mut |path, entry, _| {
-            if entry.kind == EntryKind::File && only.as_ref().is_none_or(|g| g.is_match(path)) {
+            if entry.kind == EntryKind::File && only.as_ref().is_none_or(|g| g.matches(path)) {
                 match entry.size > MAX_FILE_BYTES {
                     true => large += 1,
                     false => search_file(path),

@@ -12,7 +12,7 @@ const MAX_SHOWN_LINES: usize = 12;
 const MAX_LINE_CHARS: usize = 160;
 
 /// Returns the file after all hunks, in order. Line endings and the final newline are preserved unless the patch
-/// changes them.
+/// changes them: an added line keeps its carriage return, see [`Endings`].
 ///
 /// # Errors
 /// Names the hunk that does not match and shows the lines in the file.
@@ -29,19 +29,25 @@ pub(super) fn apply(text: &str, hunks: &[Hunk]) -> Result<String, String> {
         }
         out.push_str(line);
     };
-    let (mut at, mut open) = (0, None);
+    let mut positions = Vec::with_capacity(hunks.len());
     for (n, hunk) in hunks.iter().enumerate() {
-        let position = file.position(hunk, at).map_err(|why| {
+        let from = positions.last().zip(n.checked_sub(1).and_then(|n| hunks.get(n)));
+        let from = from.map_or(0, |(at, before)| at + before.old().count());
+        positions.push(file.position(hunk, from).map_err(|why| {
             let heading = hunk.line.map(|l| format!(" (@@ -{l})")).unwrap_or_default();
             format!("hunk {}{heading} {why}", n + 1)
-        })?;
+        })?);
+    }
+    let endings = Endings::of(&lines, hunks, &positions);
+    let (mut at, mut open) = (0, None);
+    for (hunk, position) in hunks.iter().zip(positions) {
         lines[at..position].iter().for_each(|line| put(&mut out, line, end));
         at = position;
         for (side, line) in &hunk.lines {
             match side {
                 Side::Both => put(&mut out, lines.get(at).copied().unwrap_or_default(), end),
                 Side::Old => {}
-                Side::New => put(&mut out, &format!("{line}{end}"), end),
+                Side::New => put(&mut out, &endings.added(line, end), end),
             }
             at += usize::from(*side != Side::New);
         }
@@ -61,6 +67,42 @@ pub(super) fn apply(text: &str, hunks: &[Hunk]) -> Result<String, String> {
         _ => {}
     }
     Ok(out)
+}
+
+/// What the carriage returns of a patch mean, judged by the lines that it has in common with the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endings {
+    /// Those lines end in the patch as they do in the file, with carriage returns: added lines are taken as written.
+    AsWritten,
+    /// Those lines have carriage returns only in the patch, so it got them on its way here.
+    Foreign,
+    /// Those lines have none in the patch, which may only leave them out.
+    LeftOut,
+}
+
+impl Endings {
+    fn of(lines: &[&str], hunks: &[Hunk], positions: &[usize]) -> Endings {
+        let mut found = Endings::LeftOut;
+        for (hunk, position) in hunks.iter().zip(positions) {
+            let existing = lines.get(*position..).unwrap_or_default();
+            for (_, line) in hunk.old().zip(existing).filter(|(want, _)| want.ends_with('\r')) {
+                if line.ends_with("\r\n") {
+                    return Endings::AsWritten;
+                }
+                found = Endings::Foreign;
+            }
+        }
+        found
+    }
+
+    /// Returns an added line with its ending; `end` is that of the file.
+    fn added(self, line: &str, end: &str) -> String {
+        match self {
+            Endings::Foreign => format!("{}{end}", bare(line)),
+            Endings::LeftOut if !line.ends_with('\r') => format!("{line}{end}"),
+            Endings::AsWritten | Endings::LeftOut => format!("{line}\n"),
+        }
+    }
 }
 
 /// Returns a line without its line ending.
@@ -106,6 +148,12 @@ impl File<'_> {
             }
         }
         let named = hunk.line.map(|l| l.saturating_sub(1));
+        let exact = |at: &usize| {
+            old.iter().zip(&self.lines[*at..]).all(|(want, line)| *want == line.strip_suffix('\n').unwrap_or(line))
+        };
+        if found.len() > 1 && found.iter().any(exact) {
+            found.retain(exact);
+        }
         match found.as_slice() {
             [at] => Ok(*at),
             [] => Err(self.mismatch(&old, from, named)),
@@ -123,7 +171,7 @@ impl File<'_> {
 
     /// Returns whether the lines match at `at`.
     fn is_at(&mut self, old: &[&str], at: usize) -> Result<bool, String> {
-        let same = old.iter().zip(&self.lines[at..]).take_while(|(want, line)| **want == bare(line)).count();
+        let same = old.iter().zip(&self.lines[at..]).take_while(|(want, line)| bare(want) == bare(line)).count();
         self.compared += same + 1;
         match self.compared > MAX_COMPARISONS {
             true => Err("is too repetitive to locate; send fewer lines, or use write".to_owned()),
@@ -139,7 +187,7 @@ impl File<'_> {
             if self.compared > MAX_COMPARISONS {
                 break;
             }
-            let same = old.iter().zip(&self.lines[at..]).filter(|(want, line)| **want == bare(line)).count();
+            let same = old.iter().zip(&self.lines[at..]).filter(|(want, line)| bare(want) == bare(line)).count();
             let distance = |at: usize| named.map_or(at, |named| at.abs_diff(named));
             if same > best.0 || same == best.0 && same > 0 && distance(at) < distance(best.1) {
                 best = (same, at);
@@ -147,14 +195,15 @@ impl File<'_> {
         }
         let (same, at) = best;
         if same == 0 {
-            let first = short(old.first().unwrap_or(&""));
+            let first = short(bare(old.first().unwrap_or(&"")));
             return format!(
                 "does not match: none of its lines is in the file (the first is {first:?}); read the file again"
             );
         }
         let existing = &self.lines[at..self.lines.len().min(at + old.len())];
-        let differs = old.iter().zip(existing).position(|(want, line)| *want != bare(line)).unwrap_or(existing.len());
-        let expected = short(old.get(differs).unwrap_or(&""));
+        let differs =
+            old.iter().zip(existing).position(|(want, line)| bare(want) != bare(line)).unwrap_or(existing.len());
+        let expected = short(bare(old.get(differs).unwrap_or(&"")));
         let shown = differs.saturating_sub(MAX_SHOWN_LINES / 2);
         let mut text = match existing.get(differs) {
             Some(line) => format!(

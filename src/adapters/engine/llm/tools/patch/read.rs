@@ -27,7 +27,7 @@ pub(super) struct Hunk {
     pub line: Option<usize>,
     /// Lines that come somewhere before the hunk in the file.
     pub under: Vec<String>,
-    /// Lines without their line endings.
+    /// Lines without their newline. A carriage return stays, because it may be what the patch changes.
     pub lines: Vec<(Side, String)>,
     /// Whether the old, or the new, file ends with this hunk and without a final newline.
     pub no_newline_at_end: (bool, bool),
@@ -55,7 +55,7 @@ impl Hunk {
 /// # Errors
 /// Names the invalid line and what is expected.
 pub(super) fn patch(text: &str) -> Result<Vec<Change>, String> {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines = text.split_inclusive('\n').map(|line| line.strip_suffix('\n').unwrap_or(line)).collect();
     let reader = Reader { lines, at: 0, hunks: 0 };
     let changes = match reader.lines.iter().position(|l| l.trim_end() == "*** Begin Patch") {
         Some(begin) => Reader { at: begin + 1, ..reader }.envelope()?,
@@ -78,8 +78,9 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Returns the next line without a carriage return at its end.
     fn peek(&self) -> Option<&'a str> {
-        self.lines.get(self.at).copied()
+        self.lines.get(self.at).map(|line| line.strip_suffix('\r').unwrap_or(line))
     }
 
     fn wrong(&self, what: &str) -> String {
@@ -260,7 +261,8 @@ impl<'a> Reader<'a> {
             if over || line.starts_with("@@") {
                 break;
             }
-            let (side, text) = match (line.as_bytes().first(), line.get(1..)) {
+            let whole = self.lines.get(self.at).copied().unwrap_or_default();
+            let (side, text) = match (line.as_bytes().first(), whole.get(1..)) {
                 (Some(b' '), Some(text)) => (Side::Both, text),
                 (Some(b'-'), Some(text)) => (Side::Old, text),
                 (Some(b'+'), Some(text)) => (Side::New, text),
@@ -281,7 +283,7 @@ impl<'a> Reader<'a> {
                 _ => return Err(self.wrong("must start with ' ', '+', '-' or '@@'")),
             };
             hunk.lines.extend((0..std::mem::take(&mut blank)).map(|_| (Side::Both, String::new())));
-            hunk.lines.push((side, text.strip_suffix('\r').unwrap_or(text).to_owned()));
+            hunk.lines.push((side, text.to_owned()));
             self.at += 1;
         }
         Ok(hunk)

@@ -83,6 +83,27 @@ fn line_endings_are_preserved_unless_the_patch_changes_them() {
 }
 
 #[test]
+fn a_carriage_return_of_an_added_line_is_kept() {
+    let new = "--- /dev/null\n+++ b/f\n@@ -0,0 +1,2 @@\n+a\r\n+b\r\n";
+    assert_eq!(fitted("", new).unwrap(), "a\r\nb\r\n");
+    assert_eq!(
+        fitted("", "*** Begin Patch\n*** Add File: f\n+a\r\n+\r\n+b\r\n*** End Patch").unwrap(),
+        "a\r\n\r\nb\r\n"
+    );
+    let change = |old: &str, new: &str| format!("--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n-{old}\n+{new}\n b\n");
+    assert_eq!(fitted("a\nb\n", &change("a", "a\r")).unwrap(), "a\r\nb\n");
+    assert_eq!(fitted("a\r\nb\n", &change("a\r", "a")).unwrap(), "a\nb\n");
+    let all = "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n-a\r\n-b\r\n+a\n+b\n";
+    assert_eq!(fitted("a\r\nb\r\n", all).unwrap(), "a\nb\n");
+    // The whole patch got other line endings on its way here.
+    assert_eq!(fitted("a\nb\n", &change("a", "c").replace('\n', "\r\n")).unwrap(), "c\nb\n");
+    // Of lines that differ only in their ending, the one that is named is meant.
+    let mixed = "x\r\ny\nx\ny\n";
+    assert_eq!(fitted(mixed, "--- a/f\n+++ b/f\n@@\n-x\r\n+z\r\n").unwrap(), "z\r\ny\nx\ny\n");
+    assert_eq!(fitted(mixed, "--- a/f\n+++ b/f\n@@\n-x\n+z\n").unwrap(), "x\r\ny\nz\ny\n");
+}
+
+#[test]
 fn lines_that_look_like_heads_are_lines() {
     let sql = "select 1;\n-- old note\nselect 2;\n";
     let patch = "--- a/q.sql\n+++ b/q.sql\n@@ -1,3 +1,3 @@\n select 1;\n--- old note\n+-- new note\n select 2;\n";
