@@ -66,7 +66,7 @@ pub use intake::how_to_name;
 pub use keyed_locks::KeyedLocks;
 pub use landing_queue::LandingQueue;
 pub use measurements::measure;
-pub use notifications::{Notification, Notifications};
+pub use notifications::{Notification, Notifications, Printer};
 pub use parts::{Parts, PartsSource};
 pub use preview::Preview;
 pub use request::{Defaults, PlanFor, RunRequest};

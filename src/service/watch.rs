@@ -5,8 +5,8 @@
 
 use super::runs::find_id;
 use super::{Caller, Right, ServiceResult, Services};
-use crate::actors::Notification;
-use crate::domain::{AttemptId, Outcome, RunId, status};
+use crate::actors::{Notification, Printer};
+use crate::domain::{AttemptId, Outcome, Run, RunId, status};
 use crate::ports::PortResult;
 use crate::ports::journal::JournalRow;
 use std::collections::VecDeque;
@@ -171,11 +171,35 @@ pub enum Moved {
     Unknown,
 }
 
+/// What happens to runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// One moved.
+    Moved(Moved),
+    /// One printed something.
+    Printed(RunId),
+}
+
+/// Shortest time between two reports that a run printed something.
+const PRINTED_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Watcher of all runs that this process drives. It hurries readers, and promises nothing: movements may be lost.
 pub struct Moves {
     services: Services,
     caller: Caller,
     notifications: broadcast::Receiver<Notification>,
+    /// The run that printed last, and when that was reported.
+    printed: Option<(RunId, Instant)>,
+}
+
+/// Returns the last lines that the work in progress of a run has printed in this process.
+pub fn recent_output(s: &Services, run: &Run) -> Vec<(Printer, String)> {
+    let is_current = |printer: &Printer| match printer {
+        Printer::Attempt(id) => run.attempt(*id).is_some_and(|attempt| attempt.ended.is_none()),
+        Printer::Check(_) => run.blocks.is_empty(),
+    };
+    let lines = s.notifications.recent(run.id).into_iter();
+    if run.ended() { Vec::new() } else { lines.filter(|(printer, _)| is_current(printer)).collect() }
 }
 
 /// Starts watching all runs that the caller can read.
@@ -184,19 +208,36 @@ pub struct Moves {
 /// `missing_right` without [`Right::Read`].
 pub fn moves(s: &Services, caller: &Caller) -> ServiceResult<Moves> {
     caller.require_somewhere(Right::Read)?;
-    Ok(Moves { services: s.clone(), caller: caller.clone(), notifications: s.notifications.subscribe() })
+    let notifications = s.notifications.subscribe();
+    Ok(Moves { services: s.clone(), caller: caller.clone(), notifications, printed: None })
 }
 
 impl Moves {
     /// Waits for the next movement; `None` when the service stops.
     pub async fn next(&mut self) -> Option<Moved> {
         loop {
+            if let News::Moved(moved) = self.news().await? {
+                return Some(moved);
+            }
+        }
+    }
+
+    /// Waits for the next movement or output; `None` when the service stops.
+    pub async fn news(&mut self) -> Option<News> {
+        loop {
             match self.notifications.recv().await {
                 Ok(Notification::Moved { run, seq }) if self.is_readable(run).await => {
-                    return Some(Moved::Run { run, seq });
+                    return Some(News::Moved(Moved::Run { run, seq }));
+                }
+                Ok(Notification::Output { run, .. } | Notification::CheckOutput { run, .. })
+                    if self.printed.is_none_or(|(last, at)| last != run || at.elapsed() >= PRINTED_INTERVAL)
+                        && self.is_readable(run).await =>
+                {
+                    self.printed = Some((run, Instant::now()));
+                    return Some(News::Printed(run));
                 }
                 Ok(Notification::Moved { .. } | Notification::Output { .. } | Notification::CheckOutput { .. }) => {}
-                Err(broadcast::error::RecvError::Lagged(_)) => return Some(Moved::Unknown),
+                Err(broadcast::error::RecvError::Lagged(_)) => return Some(News::Moved(Moved::Unknown)),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }

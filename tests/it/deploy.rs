@@ -338,7 +338,7 @@ fn a_version_with_a_red_check_is_not_deployed_and_one_without_checks_needs_a_per
     let first = w.deploy(1);
     assert_eq!(
         (&first["state"], &first["proof"]),
-        (&"deployed".into(), &"Green at this version: check".into()),
+        (&"deployed".into(), &"Green at this version: check-1".into()),
         "{first}"
     );
     let before = w.running();
@@ -346,7 +346,7 @@ fn a_version_with_a_red_check_is_not_deployed_and_one_without_checks_needs_a_per
     let second = w.deploy(2);
     assert_eq!((&second["state"], &second["started_at"]), (&"failed".into(), &Value::Null), "{second}");
     let why = second["why"].as_str().unwrap();
-    assert!(why.contains("check is red") && why.contains("nothing was deployed"), "{why}");
+    assert!(why.contains("check-1 is red") && why.contains("nothing was deployed"), "{why}");
     assert_eq!((w.running(), &w.shown()["status"]), (before, &"live".into()));
     w.message("Deployment 2 of test failed");
 

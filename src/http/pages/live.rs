@@ -5,7 +5,7 @@ use super::problem::PageResult;
 use super::visit::Person;
 use super::{State, assets};
 use crate::service::ServiceError;
-use crate::service::watch::{self, Moved};
+use crate::service::watch::{self, Moved, News};
 use axum::extract::State as Shared;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream::unfold;
@@ -35,11 +35,14 @@ pub async fn live(
     let events = unfold((moves, permit, Some(hello)), |(mut moves, permit, hello)| async move {
         let event = match hello {
             Some(hello) => hello,
-            None => match moves.next().await? {
-                Moved::Run { run, seq } => {
+            None => match moves.news().await? {
+                News::Moved(Moved::Run { run, seq }) => {
                     Event::default().event("moved").data(json!({ "run": run.to_string(), "seq": seq }).to_string())
                 }
-                Moved::Unknown => Event::default().event("moved").data("{}"),
+                News::Printed(run) => {
+                    Event::default().event("moved").data(json!({ "run": run.to_string(), "output": true }).to_string())
+                }
+                News::Moved(Moved::Unknown) => Event::default().event("moved").data("{}"),
             },
         };
         Some((Ok(event), (moves, permit, None)))

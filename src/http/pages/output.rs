@@ -6,7 +6,8 @@ use super::shell::{self, Page};
 use super::visit::Person;
 use super::{State, look, run};
 use crate::domain::ArtifactKind;
-use crate::service::{artifacts, runs};
+use crate::secrets::redact_all;
+use crate::service::{artifacts, runs, watch};
 use axum::extract::{Path, Query, State as Shared};
 use maud::{Markup, PreEscaped, html};
 use serde::Deserialize;
@@ -22,10 +23,18 @@ const MAX_OUTPUTS: usize = 300;
 pub async fn list(Shared(state): Shared<State>, person: Person, Path(id): Path<String>) -> PageResult<Markup> {
     let run = runs::show(&state.services, &person.caller, &id).await?;
     let logs = artifacts::logs(&state.services, &person.caller, &id).await?;
+    let recent = watch::recent_output(&state.services, &run);
+    let text: String = recent.iter().map(|(_, line)| format!("{}\n", redact_all(line))).collect();
+    let printed = ansi::lines(text.as_bytes());
     let content = html! {
         (run::head(&person.visit, &run, "/output"))
-        @if logs.is_empty() { (look::empty("There is no output yet.", html! { "Engines and checks leave theirs when they end." })) }
-        @else {
+        @if !printed.is_empty() { section aria-labelledby="now" {
+            h2 id="now" { "Now" }
+            p.quiet { "The last lines of what is at work; all of it is listed below when it has ended." }
+            pre { @for line in &printed { (line) "\n" } }
+        } }
+        @else if logs.is_empty() { (look::empty("There is no output yet.", html! { "Engines and checks leave theirs when they end." })) }
+        @if !logs.is_empty() {
             table.list {
                 caption.hidden-title { "Outputs, newest first" }
                 thead { tr { th scope="col" { "Output" } th scope="col" { "Of" } th scope="col" { "Kind" } th.num scope="col" { "Size" } } }
@@ -46,7 +55,7 @@ pub async fn list(Shared(state): Shared<State>, person: Person, Path(id): Path<S
         }
     };
     let title = format!("Output · {}", run.goal.title());
-    Ok(shell::page(&person.visit, Page { title: &title, live: Some(run::live(&run.id)), content }))
+    Ok(shell::page(&person.visit, Page { title: &title, live: Some(format!("output:{}", run.id)), content }))
 }
 
 /// Part of an output.

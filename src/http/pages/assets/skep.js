@@ -96,7 +96,7 @@ document.addEventListener("visibilitychange", () => { if (document.visibilitySta
 
 // --- news ---------------------------------------------------------------------------------------------------------
 
-/** @param {{run?: string, seq?: number, build?: string, lost?: boolean}} news */
+/** @param {{run?: string, seq?: number, output?: boolean, build?: string, lost?: boolean}} news */
 const heard = (news) => {
   if (news.lost) { connection("Not connected: what you see may be old"); return; }
   connection("");
@@ -107,6 +107,8 @@ const heard = (news) => {
   }
   const [kind, id] = topic.split(":");
   if (!kind || (id && news.run && news.run !== id)) return;
+  // What a run prints is shown on one page only.
+  if (news.output && kind !== "output") return;
   // A diff that is read must not change under the reader.
   if (kind === "moved") connection("The run has moved: reload to see its present changes"); else schedule();
 };
