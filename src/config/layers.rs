@@ -162,7 +162,7 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
         Err(e) => {
             // The error's own display quotes the line, which may hold a secret.
             let e: toml::de::Error = e;
-            let line = e.span().map(|s| text[..s.start.min(text.len())].lines().count().max(1));
+            let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
             problems.push(Problem {
                 at: name.to_owned(),
                 source: line.map_or("configuration file".into(), |l| format!("line {l}")),
@@ -209,8 +209,11 @@ pub(super) fn of_text(text: &str, name: &str, profile: Option<&str>, problems: &
     layers
 }
 
-/// Returns the parser's reason on one line.
+/// Returns the parser's reason on one line, without the value.
 fn syntax_error(message: &str) -> String {
+    if message.starts_with("invalid type: integer") {
+        return "the number does not fit into 64 bits".to_owned();
+    }
     let reason = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
     printable(&crate::telemetry::redact(&reason))
 }

@@ -303,9 +303,6 @@ const BAD: &[Bad] = &[
     ("[policy]\nprotected_paths = \"a/**\"", &[], "policy.protected_paths", "a list of strings"),
     ("[policy]\nprotected_paths = [1]", &[], "policy.protected_paths", "a list of strings"),
     ("[policy]\nforbidden_paths = [\"a[\"]", &[], "policy.forbidden_paths", "\"docs/**\""),
-    ("[policy]\nforbidden_paths = [\"../x\"]", &[], "policy.forbidden_paths", "write it from the root"),
-    ("[policy]\nallowed_paths = [\"!a/**\"]", &[], "policy.allowed_paths", "cannot be negated"),
-    ("[policy]\ntest_paths = [\"\"]", &[], "policy.test_paths", "write ** for every file"),
     ("[server]\nlisten = \"localhost\"", &[], "server.listen", "\"127.0.0.1:7377\""),
     ("[server]\nlisten = 7377", &[], "server.listen", "in quotes"),
     ("[server]\nlisten = \"0.0.0.0:7377\"", &[], "server.listen", "server.trusted_proxy"),
@@ -526,10 +523,6 @@ const BAD: &[Bad] = &[
     ("", &[("SKEP_RUNS__", "30s")], "SKEP_RUNS__", "SKEP_<TABLE>__<KEY>"),
     ("", &[("SKEP_RUNS", "30s")], "SKEP_RUNS", "SKEP_<TABLE>__<KEY>"),
     ("[runs", &[], "skep.toml", "fix that line"),
-    ("[runs", &[], "skep.toml", "unclosed table"),
-    ("[runs]\nmax_live_runs = 99999999999999999999", &[], "skep.toml", "too large"),
-    ("[runs]\nlease_ttl = \"99999999999999999999h\"", &[], "runs.lease_ttl", "longer than a year"),
-    ("[limits]\ncost = \"99999999999999999999 USD\"", &[], "limits.cost", "too large"),
     ("[runs]\nlease_ttl = hunter2", &[], "skep.toml", "fix that line"),
     ("[runs]\nlease_ttl = \"3s\"\nlease_ttl = \"4s\"", &[], "skep.toml", "each only once"),
 ];
@@ -548,6 +541,25 @@ fn every_invalid_configuration_yields_one_clear_error() {
         assert!(!p.to_string().contains("hunter2") && !p.to_string().contains('\n'), "{p}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_problem_names_what_exactly_is_wrong() {
+    for (file, at, why) in [
+        ("[policy]\nforbidden_paths = [\"../x\"]", "policy.forbidden_paths", "write it from the root"),
+        ("[policy]\nallowed_paths = [\"!a/**\"]", "policy.allowed_paths", "cannot be negated"),
+        ("[policy]\ntest_paths = [\"\"]", "policy.test_paths", "write ** for every file"),
+        ("a = 1\n[runs", "line 2", "unclosed table"),
+        ("[runs]\nlease_ttl = \"3s\"\nlease_ttl = \"4s\"", "line 3", "duplicate key"),
+        ("[runs]\nmax_live_runs = 99999999999999999999", "line 2", "the number does not fit"),
+        ("[runs]\nmax_live_runs = 9999999999", "runs.max_live_runs", "out of range"),
+        ("[runs]\nlease_ttl = \"99999999999999999999h\"", "runs.lease_ttl", "longer than a year"),
+        ("[limits]\ncost = \"99999999999999999999 USD\"", "limits.cost", "too large"),
+    ] {
+        let problem = load(file, &[]).expect_err(file).0.remove(0);
+        let text = problem.to_string();
+        assert!(text.contains(at) && problem.why.contains(why), "{file:?}: {text}");
+    }
 }
 
 #[test]
