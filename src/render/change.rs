@@ -229,7 +229,9 @@ pub(super) fn merge_request(run: &Run) -> String {
     }
     text.push_str(&acceptance::plain_lines(run));
     if let Some(review) = &run.facts.review {
-        text.push_str(&format!("review: {}\n", line(&review.summary)));
+        let summary = line(&review.summary);
+        let summary = if summary.is_empty() { "without a summary" } else { &summary };
+        text.push_str(&format!("review: {summary}\n"));
         for finding in review.findings.iter().take(MAX_FINDINGS) {
             text.push_str(&format!("finding: {}\n", line(&finding.to_string())));
         }

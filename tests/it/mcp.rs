@@ -296,7 +296,7 @@ async fn an_agent_can_lower_the_limits_of_its_run_but_not_exceed_the_configured_
         assert_eq!(&limits[name], amount, "{name}: {limits}");
     }
     // The configured number of attempts is lower.
-    assert_eq!(refused(&s, "start_run", with(json!({"attempts": 100_000}))).await.0, "not_allowed");
+    assert_eq!(refused(&s, "start_run", with(json!({"attempts": 9_000}))).await.0, "not_allowed");
     assert_eq!(refused(&s, "start_run", with(json!({"attempts": 0}))).await.0, "invalid");
     let reply =
         send(&s, &message("tools/call", json!({"name": "start_run", "arguments": with(json!({"beer": 1}))}))).await;

@@ -321,11 +321,9 @@ fn check(
         Method::Compose { .. } if runner.is_none() => {
             r.refuse(&at("runner"), "a target of this kind needs a host", "name an SSH runner (docs/runners.md)");
         }
-        Method::Hook { .. } => {
-            if !criteria.iter().any(|criterion| criterion.test.names_version()) {
-                let fix = "add a criterion whose http answers the version, with body = \"{sha7}\"";
-                r.refuse(&at("kind"), "a hook only reports that it was called, never what is deployed", fix);
-            }
+        Method::Hook { .. } if !criteria.iter().any(|criterion| criterion.test.names_version()) => {
+            let fix = "add a criterion whose http answers the version, with body = \"{sha7}\"";
+            r.refuse(&at("kind"), "a hook only reports that it was called, never what is deployed", fix);
         }
         _ => {}
     }

@@ -84,10 +84,6 @@ pub async fn review(s: &Services, caller: &Caller, id: &str, new: NewReview) -> 
         text("criteria", &criterion.why)?;
         text("criteria", &criterion.id)?;
     }
-    if new.summary.trim().is_empty() {
-        let detail = "summary: empty";
-        return Err(ServiceError::invalid(detail, "Say in a sentence what you looked at and what you found"));
-    }
     if new.verdict == Verdict::Rework && new.findings.is_empty() {
         let detail = "findings: a request for changes has none";
         return Err(ServiceError::invalid(detail, "Say what has to change"));
