@@ -305,7 +305,7 @@ impl DecisionBuilder {
             ended: None,
         });
         let shared = self.run.settings.policy.shared;
-        if !shared.any() || engine.is_open() {
+        if !shared.any() || engine.is_open() || engine.is_free() {
             return self.send(id);
         }
         let (role, engine) = (step.role(), engine.named());
