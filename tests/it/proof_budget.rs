@@ -112,6 +112,8 @@ async fn processes_that_share_a_database_share_its_day() {
         BackgroundProcess(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
     };
     let others: Vec<BackgroundProcess> = runs.iter().enumerate().map(alone).collect();
+    // The service has six runs at once, and would spend the whole budget before the others have started.
+    baseline.until("another process spends", || !baseline.models.served().is_empty());
     let service = baseline.serve();
     let home = |r: &Value| r["project"].as_str().is_some_and(|p| p.starts_with("alone"));
     let waits = |r: &Value| r["blocks"] == serde_json::json!(["budget"]);
