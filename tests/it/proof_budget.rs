@@ -57,12 +57,17 @@ async fn thirty_two_runs_never_exceed_the_day_budget_and_a_raise_lets_them_conti
     }
     // By the server's own count, less than the cost of one call is left of the budget, and no attempt counts as failed.
     let waiting = |r: &Value| !r["blocks"].as_array().unwrap().is_empty();
-    baseline.until("reservations are settled", || {
+    let settles = std::time::Instant::now();
+    let spent = loop {
         let runs = baseline.runs();
-        runs.iter().all(|r| waiting(r) || r["wake_at"].is_i64() || r["phase"] == "ended")
-    });
-    let (spent, aside) = of_the_day(&baseline).await;
-    assert_eq!((spent, aside), (priced(&baseline.models.served()).1, 0), "to the micro-USD");
+        let asleep = runs.iter().all(|r| waiting(r) || r["wake_at"].is_i64() || r["phase"] == "ended");
+        // A run that wakes up may reserve what is left for a moment, which is too little for a call.
+        match of_the_day(&baseline).await {
+            (spent, 0) if asleep => break spent,
+            (spent, aside) => assert!(settles.elapsed().as_secs() < 60, "{spent} spent, {aside} reserved: {runs:?}"),
+        }
+    };
+    assert_eq!(spent, priced(&baseline.models.served()).1, "to the micro-USD");
     assert!(spent <= DAY && spent > DAY - 20_000, "{spent}");
     let runs = baseline.runs();
     assert!(runs.iter().filter(|r| waiting(r)).all(|r| r["blocks"] == serde_json::json!(["budget"])), "{runs:?}");
