@@ -270,7 +270,7 @@ async fn once(
         }
         Effect::Push { sha, expected, allowed_secrets } => {
             // The secret that a commit contains may have been used by a process that has ended.
-            deps.parts.refreshed().await;
+            deps.parts.remember_secrets().await?;
             let mut found = ws.scan_outgoing(repo, sha).await?;
             found.retain(|f| !allowed_secrets.contains(&f.fingerprint));
             if !found.is_empty() {

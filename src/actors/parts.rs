@@ -4,7 +4,7 @@
 //! Invariant: code that needs several parts takes them from one set, so that no operation mixes two configurations.
 
 use super::request::Defaults;
-use crate::ports::{Checks, Engines, Prompts};
+use crate::ports::{Checks, Engines, PortResult, Prompts};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -30,6 +30,13 @@ pub trait PartsSource: Send + Sync {
     /// returns the resulting set.
     async fn refreshed(&self) -> Arc<Parts> {
         self.current()
+    }
+    /// Makes the secrets that other processes used known to this one, so that it finds them in what it publishes.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    async fn remember_secrets(&self) -> PortResult<()> {
+        Ok(())
     }
 }
 

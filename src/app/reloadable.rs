@@ -12,7 +12,7 @@ use crate::adapters::workspace::GitWorkspaces;
 use crate::config::Config;
 use crate::platform::egress::EgressProxy;
 use crate::platform::sandbox::Sandbox;
-use crate::ports::Vault;
+use crate::ports::{PortResult, Vault};
 use async_trait::async_trait;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
@@ -110,6 +110,10 @@ impl PartsSource for Reloadable {
             tracing::error!(why, "cannot use the providers' new keys");
         }
         self.current()
+    }
+
+    async fn remember_secrets(&self) -> PortResult<()> {
+        self.surroundings.vault.remember().await
     }
 }
 

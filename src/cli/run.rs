@@ -318,7 +318,8 @@ pub async fn demo(cli: &CliContext<'_>, args: DemoArgs, own_dir: bool) -> Result
     // The demo shows a complete run: without a terminal to ask at, it gives the approval itself, visibly.
     let yes = args.yes || !terminal.can_prompt();
     if yes && !args.yes {
-        terminal.print("There is no terminal to ask at, so the demo approves its change itself, as with --yes.")?;
+        terminal
+            .print("Nobody can be asked without a terminal: the demo approves its change itself, as with --yes.")?;
     }
     let end = start(cli, &connection, &order, &mut unreported, false, yes).await;
     connection.close().await;

@@ -2,6 +2,7 @@
 
 use super::escalation::Need;
 use super::line;
+use crate::domain::change::failure_lines::how_to_get;
 use crate::domain::run::baseline::Baseline;
 use crate::domain::{AnswerKind, CheckKind, CheckResult, Fault, Run, Scope};
 
@@ -101,11 +102,14 @@ fn for_checks(thing: &str, checks: &[String]) -> String {
     }
 }
 
-/// Returns what a red check lacks in its environment, and how to get it, on one line; `None` = nothing that is known.
+/// Returns what a red check lacks in its environment, and how to get it, on one line; `None` = nothing that is known, or
+/// what its reason says in full.
 pub fn lacks(red: &CheckResult) -> Option<String> {
-    // Of the setup nothing is known but that it failed.
-    red.fault.as_ref()?;
-    lack(red).map(|lack| format!("{}: {}", lack.thing, lack.how))
+    match red.fault {
+        // Of the setup nothing is known but that it failed.
+        None | Some(Fault::Network) => None,
+        Some(_) => lack(red).map(|lack| format!("{}: {}", lack.thing, lack.how)),
+    }
 }
 
 /// Returns what a red check lacks in its environment; `None` = nothing that is known.
@@ -113,11 +117,9 @@ fn lack(red: &CheckResult) -> Option<Lack> {
     let output = "its output is above";
     let (thing, how) = match &red.fault {
         Some(Fault::Program { name }) => {
+            let how = how_to_get(name).to_owned();
             let name = if name.is_empty() { "that its output names".to_owned() } else { line(name) };
-            (
-                format!("the program {name}"),
-                "install it, or add the folder that has it to sandbox.toolchains".to_owned(),
-            )
+            (format!("the program {name}"), how)
         }
         Some(Fault::Module { name }) => {
             let how =

@@ -142,6 +142,10 @@ async fn a_run_out_of_tries_continues_with_a_hint() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), asked).await.expect("the hint helps");
+    // Whoever lets a run go on, perhaps with another engine, has approved nothing.
+    for words in [json!({}), json!({"engines": {"reviewer": "direct"}})] {
+        s.post(&format!("{at}/actions/unblock"), &words).await.is_problem(422, "not_an_answer");
+    }
     // A person answers no, which ends the run.
     let declined = s.post(&format!("{at}/actions/unblock"), &json!({"no": true, "text": "other words"})).await;
     assert_eq!(declined.status, 200, "{declined:?}");

@@ -126,6 +126,7 @@ impl CommandChecks {
     /// Returns what a command that needs the network is known to need and may not reach, by the files of its checkout.
     async fn known_hosts(&self, project: &ProjectName, spec: &CheckSpec, dir: &Path) -> Vec<String> {
         let dir = dir.to_owned();
+        // Without them the question names the hosts that the command tried.
         let (paths, files) =
             tokio::task::spawn_blocking(move || network::checkout::read(&dir)).await.unwrap_or_default();
         let needs = self.network_needs(project, std::slice::from_ref(spec), &paths, &files).await;

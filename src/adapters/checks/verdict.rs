@@ -1,7 +1,7 @@
 //! Judges a finished check: it passes only if its command succeeded and its report shows that something was tested.
 
 use super::no_tests;
-use crate::domain::change::failure_lines::missing_program;
+use crate::domain::change::failure_lines::{how_to_get, missing_program};
 use crate::domain::check::TestCounts;
 use crate::domain::{CheckKind, CheckResult, CheckSpec};
 use crate::platform::process::{ProcessOutput, StopReason};
@@ -48,11 +48,10 @@ pub fn command_failure(spec: &CheckSpec, finished: &ProcessOutput) -> Option<Str
         (_, Some(0)) => None,
         (_, Some(127)) => {
             let output = String::from_utf8_lossy(&finished.stdout);
-            let program = missing_program(&output).map_or_else(|| "a program".to_owned(), |name| format!("`{name}`"));
-            Some(format!(
-                "the command exited with code 127: {program} was not found; install it, or add its folder to \
-                 sandbox.toolchains"
-            ))
+            let missing = missing_program(&output).unwrap_or_default();
+            let program = if missing.is_empty() { "a program".to_owned() } else { format!("`{missing}`") };
+            let how = how_to_get(&missing);
+            Some(format!("the command exited with code 127: {program} was not found; {how}"))
         }
         (_, Some(126)) => Some("the command exited with code 126: the file is not executable".to_owned()),
         (_, Some(code)) => Some(format!("the command exited with code {code}")),

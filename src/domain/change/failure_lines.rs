@@ -112,6 +112,14 @@ fn of_forms(output: &str, forms: &[Form]) -> Vec<String> {
     found
 }
 
+/// Returns what to do about a missing program. One with a relative path is looked for in the repository.
+pub fn how_to_get(program: &str) -> &'static str {
+    match program.contains('/') && !program.starts_with('/') {
+        true => "commit it, or create it in a check of kind \"setup\"",
+        false => "install it, or add the folder that has it to sandbox.toolchains",
+    }
+}
+
 /// Returns the program that a shell or `env` could not find.
 pub fn missing_program(output: &str) -> Option<String> {
     let ends = [": not found", ": command not found", ": No such file or directory", ": inaccessible or not found"];

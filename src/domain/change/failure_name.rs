@@ -193,8 +193,8 @@ fn named_date(text: &str) -> Option<usize> {
 /// `17:42:46`, `17:42:46.707Z`, `17:42:46,707`, `17:42:46+01:00`, `17:42:46 UTC`
 fn time_of_day(text: &str) -> Option<usize> {
     let mut len = 0;
-    for (i, _) in [0; 3].iter().enumerate() {
-        if i > 0 {
+    for part in 0..3 {
+        if part > 0 {
             len += text[len..].starts_with(':').then_some(1)?;
         }
         len += digits(&text[len..], 2)?;

@@ -1,4 +1,4 @@
-//! Paths as git writes them in patches and lists: in quotes, if they have other than printable ASCII characters
+//! Paths as git writes them in patches and lists: in quotes, if they contain anything but printable ASCII characters
 //! (`core.quotePath`, <https://git-scm.com/docs/git-config>).
 
 /// Returns a path that git wrote in quotes, with its escapes resolved; `None` if it is not UTF-8.

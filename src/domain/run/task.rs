@@ -124,6 +124,9 @@ impl Stage {
 }
 
 impl Task {
+    /// Upper bound on notes for the next attempt; the oldest are dropped first.
+    pub const MAX_NOTES: usize = 6;
+
     /// Accepts concerns about its diff.
     pub fn accept(&mut self, concerns: &[Concern]) {
         for concern in concerns {
@@ -136,6 +139,7 @@ impl Task {
             }
         }
     }
+
     /// Returns whether a person accepted this concern about exactly this content. Files that are not listed may be
     /// different ones.
     pub fn has_accepted(&self, concern: &Concern, diff: &DiffStat) -> bool {
@@ -143,8 +147,6 @@ impl Task {
             && diff.files_total == diff.files.len() as u64
             && concern.files(diff).into_iter().all(|file| self.accepted_files.contains(file))
     }
-    /// Upper bound on notes for the next attempt; the oldest are dropped first.
-    pub const MAX_NOTES: usize = 6;
 
     /// Returns a fresh task.
     pub fn new(id: TaskId, spec: TaskSpec, origin: Origin, stage: Stage, tries_allowed: u32) -> Task {
@@ -191,5 +193,44 @@ impl Task {
         self.head = None;
         self.unfinished = unfinished;
         self.note(source, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::change::FileKind;
+
+    #[test]
+    fn an_accepted_concern_holds_for_the_content_that_was_shown() {
+        let file = |path: &str, blob: &str| FileChange {
+            path: path.to_owned(),
+            kind: FileKind::Modified,
+            added: 1,
+            removed: 1,
+            binary: false,
+            blob: Some(Sha::from(blob.repeat(40).as_str())),
+        };
+        let diff = |files: &[FileChange]| DiffStat {
+            files: files.to_vec(),
+            files_total: files.len() as u64,
+            ..DiffStat::default()
+        };
+        let concern = Concern::Protected { paths: vec!["ci.yml".to_owned()] };
+        let shown = diff(&[file("ci.yml", "a"), file("a.txt", "b")]);
+        let [name, title, text] = [const { String::new() }; 3];
+        let spec = TaskSpec { name, title, text, needs: Vec::new(), paths: Vec::new() };
+        let mut task = Task { diff: shown.clone(), ..Task::new(TaskId(1), spec, Origin::Plan, Stage::Checking, 3) };
+        assert!(!task.has_accepted(&concern, &shown));
+        task.accept(std::slice::from_ref(&concern));
+        assert!(task.has_accepted(&concern, &shown));
+        assert!(task.has_accepted(&concern, &diff(&[file("ci.yml", "a"), file("a.txt", "c")])), "another file");
+        assert!(!task.has_accepted(&concern, &diff(&[file("ci.yml", "c"), file("a.txt", "b")])), "other content");
+        let deleted = FileChange { kind: FileKind::Deleted, blob: None, ..file("ci.yml", "a") };
+        assert!(!task.has_accepted(&concern, &diff(&[deleted])), "its deletion");
+        let unlisted = DiffStat { files_total: 3, ..shown.clone() };
+        assert!(!task.has_accepted(&concern, &unlisted), "a file that is not listed may be any");
+        let of_an_earlier_version = Task { accepted_files: Vec::new(), ..task.clone() };
+        assert!(!of_an_earlier_version.has_accepted(&concern, &shown));
     }
 }

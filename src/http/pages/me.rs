@@ -167,7 +167,7 @@ fn token_form(person: &Person, rights: &[Right], projects: &[Project]) -> Markup
         form.stacked method="post" action="/me/tokens" aria-label="New token" {
             (shell::token(&person.visit))
             label for="token-name" { "Name" }
-            input #token-name name="name" required maxlength="64" pattern="[a-z0-9][a-z0-9._\\-]*" title="Small letters, digits, dots, underscores and hyphens" placeholder="laptop"
+            input #token-name name="name" required maxlength="64" pattern="[a-z0-9][a-z0-9._\\-]*" title="Lower-case letters, digits, dots, underscores and hyphens" placeholder="laptop"
                 autocomplete="off" aria-describedby="token-name-hint";
             p.hint #token-name-hint { "Lower-case letters, digits, -, _ and ." }
             fieldset { legend { "Rights" } div.fields {

@@ -33,7 +33,7 @@ pub async fn list(Shared(state): Shared<State>, person: Person, Path(id): Path<S
             p.quiet { "The last lines of what is at work; all of it is listed below when it has ended." }
             pre { @for line in &printed { (line) "\n" } }
         } }
-        @else if logs.is_empty() { (look::empty("There is no output yet.", html! { "Engines and checks leave theirs when they end." })) }
+        @else if logs.is_empty() { (look::empty("There is no output yet.", html! { "What engines and checks print appears here." })) }
         @if !logs.is_empty() {
             table.list {
                 caption.hidden-title { "Outputs, newest first" }

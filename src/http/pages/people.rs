@@ -107,7 +107,7 @@ fn add_form(viewer: &Person) -> Markup {
         form.filters method="post" action="/people" aria-label="Add a person" {
             (shell::token(&viewer.visit))
             label for="person-name" { "Name" }
-            input #person-name name="name" required maxlength="64" pattern="[a-z0-9][a-z0-9._\\-]*" title="Small letters, digits, dots, underscores and hyphens" placeholder="ann"
+            input #person-name name="name" required maxlength="64" pattern="[a-z0-9][a-z0-9._\\-]*" title="Lower-case letters, digits, dots, underscores and hyphens" placeholder="ann"
                 autocomplete="off";
             (roles(&AccessRole::ALL, AccessRole::Member, "Role of the new person"))
             button.button type="submit" { "Add person" }

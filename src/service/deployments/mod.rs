@@ -90,9 +90,7 @@ impl DeploymentView {
             _ => None,
         }
     }
-}
 
-impl DeploymentView {
     /// Returns how the suspension ends, if there is one.
     pub fn suspended_fix(&self) -> Option<String> {
         let hold = self.deployment.hold(&self.target, self.coverage, self.at);

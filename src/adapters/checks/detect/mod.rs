@@ -109,7 +109,7 @@ pub fn detect(paths: &[String], texts: &BTreeMap<String, String>) -> Detected {
     let tree = Tree::new(&sorted, &texts);
     let mut checks = project(tree);
     if checks.is_empty() {
-        // Who writes a task that tests the whole repository knows it better than what its folders look like.
+        // A task that tests the whole repository is a better guide than what its folders look like.
         checks = tasks::checks(tree).iter().map(|(name, kind, line)| check(name, *kind, line)).collect();
     }
     let mut left_out = Vec::new();

@@ -192,33 +192,38 @@ enum Hosts {
 
 /// Returns whether a command starts a manager to install something.
 fn starts(manager: &Manager, command: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    let mut words = command.split(|c| !is_part(c)).filter(|w| !w.is_empty());
-    let program = |word: &str| {
-        let name = word.rsplit('/').next().unwrap_or(word);
-        manager.programs.iter().any(|p| *p == name || (p.contains('/') && word.starts_with(p)))
-    };
-    let mut started = false;
-    words.any(|word| {
-        let place = word.as_ptr() as usize - command.as_ptr() as usize;
-        // Where every command of a manager counts, its name as an argument of another program does not.
-        started |= program(word) && (!manager.installs.is_empty() || is_started(&command[..place]));
-        started && (manager.installs.is_empty() || manager.installs.contains(&word))
+    let simple_commands = command.replace("\\\n", " ");
+    simple_commands.split([';', '&', '|', '(', ')', '{', '}', '`', '!', '\n']).any(|simple| {
+        let words: Vec<&str> = simple.split([' ', '\t', '\'', '"']).filter(|word| !word.is_empty()).collect();
+        let is_program = |word: &str| {
+            let name = word.rsplit('/').next().unwrap_or(word);
+            manager.programs.iter().any(|p| *p == name || (p.contains('/') && word.starts_with(p)))
+        };
+        let mut programs = words.iter().enumerate().filter(|(_, word)| is_program(word));
+        match manager.installs {
+            // Where every command of a manager counts, its name as an argument of another program does not.
+            [] => programs.any(|(at, _)| is_started(&words[..at])),
+            installs => programs.any(|(at, _)| words[at..].iter().any(|word| installs.contains(word))),
+        }
     })
 }
 
 /// Words before a program that start it.
-const STARTERS: &[&str] =
-    &["env", "exec", "time", "nice", "run", "npx", "-m", "then", "do", "else", "sh", "bash", "sudo"];
+const STARTERS: &[&str] = &[
+    "env", "exec", "time", "timeout", "nice", "xargs", "run", "npx", "-m", "-c", "then", "do", "else", "sh", "bash",
+    "sudo",
+];
 
-/// Returns whether what follows this part of a command line is a program, and not an argument of one.
-fn is_started(before: &str) -> bool {
-    let before = before.trim_end_matches([' ', '\t', '\'', '"']);
-    let last = before.rsplit([' ', '\t']).next().unwrap_or_default();
-    before.is_empty()
-        || before.ends_with([';', '&', '|', '(', '{', '`', '\n', '!'])
-        || STARTERS.contains(&last)
-        || last.split_once('=').is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+/// Returns whether a program follows these words of a simple command, and not an argument of one.
+fn is_started(before: &[&str]) -> bool {
+    // What a starter takes for itself: `timeout 60`, `nice -n 10`.
+    let is_option =
+        |word: &str| word.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && !STARTERS.contains(&word);
+    let is_variable = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    before
+        .iter()
+        .rfind(|word| !is_option(word))
+        .is_none_or(|last| STARTERS.contains(last) || last.split_once('=').is_some_and(|(name, _)| is_variable(name)))
 }
 
 fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>, user: &UserFiles) -> Hosts {
@@ -252,7 +257,7 @@ fn hosts(manager: &Manager, paths: &[String], files: &BTreeMap<String, Vec<u8>>,
     for value in manager.variables.iter().filter_map(|name| user.variables.get(*name)) {
         configured.extend(value.split([' ', ',', '|']).filter_map(host_of));
     }
-    // What a repository contains beside its lock file need not be downloaded. The same folder among test data says nothing.
+    // Packages that lie beside their lock file are not downloaded. Such a folder among test data says nothing.
     let locks = manager.locks.iter().map(|lock| lock.file).chain(manager.plain_locks.iter().copied());
     let mut projects: Vec<String> =
         locks.flat_map(|lock| named(lock).into_iter().map(|path| path[..path.len() - lock.len()].to_owned())).collect();

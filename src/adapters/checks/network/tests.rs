@@ -151,6 +151,22 @@ fn only_commands_that_install_need_the_network() {
     assert_eq!(needs("node .yarn/releases/yarn-4.5.0.cjs install --immutable"), Some("yarn"));
     assert_eq!(needs("make install"), None);
     assert_eq!(needs("python3 -m pytest -q"), None);
+    for command in [
+        "CGO_ENABLED=0 go test ./...",
+        "cd a && time go test ./...",
+        "timeout 60 go test ./...",
+        "nice -n 10 go vet ./...",
+        "sh -c 'cd a; go test ./...'",
+        "env GOFLAGS=-mod=mod \\\n  go build ./...",
+        "x=$(go list ./...)",
+        "if ! /usr/local/go/bin/go test ./...; then exit 1; fi",
+    ] {
+        assert_eq!(needs(command), Some("go"), "{command}");
+    }
+    for command in ["grep -rn go .", "./run.sh --with go", "ls src/go", "pytest -k cargo", "echo 'mix and dart'"] {
+        assert_eq!(needs(command), None, "{command}");
+    }
+    assert_eq!(needs("npm run build; make install"), None, "the word belongs to another command");
 }
 
 /// Resolves names from a table.

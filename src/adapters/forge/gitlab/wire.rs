@@ -267,6 +267,14 @@ pub(super) struct Event {
     pub note: Option<Note>,
 }
 
+/// A deployment.
+#[derive(Debug, Deserialize)]
+pub(super) struct Deployment {
+    pub id: u64,
+    pub sha: String,
+    pub status: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::Note;
@@ -287,12 +295,4 @@ mod tests {
         }
         assert!(!note(false, false, true).is_public(), "what GitLab itself notes is not a comment");
     }
-}
-
-/// A deployment.
-#[derive(Debug, Deserialize)]
-pub(super) struct Deployment {
-    pub id: u64,
-    pub sha: String,
-    pub status: String,
 }

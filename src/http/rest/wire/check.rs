@@ -91,7 +91,7 @@ pub struct CheckResult {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub failures: Vec<String>,
-    /// What its environment lacks, and how to get it, if its output says so.
+    /// What its environment lacks, and how to get it, if its output says so and `why` does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lacks: Option<String>,
     /// End of its output.

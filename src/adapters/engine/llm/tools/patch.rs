@@ -46,13 +46,13 @@ pub(super) fn files(patch: &str) -> String {
     format!("{}{more}", names.join(", "))
 }
 
-/// Applies a patch that somebody else sends, with the bounds and rules of the tool.
-/// Returns the paths that a patch changes, as far as it can be read.
+/// Returns the paths that a patch changes; none if it cannot be read.
 pub(super) fn paths(text: &str) -> Vec<String> {
     let changes = read::patch(text).unwrap_or_default();
     changes.into_iter().flat_map(|change| [change.from, change.to]).flatten().collect()
 }
 
+/// Applies a patch that somebody else sends, with the bounds and rules of the tool.
 pub(super) fn apply(tree: &RootedDir, text: &str) -> Result<(), String> {
     patch(tree, &Args { patch: text.to_owned() }).map(drop)
 }

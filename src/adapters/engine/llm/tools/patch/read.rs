@@ -8,6 +8,8 @@ use crate::domain::change::quoted_path::unquoted;
 /// Upper bounds of the files and hunks in one patch.
 const MAX_FILES: usize = 100;
 const MAX_HUNKS: usize = 1_000;
+/// What is wrong with a name in quotes.
+const NOT_UTF8: &str = "quotes a file name that is not UTF-8";
 
 /// Change of one file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -153,7 +155,7 @@ impl<'a> Reader<'a> {
             }
             let open = changes.last_mut().filter(|_| git);
             if let Some(names) = line.strip_prefix("diff --git ") {
-                let same = same_name(names).map(str::to_owned);
+                let same = same_name(names);
                 changes.push(Change { from: same.clone(), to: same, hunks: vec![] });
                 git = true;
             } else if self.is_file_head() {
@@ -170,13 +172,12 @@ impl<'a> Reader<'a> {
                 }
                 continue;
             } else if let Some(change) = open {
-                let rest = |key: &str| line.strip_prefix(key).map(|path| path.trim().to_owned());
-                if let Some(path) = rest("rename from ") {
-                    change.from = Some(path);
-                } else if let Some(path) = rest("rename to ") {
-                    change.to = Some(path);
-                } else if let Some(mode) = rest("new file mode ") {
-                    check_mode(&mode)?;
+                if let Some(name) = line.strip_prefix("rename from ") {
+                    change.from = Some(plain_name(name).ok_or_else(|| self.wrong(NOT_UTF8))?);
+                } else if let Some(name) = line.strip_prefix("rename to ") {
+                    change.to = Some(plain_name(name).ok_or_else(|| self.wrong(NOT_UTF8))?);
+                } else if let Some(mode) = line.strip_prefix("new file mode ") {
+                    check_mode(mode.trim())?;
                     change.from = None;
                 } else if line.starts_with("deleted file mode ") {
                     change.to = None;
@@ -212,14 +213,8 @@ impl<'a> Reader<'a> {
     fn names(&self) -> Result<(Option<String>, Option<String>), String> {
         let name = |n: usize| -> Result<String, String> {
             let whole = self.lines.get(self.at + n).map_or("", |l| &l[4..]);
-            let name = whole.split('\t').next().unwrap_or_default().trim_end();
-            match name.strip_prefix('"') {
-                None => Ok(name.to_owned()),
-                // Git quotes names with other than ASCII characters, unless it is told not to.
-                Some(quoted) => quoted.strip_suffix('"').and_then(unquoted).ok_or_else(|| {
-                    format!("line {} of the patch quotes a file name that is not UTF-8", self.at + n + 1)
-                }),
-            }
+            plain_name(whole.split('\t').next().unwrap_or_default())
+                .ok_or_else(|| format!("line {} of the patch {NOT_UTF8}", self.at + n + 1))
         };
         let (old, new) = (name(0)?, name(1)?);
         let (old, new) = (old.as_str(), new.as_str());
@@ -297,10 +292,20 @@ fn numbered(heading: &str) -> Option<usize> {
 }
 
 /// Parses the path in `a/PATH b/PATH` if both are the same.
-fn same_name(names: &str) -> Option<&str> {
+fn same_name(names: &str) -> Option<String> {
     let (old, new) = names.split_at_checked(names.len() / 2)?;
-    let (old, new) = (old.strip_prefix("a/")?, new.strip_prefix(" b/")?);
-    (old == new).then_some(old)
+    let (old, new) = (plain_name(old)?, plain_name(new)?);
+    let (old, new) = (old.strip_prefix("a/")?, new.strip_prefix("b/")?);
+    (old == new).then(|| old.to_owned())
+}
+
+/// Resolves the quotes in which git puts a name with unusual characters; `None` = the name is not UTF-8.
+fn plain_name(name: &str) -> Option<String> {
+    let name = name.trim();
+    match name.strip_prefix('"') {
+        None => Some(name.to_owned()),
+        Some(quoted) => quoted.strip_suffix('"').and_then(unquoted),
+    }
 }
 
 fn check_mode(mode: &str) -> Result<(), String> {

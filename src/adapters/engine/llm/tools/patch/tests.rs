@@ -104,6 +104,39 @@ fn a_carriage_return_of_an_added_line_is_kept() {
 }
 
 #[test]
+fn names_in_quotes_are_resolved_wherever_git_writes_them() {
+    let named = |patch: &str| read::patch(patch).map(|changes| (changes[0].from.clone(), changes[0].to.clone()));
+    let some = |name: &str| Some(name.to_owned());
+    for (patch, from, to) in [
+        ("--- \"a/\\303\\251.txt\"\n+++ \"b/\\303\\251.txt\"\n@@ -1 +1 @@\n-a\n+b\n", some("é.txt"), some("é.txt")),
+        (
+            "diff --git \"a/\\303\\251\" b/e\nsimilarity index 100%\nrename from \"\\303\\251\"\nrename to e\n",
+            some("é"),
+            some("e"),
+        ),
+        (
+            "diff --git a/e \"b/t\\tb\"\nsimilarity index 100%\nrename from e\nrename to \"t\\tb\"\n",
+            some("e"),
+            some("t\tb"),
+        ),
+        (
+            "diff --git \"a/\\303\\251\" \"b/\\303\\251\"\nnew file mode 100644\nindex 0000000..e69de29\n",
+            None,
+            some("é"),
+        ),
+        (
+            "diff --git \"a/q\\\"q\" \"b/q\\\"q\"\ndeleted file mode 100644\nindex e69de29..0000000\n",
+            some("q\"q"),
+            None,
+        ),
+    ] {
+        assert_eq!(named(patch), Ok((from, to)), "{patch}");
+    }
+    let broken = "diff --git a/e b/f\nrename from e\nrename to \"\\303\"\n";
+    assert!(named(broken).unwrap_err().contains("quotes a file name that is not UTF-8"));
+}
+
+#[test]
 fn lines_that_look_like_heads_are_lines() {
     let sql = "select 1;\n-- old note\nselect 2;\n";
     let patch = "--- a/q.sql\n+++ b/q.sql\n@@ -1,3 +1,3 @@\n select 1;\n--- old note\n+-- new note\n select 2;\n";
